@@ -1,0 +1,36 @@
+"""What goes wrong because of an input, said in one sentence: what was wrong, what was expected, what to do.
+
+The command line prints the sentence and exits with code 2. Any other exception is a fault of the program
+and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnsplitError(Exception):
+    """Something the user can mend; the message says how."""
+
+
+class InputError(UnsplitError):
+    """An argument, a name, a model or a configuration that cannot be used."""
+
+
+class DataError(UnsplitError):
+    """A data set that is missing, damaged or not of the expected form."""
+
+
+class FormatError(UnsplitError):
+    """A file of ours (transcript, checkpoint, report) that is damaged, foreign or from a newer version."""
+
+
+class StorageError(UnsplitError):
+    """A place that cannot be read or written."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not in a list of names: suggests the closest, else lists them all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'?" if close else "choose one of the known names."
+    return InputError(f"Unknown {what} '{name}'; known are {', '.join(known)}: {hint}")

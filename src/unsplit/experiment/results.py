@@ -1,0 +1,113 @@
+"""What an audit found, as data: the contents of `report.json`.
+
+The JSON schema that these classes generate is the documented format of that file (`docs/report.schema.json`).
+Accuracies and skills run from 0 to 1, times are in seconds, squared errors are on the data's own range (0 to 1).
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Row(BaseModel):
+    """Base of all records here: unknown fields are refused, so that a typing slip cannot pass for a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InversionRow(Row):
+    """One inversion attack: one cut, one state of the client, one preset, over all targets."""
+
+    depth: int = Field(description="depth of the cut: modules 0 to depth are the client's")
+    cut: str = Field(description="name of the last module before the cut")
+    state: Literal["before", "after"] = Field(description="client attacked before or after training")
+    preset: str = Field(description="settings of the attack")
+    mse: float = Field(description="mean squared error over the targets, no use of the truth in the attack")
+    mse_scale_free: float = Field(description="error after the best single a*x+b over the set; a diagnostic")
+    mse_best_trivial: float = Field(description="error of the best guess that has seen no message")
+    guesses: dict[str, float] = Field(description="error of each trivial guess, by name")
+    skill: float = Field(description="1 - mse / mse_best_trivial: 1 is perfect, 0 no better than guessing")
+    psnr: float = Field(description="peak signal-to-noise ratio in dB")
+    ssim: float = Field(description="structural similarity, 1 for identical pictures")
+    residual: float = Field(description="relative squared error with which the attack fits the smashed data")
+    sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
+    clone_accuracy: float = Field(description="test accuracy of the stolen bottom through the server's own top")
+    clone_agreement: float = Field(description="share of test inputs on which clone and client agree")
+    reference_accuracy: float = Field(description="test accuracy of the client's own bottom, same top")
+    clone_chance: float = Field(description="accuracy of always naming the commonest class")
+    seconds_per_image: float
+    pictures: str = Field(description="PNG of originals above reconstructions, relative to report.json")
+
+
+class LabelRow(Row):
+    """One label inference attack on one transcript."""
+
+    setup: Literal["b", "c"]
+    depth: int = Field(description="layers with weights in the client's head")
+    observed: Literal["weight_grad", "cut_grad"] = Field(description="gradient that the server sees")
+    known_samples: int = Field(description="labels known to the server for each class")
+    optimizer: str = Field(description="the client's optimiser")
+    clone_head: Literal["trained", "untrained", "none"] = Field(description="the attacker's copy of the head")
+    samples: int = Field(description="samples judged")
+    accuracy: float | None = Field(description="share of labels right, names included; null if names are unknown")
+    low: float = Field(description="lower end of the 95 % interval of the accuracy reported")
+    high: float = Field(description="upper end of it")
+    accuracy_up_to_names: float = Field(description="share right after the best renaming of the groups")
+    chance: float = Field(description="accuracy of always naming the commonest class")
+    head_accuracy: float | None = Field(description="test accuracy of the clone head trained on the inferred labels")
+    head_reference: float | None = Field(description="test accuracy of the client's own head")
+
+
+class ThreatModelRow(Row):
+    """What one attack reads and knows, taken from its signature."""
+
+    attack: str
+    goal: str
+    reads: tuple[str, ...] = Field(description="kinds of message it reads")
+    knows: tuple[str, ...] = Field(description="what else it knows")
+
+
+class TrainingRow(Row):
+    """The split training that was audited."""
+
+    dataset: str
+    model: str
+    setup: Literal["a", "b", "c"]
+    classes: int
+    input_shape: tuple[int, ...]
+    training_samples: int
+    test_samples: int
+    clients: int
+    batch_size: int
+    epochs: float
+    steps: int
+    optimizer: str
+    loss: str
+    losses: tuple[float, ...] = Field(description="mean training loss of each epoch")
+    accuracy: float = Field(description="test accuracy after training")
+    seconds: float
+
+
+class Provenance(Row):
+    """What it takes to make the report again."""
+
+    command: str
+    seed: int
+    created: str = Field(description="UTC time, ISO 8601")
+    seconds: float
+    device: str
+    versions: dict[str, str]
+    machine: dict[str, str]
+
+
+class AuditResult(Row):
+    """The whole of `report.json`."""
+
+    schema_version: int = SCHEMA_VERSION
+    training: TrainingRow
+    inversion: tuple[InversionRow, ...]
+    labels: tuple[LabelRow, ...]
+    threat_models: tuple[ThreatModelRow, ...]
+    provenance: Provenance

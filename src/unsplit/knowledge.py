@@ -1,0 +1,179 @@
+"""What an attacker may know, as types. An attack that does not list one in its signature cannot have it.
+
+Each class says in `means` what knowing it amounts to; the report's "attacker knows" column is made from these
+sentences and the attacks' signatures, never typed by hand.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .errors import InputError
+from .optim import OptimizerSpec
+from .randomness import draw_seed, seeded
+
+
+class Knowledge:
+    """Base of all knowledge types."""
+
+    means: ClassVar[str]
+
+
+class Blueprint:
+    """A module's architecture without its weights: instantiating it draws new ones.
+
+    Buffers of layers that reset themselves (batch norm's running statistics) are reset; other buffers, such as a
+    normalisation's constants, belong to the architecture and are kept.
+
+    Raises:
+        InputError: a layer holds parameters but has no `reset_parameters()`, so new weights cannot be drawn.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        constants: dict[str, Tensor] = {}
+        for name, layer in module.named_modules():
+            resets = callable(getattr(layer, "reset_parameters", None))
+            if not resets and next(layer.parameters(recurse=False), None) is not None:
+                raise InputError(
+                    f"The layer '{name or type(layer).__name__}' ({type(layer).__name__}) holds weights but has no "
+                    "reset_parameters() to draw new ones; give it that method, as torch's own layers have."
+                )
+            if not resets:
+                prefix = f"{name}." if name else ""
+                constants |= {prefix + key: value for key, value in layer.named_buffers(recurse=False)}
+        # Parameters go to the meta device, which has no storage: what is kept here cannot leak a weight.
+        memo = {id(value): value.detach().to("meta") for value in module.buffers()}
+        for value in module.parameters():
+            memo[id(value)] = nn.Parameter(value.detach().to("meta"), requires_grad=value.requires_grad)
+        self._module = copy.deepcopy(module, memo)
+        self._constants = {name: value.detach().clone() for name, value in constants.items()}
+
+    def instantiate(self, *, generator: torch.Generator, device: torch.device | str = "cpu") -> nn.Module:
+        """A copy of the module with freshly drawn weights, on `device`."""
+        module = copy.deepcopy(self._module).to_empty(device="cpu")
+        with seeded(draw_seed(generator)):
+            for layer in module.modules():
+                reset = getattr(layer, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        buffers = dict(module.named_buffers())
+        with torch.no_grad():
+            for name, value in self._constants.items():
+                buffers[name].copy_(value)
+        return module.to(device)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClientArchitecture(Knowledge):
+    """The layers of the client's bottom and the form of its inputs, without weights.
+
+    Args:
+        blueprint: the layers.
+        input_shape: shape of one input, for example (1, 28, 28).
+        low, high: range of the inputs' values.
+    """
+
+    means = "the architecture of the client's first layers, and the shape and range of an input"
+
+    blueprint: Blueprint
+    input_shape: tuple[int, ...]
+    low: float = 0.0
+    high: float = 1.0
+
+    @classmethod
+    def of(cls, bottom: nn.Module, input_shape: tuple[int, ...]) -> "ClientArchitecture":
+        """The architecture of this bottom; its weights are not kept."""
+        return cls(blueprint=Blueprint(bottom), input_shape=tuple(input_shape))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeadArchitecture(Knowledge):
+    """The layers of the client's head, without weights."""
+
+    means = "the architecture of the client's last layers"
+
+    blueprint: Blueprint
+
+    @classmethod
+    def of(cls, head: nn.Module) -> "HeadArchitecture":
+        """The architecture of this head; its weights are not kept."""
+        return cls(blueprint=Blueprint(head))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpace(Knowledge):
+    """How many classes there are.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
+
+    means = "the number of classes"
+
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise InputError(f"A label space of {self.classes} leaves nothing to infer; it needs at least 2 classes.")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeadWeightGradient(Knowledge):
+    """The gradient of the loss at the weights of the client's head for single samples, as the server can work it
+    out where weights are handed over through it (see `attacks.labels.head_weight_gradients`).
+
+    Args:
+        gradients: by parameter name of the head, shape [steps, *parameter shape].
+        steps: the training steps they belong to.
+    """
+
+    means = "the gradient of the client's last layers' weights for single samples, from the weights handed over"
+
+    gradients: dict[str, Tensor]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientOptimizer(Knowledge):
+    """The client's optimiser and its options, usually part of the agreed protocol."""
+
+    means = "the client's optimiser and learning rate"
+
+    spec: OptimizerSpec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KnownSamples(Knowledge):
+    """The true labels of a few of the observed samples.
+
+    Args:
+        indices: their positions among the observed samples.
+        labels: their classes.
+    """
+
+    means = "the true labels of a few of the observed samples"
+
+    indices: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AuxiliaryData(Knowledge):
+    """Data of the attacker's own that resembles the client's: inputs of shape [n, *input shape]."""
+
+    means = "data of its own that resembles the client's"
+
+    inputs: Float[Tensor, "n ..."]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClientWeights(Knowledge):
+    """The client's bottom with its weights: the white box."""
+
+    means = "the weights of the client's first layers"
+
+    bottom: nn.Module

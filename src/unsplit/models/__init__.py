@@ -1,0 +1,23 @@
+"""Networks and the places where they can be cut."""
+
+from .cuts import Cut, Parts, cuts, depth_of, split, split_head, split_u
+from .paper import cifar_net, mnist_net
+from .registry import MODELS, build, check_fits, default_for
+from .resnet import resnet
+
+__all__ = [
+    "MODELS",
+    "Cut",
+    "Parts",
+    "build",
+    "check_fits",
+    "cifar_net",
+    "cuts",
+    "default_for",
+    "depth_of",
+    "mnist_net",
+    "resnet",
+    "split",
+    "split_head",
+    "split_u",
+]

@@ -1,0 +1,90 @@
+"""Models by name, and models of the user's own."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import InputError, unknown_name
+from ..randomness import draw_seed, seeded
+from .cuts import cuts, sequential
+from .paper import cifar_net, mnist_net
+from .resnet import resnet
+
+MODELS: dict[str, Callable[[], nn.Sequential]] = {
+    "mnist-net": mnist_net,
+    "cifar-net": cifar_net,
+    "resnet": resnet,
+    "resnet-rgb": lambda: resnet(channels=3),
+}
+"""The models that come with unsplit, by name."""
+
+
+def build(model: str | Callable[[], nn.Module], *, generator: torch.Generator) -> nn.Sequential:
+    """A model with weights drawn from `generator`.
+
+    Args:
+        model: a name in `MODELS`, "module:function" for a function of the user's that returns an
+            `nn.Sequential`, or such a function itself.
+
+    Raises:
+        InputError: no such model, or what was returned cannot be cut.
+    """
+    make = _builder(model) if isinstance(model, str) else model
+    with seeded(draw_seed(generator)):
+        return sequential(make())
+
+
+def default_for(input_shape: tuple[int, ...]) -> str:
+    """The name of the paper's net for pictures of this shape.
+
+    Raises:
+        InputError: neither net takes such pictures.
+    """
+    nets: dict[tuple[int, ...], str] = {(1, 28, 28): "mnist-net", (3, 32, 32): "cifar-net"}
+    if tuple(input_shape) not in nets:
+        raise InputError(
+            f"The paper's nets take pictures of shape (1, 28, 28) or (3, 32, 32), not {tuple(input_shape)}; "
+            "name a model that takes yours, for example --model my_module:build_model."
+        )
+    return nets[tuple(input_shape)]
+
+
+def check_fits(model: nn.Sequential, input_shape: tuple[int, ...], classes: int) -> None:
+    """Check that `model` turns inputs of this shape into one score for each class.
+
+    Raises:
+        InputError: it does not.
+    """
+    last = cuts(nn.Sequential(*model, nn.Identity()), input_shape)[-1]
+    if last.shape != (classes,):
+        raise InputError(
+            f"The model's output has shape {last.shape} for each input but the data have {classes} classes; "
+            f"end the model in a layer with {classes} outputs."
+        )
+
+
+def _builder(name: str) -> Callable[[], nn.Module]:
+    if name in MODELS:
+        return MODELS[name]
+    if ":" not in name:
+        raise unknown_name("model", name, MODELS)
+    module_name, _, function = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.split(".")[0]:
+            raise
+        raise InputError(
+            f"There is no module '{module_name}' here for the model '{name}'; write module:function."
+        ) from error
+    make = getattr(module, function, None)
+    if not callable(make):
+        raise InputError(f"The module '{module_name}' has no function '{function}' to build the model with.")
+    built: Callable[[], nn.Module] = make
+    return built

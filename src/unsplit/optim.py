@@ -1,0 +1,58 @@
+"""An optimiser as a plain value, so that it can be agreed on, written down and known to an attacker."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import InputError, unknown_name
+
+
+def _known() -> dict[str, type[torch.optim.Optimizer]]:
+    return {
+        name.lower(): member
+        for name, member in vars(torch.optim).items()
+        if isinstance(member, type)
+        and issubclass(member, torch.optim.Optimizer)
+        and member is not torch.optim.Optimizer
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """Any optimiser of `torch.optim` with its options.
+
+    Args:
+        name: its class, in any case: "adam", "SGD", ...
+        lr: learning rate, above 0.
+        options: the other keyword arguments of that class, for example `{"momentum": 0.9}`.
+
+    Raises:
+        InputError: the name is not in `torch.optim`, or an option is not one of its arguments.
+    """
+
+    name: str = "adam"
+    lr: float = 1e-3
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name.lower() not in _known():
+            raise unknown_name("optimiser", self.name, _known())
+        if not self.lr > 0:
+            raise InputError(f"The learning rate is {self.lr}; it must be above 0, for example 0.001.")
+        self.build([nn.Parameter(torch.zeros(1))])
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser for these parameters."""
+        kind: Any = _known()[self.name.lower()]
+        try:
+            optimizer: torch.optim.Optimizer = kind(parameters, lr=self.lr, **self.options)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"The optimiser {self.name} refuses its options {self.options}: {error}.") from error
+        return optimizer
+
+    def __str__(self) -> str:
+        options = "".join(f", {key} {value}" for key, value in self.options.items())
+        return f"{self.name.lower()}, rate {self.lr:g}{options}"

@@ -1,0 +1,34 @@
+"""Randomness comes in as a `torch.Generator`; these are the two ways to pass it on.
+
+torch's own layers draw their first weights, and dropout its masks, from the process-wide generator, and offer no
+other. `seeded` lends that generator a seed for the length of a block and gives it back untouched, so no global
+seed is ever set or used up.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_SEEDS = 2**63 - 1
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator with this seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def draw_seed(source: torch.Generator) -> int:
+    """A seed drawn from `source`, for a part of the work that needs a stream of its own."""
+    return int(torch.randint(_SEEDS, (), generator=source).item())
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block with torch's process-wide CPU generator at `seed`; afterwards it is as it was."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)

@@ -1,0 +1,241 @@
+"""The words of the story: messages, what one party saw of them, what an attack makes of that, and the truth."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple, overload
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from .errors import InputError
+
+Payload = Tensor | Mapping[str, Tensor]
+
+
+class Setup(str, Enum):
+    """Who holds what: the three panels of the paper's Figure 1."""
+
+    A = "a"
+    """The client has the inputs and sends the labels; the server has the top of the network."""
+    B = "b"
+    """The server has the inputs and the body; the client has the labels and the head."""
+    C = "c"
+    """U-shape: the client has inputs, labels, bottom and head; the server has the body between."""
+
+
+class Kind(str, Enum):
+    """What a message carries."""
+
+    SMASHED = "smashed"
+    """Output of the client's bottom, client to server."""
+    LABELS = "labels"
+    """Labels of the batch, client to server (setup a only)."""
+    FEATURES = "features"
+    """Output of the server's body, server to client (setups b and c)."""
+    FEATURE_GRAD = "feature_grad"
+    """Gradient of the loss at the features, client to server: the cut gradient that label inference reads."""
+    CUT_GRAD = "cut_grad"
+    """Gradient of the loss at the smashed data, server to client (setups a and c)."""
+    WEIGHTS = "weights"
+    """A client's weights, handed to the next client at the end of a turn."""
+
+
+class Header(NamedTuple):
+    """A message without its payload."""
+
+    step: int
+    sender: str
+    receiver: str
+    kind: Kind
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Message:
+    """What crosses from one party to another. To make a message is to cross the border: the payload is copied and
+    detached here, so no message can hold a graph or share storage with the party that sent it.
+
+    Args:
+        step: number of the training step, from 0.
+        payload: one tensor, or named tensors for `Kind.WEIGHTS`.
+    """
+
+    step: int
+    sender: str
+    receiver: str
+    kind: Kind
+    payload: Payload
+
+    def __post_init__(self) -> None:
+        copied: Payload
+        if isinstance(self.payload, Tensor):
+            copied = self.payload.detach().clone()
+        else:
+            copied = MappingProxyType({name: value.detach().clone() for name, value in self.payload.items()})
+        object.__setattr__(self, "payload", copied)
+
+    @property
+    def header(self) -> Header:
+        """Everything but the payload."""
+        return Header(self.step, self.sender, self.receiver, self.kind)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The payload of a message that carries one tensor."""
+        if not isinstance(self.payload, Tensor):
+            raise InputError(f"A {self.kind.value} message carries named tensors; read `tensors` instead.")
+        return self.payload
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The payload as named tensors; a single tensor goes by the name of its kind."""
+        if isinstance(self.payload, Tensor):
+            return {self.kind.value: self.payload}
+        return self.payload
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transcript:
+    """What one party saw: the messages it received or sent, in order, and nothing else.
+
+    Args:
+        observer: name of the party.
+        messages: any sequence; one that also has `headers` is read from disk message by message.
+    """
+
+    observer: str
+    messages: Sequence[Message]
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages)
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        """The headers of all messages, without reading a payload."""
+        stored: Sequence[Header] | None = getattr(self.messages, "headers", None)
+        return stored if stored is not None else [message.header for message in self.messages]
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The numbers of the steps that left a message here, ascending."""
+        return tuple(sorted({header.step for header in self.headers}))
+
+    def where(self, wanted: Callable[[Header], bool]) -> "Transcript":
+        """The part whose headers satisfy `wanted`; payloads stay where they are until read."""
+        indices = [index for index, header in enumerate(self.headers) if wanted(header)]
+        return Transcript(observer=self.observer, messages=Selection(self.messages, indices))
+
+    def of(self, *kinds: Kind) -> "Transcript":
+        """The messages of these kinds."""
+        return self.where(lambda header: header.kind in kinds)
+
+    def between(self, first: int, last: int) -> "Transcript":
+        """The messages of steps `first` to `last`, both included."""
+        return self.where(lambda header: first <= header.step <= last)
+
+    def last(self, steps: int) -> "Transcript":
+        """The messages of the last `steps` steps."""
+        kept = set(self.steps[-steps:]) if steps > 0 else set()
+        return self.where(lambda header: header.step in kept)
+
+    def tensor(self, kind: Kind) -> Tensor:
+        """All payloads of one kind, joined along the batch: shape [samples, ...].
+
+        Raises:
+            InputError: the transcript holds no message of this kind.
+        """
+        payloads = [message.tensor for message in self.of(kind)]
+        if not payloads:
+            raise InputError(
+                f"This transcript of {self.observer} holds no {kind.value} message; record a run that sends them, "
+                "or choose steps that have them."
+            )
+        return torch.cat(payloads)
+
+
+class Selection(Sequence[Message]):
+    """Some messages of a longer sequence, read only when asked for."""
+
+    def __init__(self, source: Sequence[Message], indices: Sequence[int]) -> None:
+        self._source = source
+        self._indices = indices
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        stored: Sequence[Header] | None = getattr(self._source, "headers", None)
+        if stored is not None:
+            return [stored[index] for index in self._indices]
+        return [self._source[index].header for index in self._indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Selection": ...
+    def __getitem__(self, index: int | slice) -> "Message | Selection":
+        if isinstance(index, slice):
+            return Selection(self._source, self._indices[index])
+        return self._source[self._indices[index]]
+
+
+class Sign(str, Enum):
+    """Whether an attack could tell a picture from its negative."""
+
+    RESOLVED = "resolved"
+    AMBIGUOUS = "ambiguous"
+    UNTESTED = "untested"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reconstruction:
+    """What an inversion attack returns. No score: scores need the truth, which an attack never sees.
+
+    Args:
+        inputs: reconstructed inputs, shape [n, *input shape], in the range of the client's data.
+        clones: working copies of the client's bottom: one shared by all inputs, or one for each input.
+        residual: relative squared error of the clone's output against each target, shape [n]; 0 is a perfect fit,
+            1 no better than the mean.
+        sign: whether the negative of the pictures could be ruled out.
+        rounds: how many rounds (coordinate descent) or steps (joint) each input took, for the record.
+    """
+
+    inputs: Float[Tensor, "n ..."]
+    clones: tuple[nn.Module, ...]
+    residual: Float[Tensor, " n"]
+    sign: Sign = Sign.UNTESTED
+    rounds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InferredLabels:
+    """What a label attack returns.
+
+    Args:
+        labels: class (or group) of every observed sample in transcript order, shape [n].
+        named: True if the numbers are class names, False if they are groups whose names are unknown.
+        clone: the attacker's copy of the head where the attack trains one, else None.
+    """
+
+    labels: Int[Tensor, " n"]
+    named: bool
+    clone: nn.Module | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """What the attacker was after. Only metrics may see it.
+
+    Args:
+        inputs: the client's inputs, shape [n, *input shape].
+        labels: their classes, shape [n].
+    """
+
+    inputs: Float[Tensor, "n ..."]
+    labels: Int[Tensor, " n"]
