@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..errors import InputError
+from unsplit.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import InputError, unknown_name
-from ..randomness import draw_seed, seeded
+from unsplit.errors import InputError, unknown_name
+from unsplit.randomness import draw_seed, seeded
+
 from .cuts import cuts, sequential
 from .paper import cifar_net, mnist_net
 from .resnet import resnet
