@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from .errors import InputError, unknown_name
 
@@ -42,9 +42,9 @@ class OptimizerSpec:
             raise unknown_name("optimiser", self.name, _known())
         if not self.lr > 0:
             raise InputError(f"The learning rate is {self.lr}; it must be above 0, for example 0.001.")
-        self.build([nn.Parameter(torch.zeros(1))])
+        self.build([torch.zeros(1, requires_grad=True)])
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """The optimiser for these parameters."""
         kind: Any = _known()[self.name.lower()]
         try:

@@ -1,0 +1,24 @@
+"""Split learning: parties that exchange messages, the engine that carries them, and the transcripts they leave."""
+
+from unsplit.protocol.build import SplitConfig, split_training
+from unsplit.protocol.engine import Progress, SplitTraining
+from unsplit.protocol.parties import SERVER, Client, Loss, Segment, Server, evaluated
+from unsplit.protocol.recorder import Recorder
+from unsplit.protocol.store import TranscriptWriter, load_transcript, save_transcript
+
+__all__ = [
+    "SERVER",
+    "Client",
+    "Loss",
+    "Progress",
+    "Recorder",
+    "Segment",
+    "Server",
+    "SplitConfig",
+    "SplitTraining",
+    "TranscriptWriter",
+    "evaluated",
+    "load_transcript",
+    "save_transcript",
+    "split_training",
+]

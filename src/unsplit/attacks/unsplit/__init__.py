@@ -1,0 +1,18 @@
+"""UnSplit's inversion and model stealing: the paper's coordinate descent, and the joint attack on many targets."""
+
+from unsplit.attacks.unsplit.coordinate import CoordinateConfig, invert_by_coordinates
+from unsplit.attacks.unsplit.joint import JointConfig, invert_jointly
+from unsplit.attacks.unsplit.objectives import OBJECTIVES, total_variation
+from unsplit.attacks.unsplit.presets import PRESETS, invert, preset
+
+__all__ = [
+    "OBJECTIVES",
+    "PRESETS",
+    "CoordinateConfig",
+    "JointConfig",
+    "invert",
+    "invert_by_coordinates",
+    "invert_jointly",
+    "preset",
+    "total_variation",
+]

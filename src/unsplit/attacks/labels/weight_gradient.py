@@ -1,0 +1,192 @@
+"""UnSplit's label inference from the gradient of the client's weights: the paper's Algorithm 2."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unsplit.attacks.labels.observed import FeatureBatches, checked_head, features_by_step
+from unsplit.attacks.threat_model import attack
+from unsplit.errors import InputError
+from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradient, LabelSpace
+from unsplit.optim import OptimizerSpec
+from unsplit.types import InferredLabels, Kind, Message, Transcript
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingConfig:
+    """Settings of the gradient matching.
+
+    Args:
+        train_clone: train the clone head along on the labels inferred so far. The paper trains it after the attack;
+            an untrained clone misjudges samples of which a trained client is confident, whose gradients vanish.
+        clone_optimizer: the clone's, where it is trained along.
+    """
+
+    train_clone: bool = True
+    clone_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+
+
+def head_weight_gradients(transcript: Transcript, optimizer: ClientOptimizer) -> HeadWeightGradient:
+    """The gradients of the head's weights that follow from weights handed over through the server after every step.
+
+    Under SGD without momentum, the gradient is the change of the weights over the learning rate. Other optimisers
+    mix in earlier gradients; where their state is handed over with the weights, the first moment's change gives the
+    gradient.
+
+    Args:
+        transcript: the server's, of a training in turns of one step; its first hand-off only serves as a start.
+        optimizer: the client's.
+
+    Returns:
+        The gradients of the steps that lie between two hand-offs. They are of single samples if batches are.
+
+    Raises:
+        InputError: no hand-off of a head, hand-offs further than a step apart, or a moment that was not handed over.
+    """
+    received = [message for message in transcript.of(Kind.WEIGHTS) if message.receiver == transcript.observer]
+    pairs = [(a, b) for a, b in itertools.pairwise(received) if b.step == a.step + 1]
+    names = [name for name in received[0].tensors if name.startswith("head.")] if received else []
+    if not pairs or not names:
+        raise InputError(
+            "The transcript holds no two hand-offs of a head one step apart; record the server of a training with "
+            "two clients or more that hand weights over through it after every step (turn=1)."
+        )
+    return HeadWeightGradient(
+        gradients={
+            name.removeprefix("head."): torch.stack(
+                [_gradient(before, after, name, optimizer.spec) for before, after in pairs]
+            )
+            for name in names
+        },
+        steps=tuple(after.step for _, after in pairs),
+    )
+
+
+@attack(goal="the client's labels", reads=(Kind.FEATURES,))
+def infer_from_weight_gradients(
+    view: Transcript,
+    gradients: HeadWeightGradient,
+    architecture: HeadArchitecture,
+    space: LabelSpace,
+    config: MatchingConfig,
+    *,
+    generator: torch.Generator,
+) -> InferredLabels:
+    """For each single-sample step, the label whose gradient on a clone head is closest to the observed one.
+
+    Threat model:
+        An honest-but-curious server that computed the features, knows the head's architecture and the number of
+        classes, and has the gradient of the head's weights, which it has only where weights are handed over
+        through it.
+
+    Objective:
+        y = argmin over labels of MSE(dL(f(h), y)/dw on the clone, observed dL/dw on the client) (Equation 3).
+
+    Args:
+        view: transcript with the features [1, ...] of every step in `gradients`.
+        gradients: of single-sample steps, see `head_weight_gradients`.
+        architecture: the client's head.
+        space: the number of classes.
+        config: whether the clone is trained along.
+        generator: draws the clone's first weights.
+
+    Returns:
+        Labels with their names, one for each step of `gradients`, and the clone.
+
+    Raises:
+        InputError: a batch of more than one sample, or a head, features and gradients that do not fit together.
+
+    Reference:
+        Erdoğan, Küpçü, Çiçek: UnSplit, section 4.3, Equation 3, Algorithm 2.
+
+    Departures:
+        With `train_clone` the clone learns along the way rather than after the attack. The released code takes the
+        gradient out of the client, of one chosen parameter; here it follows from messages and all parameters count,
+        each with equal weight by element.
+    """
+    features = features_by_step(view)
+    missing = [step for step in gradients.steps if step not in features]
+    if missing:
+        raise InputError(
+            f"The transcript lacks the features of step {missing[0]}; record features and weights together."
+        )
+    clone = checked_head(architecture, space, features[gradients.steps[0]], generator)
+    observed = _flat(clone, gradients)
+    optimizer = config.clone_optimizer.build(list(clone.parameters()))
+    labels = []
+    for row, step in enumerate(gradients.steps):
+        batch = _single(features, step)
+        label = (_gradient_of_each_label(clone, batch, space.classes) - observed[row]).square().mean(1).argmin()
+        labels.append(label)
+        if config.train_clone:
+            optimizer.zero_grad()
+            torch.autograd.backward(functional.cross_entropy(clone(batch), label[None]))
+            optimizer.step()
+    return InferredLabels(labels=torch.stack(labels), named=True, clone=clone if config.train_clone else None)
+
+
+def _gradient(before: Message, after: Message, name: str, spec: OptimizerSpec) -> Tensor:
+    old, new = before.tensors[name], after.tensors[name]
+    plain_sgd = spec.name.lower() == "sgd" and not spec.options.get("momentum") and not spec.options.get("maximize")
+    decay = float(spec.options.get("weight_decay", 0.0))
+    if plain_sgd:
+        return (old - new) / spec.lr - decay * old
+    coupled = decay * old if spec.name.lower() in ("adam", "sgd") else torch.zeros_like(old)
+    moments: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "exp_avg": lambda old_m, new_m: (new_m - _beta(spec) * old_m) / (1 - _beta(spec)),
+        "momentum_buffer": lambda old_m, new_m: (
+            (new_m - float(spec.options["momentum"]) * old_m) / (1 - float(spec.options.get("dampening", 0.0)))
+        ),
+    }
+    for key, solve in moments.items():
+        state = f"optimizer.{name}/{key}"
+        if state in before.tensors and state in after.tensors:
+            return solve(before.tensors[state], after.tensors[state]) - coupled
+    raise InputError(
+        f"The weights alone do not give the gradient under {spec}: its steps mix in earlier gradients and the hand-off "
+        "holds no first moment; record a training that hands over the optimiser's state too, or plain SGD."
+    )
+
+
+def _beta(spec: OptimizerSpec) -> float:
+    return float(spec.options.get("betas", (0.9, 0.999))[0])
+
+
+def _flat(clone: nn.Module, gradients: HeadWeightGradient) -> Tensor:
+    """The observed gradients in the order of the clone's parameters, shape [steps, parameters]."""
+    rows = []
+    for name, parameter in clone.named_parameters():
+        observed = gradients.gradients.get(name)
+        if observed is None or observed.shape[1:] != parameter.shape:
+            raise InputError(
+                f"The head's architecture has a parameter '{name}' of shape {tuple(parameter.shape)} that the "
+                "observed gradients lack; name the head that the client has."
+            )
+        rows.append(observed.flatten(1))
+    return torch.cat(rows, 1)
+
+
+def _gradient_of_each_label(clone: nn.Module, features: Tensor, classes: int) -> Tensor:
+    """Gradient of the loss at the clone's weights for each label: shape [classes, parameters], without a loop."""
+    outputs = clone(features)
+    scores = outputs.detach().expand(classes, -1).requires_grad_()
+    loss = functional.cross_entropy(scores, torch.arange(classes, device=scores.device), reduction="sum")
+    (at_outputs,) = torch.autograd.grad(loss, scores)
+    gradients = torch.autograd.grad(
+        outputs, list(clone.parameters()), grad_outputs=at_outputs[:, None], is_grads_batched=True
+    )
+    return torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+
+
+def _single(features: FeatureBatches, step: int) -> Tensor:
+    batch = features[step]
+    if len(batch) != 1:
+        raise InputError(
+            f"Step {step} has a batch of {len(batch)} samples, and the paper's rule needs the gradient of one; "
+            "record a training with a batch size of 1."
+        )
+    return batch

@@ -1,0 +1,83 @@
+"""What an attack sees and knows, read off its signature and enforced when it is called."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+
+from unsplit.knowledge import Knowledge
+from unsplit.types import Kind, Transcript
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NOT_KNOWLEDGE = {"view", "config", "generator", "progress", "device"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreatModel:
+    """The attacker's side of an attack.
+
+    Args:
+        attack: name of the function.
+        goal: what it is after.
+        reads: the kinds of message it reads.
+        knows: the types of knowledge in its signature.
+    """
+
+    attack: str
+    goal: str
+    reads: tuple[Kind, ...]
+    knows: tuple[type[Knowledge], ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What it knows, in words."""
+        return tuple(kind.means for kind in self.knows)
+
+
+_THREAT_MODELS: dict[Any, ThreatModel] = {}
+
+
+def attack(
+    *, goal: str, reads: tuple[Kind, ...]
+) -> Callable[[Callable[Concatenate[Transcript, P], R]], Callable[Concatenate[Transcript, P], R]]:
+    """Declare a function an attack: it is given only the messages of the kinds that it reads, and every parameter
+    that is neither the view nor a setting must be a type of knowledge.
+
+    Raises:
+        TypeError: a parameter smuggles in something else.
+    """
+
+    def declare(function: Callable[Concatenate[Transcript, P], R]) -> Callable[Concatenate[Transcript, P], R]:
+        hints = get_type_hints(function)
+        knows = []
+        for name in inspect.signature(function).parameters:
+            if name in _NOT_KNOWLEDGE:
+                continue
+            hint = hints.get(name)
+            if not (isinstance(hint, type) and issubclass(hint, Knowledge)):
+                raise TypeError(f"{function.__name__}: the parameter '{name}' is not a type of knowledge")
+            knows.append(hint)
+
+        @functools.wraps(function)
+        def restricted(view: Transcript, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            return function(view.of(*reads), *args, **kwargs)
+
+        _THREAT_MODELS[restricted] = ThreatModel(attack=function.__name__, goal=goal, reads=reads, knows=tuple(knows))
+        return restricted
+
+    return declare
+
+
+def threat_model(function: Callable[..., Any]) -> ThreatModel:
+    """The threat model of an attack.
+
+    Raises:
+        TypeError: the function was not declared an attack.
+    """
+    try:
+        return _THREAT_MODELS[function]
+    except KeyError:
+        raise TypeError(f"{function} is not an attack: it has no threat model") from None

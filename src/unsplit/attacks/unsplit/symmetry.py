@@ -1,0 +1,107 @@
+"""What the smashed data cannot decide, and what can without the truth: scale, offset and sign of the pictures.
+
+If the first layer is affine, f(x) = act(W x + b), then the pictures (x - o) / s with the weights s W and the biases
+b + o sum(W) give the same smashed data for every offset o and scale s, negative ones included. Scale and offset are
+fixed by the range that pictures are known to fill; the sign by the biases, which the wrong sign must shift by the
+sum of the weights, far from where torch's layers start them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.knowledge import ClientArchitecture
+from unsplit.types import Sign
+
+# The share of pixels that may lie outside the range after the stretch: a few stray pixels must not set the scale.
+_STRAY = 0.001
+
+# The sign is believed if the biases' mean square is within this factor of its expectation at the start of training,
+# and that of the other sign is this many times larger.
+_DECISIVE = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstLayer:
+    """The first weighted layer of a clone, if the symmetries above hold for it."""
+
+    weight: Tensor
+    bias: Tensor | None
+    padded: bool
+
+    @property
+    def sums(self) -> Tensor:
+        """Sum of the weights into each output."""
+        return self.weight.flatten(1).sum(1)
+
+
+def first_layer(clone: nn.Module) -> FirstLayer | None:
+    """The clone's first weighted layer, or None where it is not a convolution or dense layer."""
+    for layer in clone.modules():
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            padded = not isinstance(layer, nn.Linear) and (
+                layer.padding == "same" or any(value != 0 for value in layer.padding if not isinstance(value, str))
+            )
+            return FirstLayer(weight=layer.weight, bias=layer.bias, padded=padded)
+        if next(layer.parameters(recurse=False), None) is not None:
+            return None
+    return None
+
+
+@torch.no_grad()
+def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) -> Tensor:
+    """Stretch all pictures by one scale and offset to fill the known range (all but 0.1 % of the pixels at either
+    end, which are clipped), and mend the clone's first layer so that
+    it still gives the same smashed data. Without biases, or with zero padding (whose zeros would have to move too),
+    only the scale is free.
+
+    Args:
+        inputs: shape [n, *input shape].
+        clone: changed in place.
+        architecture: gives the range.
+    """
+    layer = first_layer(clone)
+    if layer is None or architecture.low != 0.0:
+        return inputs
+    movable = layer.bias is not None and not layer.padded
+    ordered = inputs.flatten().sort().values
+    stray = int(_STRAY * len(ordered))
+    offset = ordered[stray] if movable else inputs.new_zeros(())
+    scale = (ordered[-1 - stray] - offset) / architecture.high
+    if scale <= 0:
+        return inputs
+    if layer.bias is not None and movable:
+        layer.bias.add_(offset * layer.sums)
+    layer.weight.mul_(scale)
+    return ((inputs - offset) / scale).clamp(architecture.low, architecture.high)
+
+
+@torch.no_grad()
+def resolve_sign(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) -> tuple[Tensor, Sign]:
+    """Choose between the pictures and their negative by the first layer's biases, changing the clone along.
+
+    torch starts a layer's biases uniformly within 1 / sqrt(fan-in) of 0, and training moves them little. The sign is
+    called resolved only where the evidence is decisive and the clone has a single weighted layer: behind a second
+    one, the first layer that an attack finds may be far from the client's although it explains the smashed data.
+
+    Returns:
+        The pictures of the likelier sign, and whether it is resolved. Without biases a negative cannot be made, so
+        the sign is resolved; where the symmetry does not hold, the pictures stay as they are, ambiguous.
+    """
+    layer = first_layer(clone)
+    if layer is None or architecture.low != 0.0:
+        return inputs, Sign.AMBIGUOUS
+    if layer.bias is None:
+        return inputs, Sign.RESOLVED
+    negative = layer.bias + architecture.high * layer.sums
+    chosen, other = layer.bias.square().mean(), negative.square().mean()
+    if other < chosen and not layer.padded:
+        layer.bias.copy_(negative)
+        layer.weight.neg_()
+        inputs = architecture.high - inputs
+        chosen, other = other, chosen
+    expected = 1 / (3 * layer.weight[0].numel())
+    weighted = sum(next(part.parameters(recurse=False), None) is not None for part in clone.modules())
+    decisive = bool(chosen <= _DECISIVE * expected) and bool(other >= _DECISIVE * chosen)
+    return inputs, Sign.RESOLVED if decisive and weighted == 1 else Sign.AMBIGUOUS

@@ -1,0 +1,60 @@
+"""How well labels were read, and how well a stolen part of the network does."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binomtest
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A share of samples with its 95 % Wilson interval, all from 0 to 1."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, hits: int, samples: int) -> "Share":
+        """The share `hits` / `samples`."""
+        interval = binomtest(hits, samples).proportion_ci(confidence_level=0.95, method="wilson")
+        return cls(value=hits / samples, low=float(interval.low), high=float(interval.high))
+
+
+def label_accuracy(labels: Int[Tensor, " n"], truth: Int[Tensor, " n"]) -> Share:
+    """Share of labels that are right, names included."""
+    return Share.of(int((labels.cpu() == truth.cpu()).sum()), len(truth))
+
+
+def accuracy_up_to_names(groups: Int[Tensor, " n"], truth: Int[Tensor, " n"], classes: int) -> Share:
+    """Share that is right after the renaming of groups into classes that makes it largest (one group a class).
+
+    Args:
+        groups: group numbers from 0; negative ones (undecided) count as wrong.
+        truth: classes.
+        classes: how many there are.
+    """
+    decided = groups.cpu() >= 0
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
+    pairs = (groups.cpu()[decided], truth.cpu()[decided])
+    counts.index_put_(pairs, torch.ones(int(decided.sum()), dtype=torch.int64), accumulate=True)
+    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
+    return Share.of(int(counts[rows, columns].sum()), len(truth))
+
+
+def chance(truth: Int[Tensor, " n"]) -> float:
+    """Accuracy of always naming the commonest class."""
+    return float(torch.bincount(truth.cpu()).max() / len(truth))
+
+
+def accuracy(outputs: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
+    """Share of samples whose largest output is their label's."""
+    return float((outputs.argmax(1) == labels.to(outputs.device)).float().mean())
+
+
+def agreement(outputs: Float[Tensor, "n classes"], others: Float[Tensor, "n classes"]) -> float:
+    """Share of samples on which two networks name the same class."""
+    return float((outputs.argmax(1) == others.argmax(1)).float().mean())

@@ -1,0 +1,39 @@
+"""How close reconstructed inputs come to the truth."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+_SSIM_WINDOW = 11
+
+
+def mse(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]) -> float:
+    """Mean squared error over all targets, in squared units of the data."""
+    return float((inputs - truth).square().mean())
+
+
+def mse_scale_free(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]) -> float:
+    """Mean squared error after the best single a * x + b over the whole set: what is left when contrast, brightness
+    and sign are forgiven. Needs the truth, so it is a diagnostic and never an attack's result.
+    """
+    x, y = inputs.flatten().double(), truth.flatten().double()
+    x, y = x - x.mean(), y - y.mean()
+    spread = x.square().sum()
+    slope = (x * y).sum() / spread if spread > 0 else spread
+    return float((y - slope * x).square().mean())
+
+
+def psnr(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."], *, high: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB over all targets, for data in [0, high]."""
+    return float(peak_signal_noise_ratio(inputs, truth, data_range=(0.0, high)))
+
+
+def ssim(inputs: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], *, high: float = 1.0) -> float:
+    """Mean structural similarity (Wang et al. 2004; Gaussian window of 11 pixels), 1 for identical pictures; NaN for
+    pictures smaller than the window.
+    """
+    if min(inputs.shape[-2:]) < _SSIM_WINDOW:
+        return float("nan")
+    value = structural_similarity_index_measure(inputs, truth, data_range=(0.0, high))
+    return float(torch.as_tensor(value))

@@ -1,0 +1,278 @@
+"""The parties. Each owns its part of the network, its optimiser and its data, and answers messages with messages.
+
+A party never sees another's objects: what it needs arrives in `receive`, what it gives leaves as a `Message`.
+Any engine that carries messages between parties in order (in one process, or over a network) trains the network.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.errors import InputError
+from unsplit.optim import OptimizerSpec
+from unsplit.protocol.schedule import BatchSchedule
+from unsplit.types import Kind, Message, Setup
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+SERVER = "server"
+
+
+class Segment:
+    """Consecutive layers with their optimiser: forward keeps the graph, backward closes it and takes the step."""
+
+    def __init__(self, module: nn.Module, optimizer: OptimizerSpec) -> None:
+        self.module = module
+        parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        self.trained = tuple(parameters)
+        self.optimizer = optimizer.build(parameters.values()) if parameters else None
+        self._inputs: Tensor | None = None
+        self._outputs: Tensor | None = None
+
+    def forward(self, inputs: Tensor, *, needs_input_gradient: bool) -> Tensor:
+        """The output for a batch; `inputs` are the segment's own copy from here on."""
+        self._inputs = inputs.detach().clone().requires_grad_(needs_input_gradient)
+        outputs: Tensor = self.module(self._inputs)
+        self._outputs = outputs
+        return outputs
+
+    def backward(self, gradient: Tensor | None = None, *, loss: Tensor | None = None) -> Tensor | None:
+        """Step on the gradient at the output, or on a loss computed from it; returns the gradient at the input."""
+        if self._outputs is None or self._inputs is None:
+            raise RuntimeError("backward without a forward pass before it")
+        if self.optimizer is not None:
+            self.optimizer.zero_grad()
+        if loss is not None:
+            torch.autograd.backward(loss)
+        elif self._outputs.requires_grad:
+            torch.autograd.backward(self._outputs, gradient)
+        if self.optimizer is not None:
+            self.optimizer.step()
+        input_gradient = self._inputs.grad
+        self._inputs = self._outputs = None
+        return input_gradient
+
+
+class Client:
+    """A data holder.
+
+    Args:
+        name: how messages name it.
+        bottom: its first layers; None where the server has the inputs (setup b).
+        head: its last layers; None where it sends its labels (setup a).
+        inputs: shape [n, ...]; None in setup b.
+        labels: shape [n], or [n, ...] for regression.
+        loss: of the network's output and the labels, averaged over the batch; unused in setup a.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        bottom: Segment | None,
+        head: Segment | None,
+        inputs: Tensor | None,
+        labels: Tensor,
+        schedule: BatchSchedule,
+        loss: Loss,
+    ) -> None:
+        self.name = name
+        self.bottom = bottom
+        self.head = head
+        self.last_loss = float("nan")
+        self._inputs = inputs
+        self._labels = labels
+        self._schedule = schedule
+        self._loss = loss
+
+    def begin(self, step: int) -> list[Message]:
+        """Send the smashed data of this step's batch, and in setup (a) its labels."""
+        inputs = self.inputs_of(step)
+        if self.bottom is None or inputs is None:
+            raise RuntimeError(f"{self.name} has no inputs to begin a step with")
+        smashed = self.bottom.forward(inputs, needs_input_gradient=False)
+        messages = [self._message(step, Kind.SMASHED, smashed)]
+        if self.head is None:
+            messages.append(self._message(step, Kind.LABELS, self.labels_of(step)))
+        return messages
+
+    def receive(self, message: Message) -> list[Message]:
+        """Answer features with their gradient; end a step on a cut gradient; take over handed-on weights."""
+        if message.kind is Kind.FEATURES and self.head is not None:
+            outputs = self.head.forward(message.tensor, needs_input_gradient=True)
+            loss = self._loss(outputs, self.labels_of(message.step))
+            self.last_loss = loss.item()
+            gradient = self.head.backward(loss=loss)
+            if gradient is None:
+                raise InputError("The loss gives no gradient at the head's input; use a loss that depends on it.")
+            return [self._message(message.step, Kind.FEATURE_GRAD, gradient)]
+        if message.kind is Kind.CUT_GRAD and self.bottom is not None:
+            self.bottom.backward(message.tensor)
+            return []
+        if message.kind is Kind.WEIGHTS:
+            self.take_over(message.tensors)
+            return []
+        raise _unexpected(self.name, message)
+
+    def inputs_of(self, step: int) -> Tensor | None:
+        """The inputs of a step's batch, where the client has inputs."""
+        return None if self._inputs is None else self._inputs[self._schedule.batch(step)]
+
+    def labels_of(self, step: int) -> Tensor:
+        """The labels of a step's batch."""
+        return self._labels[self._schedule.batch(step)]
+
+    def segments(self) -> dict[str, Segment]:
+        """The client's parts by role."""
+        parts = {"bottom": self.bottom, "head": self.head}
+        return {role: segment for role, segment in parts.items() if segment is not None}
+
+    def hand_off(self, step: int, receiver: str, *, optimizer: bool) -> Message:
+        """The client's weights as a message, named "bottom.…" and "head.…".
+
+        With `optimizer`, its optimiser's state goes along as "optimizer.ROLE.PARAMETER/KEY".
+        """
+        tensors = {
+            f"{role}.{name}": value
+            for role, segment in self.segments().items()
+            for name, value in segment.module.state_dict().items()
+        }
+        if optimizer:
+            tensors |= optimizer_tensors(self.segments())
+        return Message(step=step, sender=self.name, receiver=receiver, kind=Kind.WEIGHTS, payload=tensors)
+
+    def take_over(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from another client's weights, and its optimiser's state where it was handed on."""
+        for role, segment in self.segments().items():
+            prefix = f"{role}."
+            state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            segment.module.load_state_dict(state)
+            load_optimizer_tensors(segment, role, tensors)
+
+    def infer(self, inputs: Tensor, step: int) -> Message:
+        """The smashed data of these inputs, as the client would send them when the network is used, not trained."""
+        if self.bottom is None:
+            raise InputError("In setup (b) the client has no inputs, so there is no smashed data to send.")
+        return self._message(step, Kind.SMASHED, evaluated(self.bottom.module, inputs))
+
+    def _message(self, step: int, kind: Kind, payload: Tensor) -> Message:
+        return Message(step=step, sender=self.name, receiver=SERVER, kind=kind, payload=payload)
+
+
+class Server:
+    """The party that computes most of the network, and the honest-but-curious one.
+
+    Args:
+        setup: who holds what.
+        body: its layers (the whole top in setup a).
+        loss: used in setup (a), where the labels arrive.
+        inputs: by client's name, shape [n, ...]; setup b only.
+        schedules: by client's name; setup b only.
+    """
+
+    name = SERVER
+
+    def __init__(
+        self,
+        *,
+        setup: Setup,
+        body: Segment,
+        loss: Loss,
+        inputs: Mapping[str, Tensor] | None = None,
+        schedules: Mapping[str, BatchSchedule] | None = None,
+    ) -> None:
+        self.setup = setup
+        self.body = body
+        self.last_loss = float("nan")
+        self._loss = loss
+        self._inputs = inputs or {}
+        self._schedules = schedules or {}
+        self._smashed: Tensor | None = None
+
+    def begin(self, step: int, client: str) -> list[Message]:
+        """Send this client the features of this step's batch (setup b)."""
+        features = self.body.forward(self.inputs_of(step, client), needs_input_gradient=False)
+        return [self._message(step, client, Kind.FEATURES, features)]
+
+    def receive(self, message: Message) -> list[Message]:
+        """Answer smashed data (with labels) or feature gradients; pass on handed-over weights untouched."""
+        if message.kind is Kind.SMASHED and self.setup is Setup.A:
+            self._smashed = message.tensor
+            return []
+        if message.kind is Kind.SMASHED and self.setup is Setup.C:
+            features = self.body.forward(message.tensor, needs_input_gradient=True)
+            return [self._message(message.step, message.sender, Kind.FEATURES, features)]
+        if message.kind is Kind.LABELS and self._smashed is not None:
+            outputs = self.body.forward(self._smashed, needs_input_gradient=True)
+            self._smashed = None
+            loss = self._loss(outputs, message.tensor)
+            self.last_loss = loss.item()
+            return self._cut_gradient(message, self.body.backward(loss=loss))
+        if message.kind is Kind.FEATURE_GRAD:
+            gradient = self.body.backward(message.tensor)
+            return self._cut_gradient(message, gradient) if self.setup is Setup.C else []
+        raise _unexpected(self.name, message)
+
+    def relay(self, message: Message, receiver: str) -> Message:
+        """Pass a client's weights on to the next client."""
+        return Message(step=message.step, sender=SERVER, receiver=receiver, kind=Kind.WEIGHTS, payload=message.payload)
+
+    def inputs_of(self, step: int, client: str) -> Tensor:
+        """The inputs of a step's batch (setup b)."""
+        return self._inputs[client][self._schedules[client].batch(step)]
+
+    def segments(self) -> dict[str, Segment]:
+        """The server's parts by role."""
+        return {"body": self.body}
+
+    def _cut_gradient(self, message: Message, gradient: Tensor | None) -> list[Message]:
+        if gradient is None:
+            raise InputError("The loss gives no gradient at the cut; use a loss that depends on the network's output.")
+        return [self._message(message.step, message.sender, Kind.CUT_GRAD, gradient)]
+
+    def _message(self, step: int, receiver: str, kind: Kind, payload: Tensor) -> Message:
+        return Message(step=step, sender=SERVER, receiver=receiver, kind=kind, payload=payload)
+
+
+def evaluated(module: nn.Module, inputs: Tensor) -> Tensor:
+    """The module's output in evaluation mode, leaving mode, statistics and gradients as they were."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            outputs: Tensor = module(inputs)
+    finally:
+        module.train(training)
+    return outputs
+
+
+def optimizer_tensors(segments: Mapping[str, Segment]) -> dict[str, Tensor]:
+    """The state of the segments' optimisers as "optimizer.ROLE.PARAMETER/KEY"."""
+    return {
+        f"optimizer.{role}.{segment.trained[index]}/{key}": torch.as_tensor(value)
+        for role, segment in segments.items()
+        if segment.optimizer is not None
+        for index, state in segment.optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+        if value is not None
+    }
+
+
+def load_optimizer_tensors(segment: Segment, role: str, tensors: Mapping[str, Tensor]) -> None:
+    """Put the state written by `optimizer_tensors` for this role back, where there is one."""
+    prefix = f"optimizer.{role}."
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(prefix):
+            parameter, _, key = name.removeprefix(prefix).rpartition("/")
+            state.setdefault(segment.trained.index(parameter), {})[key] = value.clone()
+    if state and segment.optimizer is not None:
+        groups = segment.optimizer.state_dict()["param_groups"]
+        segment.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _unexpected(name: str, message: Message) -> InputError:
+    return InputError(
+        f"{name} cannot use a {message.kind.value} message at step {message.step} in this setup; "
+        "check that both sides agreed on the same setup."
+    )

@@ -1,0 +1,79 @@
+"""Recording what one party sees: all of it, the last steps, or chosen steps; in memory or streaming to disk."""
+
+from collections import deque
+from collections.abc import Collection
+from pathlib import Path
+
+from unsplit.errors import InputError
+from unsplit.protocol.store import TranscriptWriter, load_transcript
+from unsplit.types import Kind, Message, Transcript
+
+
+class Recorder:
+    """Keeps the messages that `observer` sends or receives.
+
+    Args:
+        observer: name of the party.
+        last: keep only the last so many steps.
+        steps: keep only these steps.
+        kinds: keep only these kinds.
+        folder: stream to this folder instead of holding messages in memory; not together with `last`.
+
+    Raises:
+        InputError: `last` below 1, or together with `steps` or `folder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        observer: str,
+        last: int | None = None,
+        steps: Collection[int] | None = None,
+        kinds: Collection[Kind] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        if last is not None and (last < 1 or steps is not None or folder is not None):
+            raise InputError(
+                "A recorder keeps the last 1 or more steps in memory, or chosen steps, or streams to a folder; "
+                "give one of `last`, `steps` and `folder` (the last two go together)."
+            )
+        self.observer = observer
+        self._last = last
+        self._steps = steps
+        self._kinds = kinds
+        self._kept: deque[Message] = deque()
+        self._folder = folder
+        self._writer = TranscriptWriter(folder, observer) if folder is not None else None
+
+    def take(self, message: Message) -> None:
+        """Keep a message if it is one of ours."""
+        if self.observer not in (message.sender, message.receiver):
+            return
+        if self._steps is not None and message.step not in self._steps:
+            return
+        if self._kinds is not None and message.kind not in self._kinds:
+            return
+        if self._writer is not None:
+            self._writer.append(message)
+            return
+        self._kept.append(message)
+        while self._last is not None and self._kept[0].step <= message.step - self._last:
+            self._kept.popleft()
+
+    def flush(self) -> None:
+        """Bring what streams to disk up to the present."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def forget_from(self, step: int) -> None:
+        """Drop what belongs to `step` or later, when a run resumes before it."""
+        if self._writer is not None:
+            self._writer.forget_from(step)
+        self._kept = deque(message for message in self._kept if message.step < step)
+
+    def transcript(self) -> Transcript:
+        """What was kept so far."""
+        if self._folder is not None:
+            self.flush()
+            return load_transcript(self._folder, verify=False)
+        return Transcript(observer=self.observer, messages=tuple(self._kept))

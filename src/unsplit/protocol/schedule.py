@@ -1,0 +1,84 @@
+"""Which samples a step uses and whose turn it is: pure functions of a seed and the step's number.
+
+Nothing here has a state, so a resumed run, a party in another process and a reference run all agree.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from unsplit.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """Clients training one after another, `length` steps each, in the order of their numbers.
+
+    Raises:
+        InputError: no client, or turns of no steps.
+    """
+
+    clients: int
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.clients < 1 or self.length < 1:
+            raise InputError(f"{self.clients} clients with turns of {self.length} steps; both must be at least 1.")
+
+    def client(self, step: int) -> int:
+        """The number of the client that trains at this step."""
+        return step // self.length % self.clients
+
+    def own_step(self, step: int) -> int:
+        """How many steps that client had taken before this one."""
+        return step // (self.length * self.clients) * self.length + step % self.length
+
+    def hands_off(self, step: int) -> bool:
+        """Whether another client's turn ended just before this step."""
+        return self.clients > 1 and step > 0 and step % self.length == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSchedule:
+    """The batches of one client: every epoch visits each of its samples once, in an order drawn from the seed.
+
+    Args:
+        samples: how many it has.
+        batch_size: samples a step; the last batch of an epoch may be smaller.
+        seed: of the order; its epoch-th permutation is drawn from (seed, epoch).
+        turns: maps the common step number to the client's own.
+
+    Raises:
+        InputError: the batch is larger than the data, or not positive.
+    """
+
+    samples: int
+    batch_size: int
+    seed: int
+    turns: Turns
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= self.samples:
+            raise InputError(
+                f"A batch of {self.batch_size} cannot be taken from {self.samples} samples; "
+                f"use a batch size from 1 to {self.samples}."
+            )
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Steps until each sample was visited once."""
+        return -(-self.samples // self.batch_size)
+
+    def batch(self, step: int) -> Tensor:
+        """The indices of the samples of this (common) step, shape [batch]."""
+        epoch, position = divmod(self.turns.own_step(step), self.steps_an_epoch)
+        start = position * self.batch_size
+        return _order(self.samples, self.seed, epoch)[start : start + self.batch_size]
+
+
+@lru_cache(maxsize=64)
+def _order(samples: int, seed: int, epoch: int) -> Tensor:
+    source = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return torch.randperm(samples, generator=source)

@@ -1,0 +1,292 @@
+"""Transcripts on disk: a folder of safetensors shards and a JSON manifest, written and read as a stream.
+
+Each shard holds the payloads of consecutive messages and, in its own metadata, their headers; the manifest names
+the shards with their checksums. A shard is written whole to a temporary name and moved into place, and the manifest
+after it, so an interrupted run leaves a transcript that ends a little earlier and is otherwise intact. Nothing in
+the format can run code.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, overload
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unsplit.errors import FormatError, InputError
+from unsplit.files import explained, replacing, writable_folder, write_text
+from unsplit.types import Header, Kind, Message, Payload, Transcript
+
+FORMAT: Literal["unsplit-transcript"] = "unsplit-transcript"
+VERSION = 1
+MANIFEST = "manifest.json"
+_SHARD_BYTES = 32 * 2**20
+
+
+class Shard(BaseModel):
+    """One file of a stored transcript."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    messages: int
+    first_step: int
+    last_step: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """The contents of `manifest.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["unsplit-transcript"] = FORMAT
+    version: int = VERSION
+    observer: str
+    shards: tuple[Shard, ...] = ()
+
+
+class TranscriptWriter:
+    """Appends messages to a transcript folder, holding no more than a shard of them in memory.
+
+    Args:
+        folder: created if need be; it must hold no other transcript.
+        observer: the party whose transcript it is.
+        shard_bytes: payload bytes after which a shard is written.
+
+    Raises:
+        InputError: the folder holds a transcript already.
+        StorageError: the folder cannot be written, or the disk is full.
+    """
+
+    def __init__(self, folder: Path, observer: str, *, shard_bytes: int = _SHARD_BYTES) -> None:
+        self._folder = writable_folder(folder)
+        self._shard_bytes = shard_bytes
+        self._waiting: list[Message] = []
+        self._waiting_bytes = 0
+        self.manifest = Manifest(observer=observer)
+        if (folder / MANIFEST).exists():
+            self.manifest = read_manifest(folder)
+            if self.manifest.observer != observer:
+                raise InputError(
+                    f"{folder} holds a transcript of {self.manifest.observer}, not of {observer}; name another folder."
+                )
+        else:
+            self._write_manifest(self.manifest)
+
+    def append(self, message: Message) -> None:
+        """Add a message at the end."""
+        self._waiting.append(message)
+        self._waiting_bytes += sum(value.nbytes for value in message.tensors.values())
+        if self._waiting_bytes >= self._shard_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, so that everything appended is on disk."""
+        if not self._waiting:
+            return
+        name = f"shard-{len(self.manifest.shards):06d}.safetensors"
+        tensors = {
+            f"{index:06d}/{key}": value.contiguous().cpu()
+            for index, message in enumerate(self._waiting)
+            for key, value in message.tensors.items()
+        }
+        headers = [[*message.header[:3], message.kind.value] for message in self._waiting]
+        with replacing(self._folder / name) as temporary, _readable_errors(temporary):
+            save_file(tensors, temporary, metadata={"format": FORMAT, "messages": json.dumps(headers)})
+            digest = _sha256(temporary)
+        steps = [message.step for message in self._waiting]
+        shard = Shard(file=name, messages=len(headers), first_step=min(steps), last_step=max(steps), sha256=digest)
+        self._write_manifest(self.manifest.model_copy(update={"shards": (*self.manifest.shards, shard)}))
+        self._waiting, self._waiting_bytes = [], 0
+
+    def forget_from(self, step: int) -> None:
+        """Drop all messages of `step` and later, when a run resumes from a checkpoint before them."""
+        self._waiting, self._waiting_bytes = [], 0
+        kept = tuple(shard for shard in self.manifest.shards if shard.last_step < step)
+        partly = [shard for shard in self.manifest.shards if shard.first_step < step <= shard.last_step]
+        survivors = [
+            message
+            for shard in partly
+            for message in StoredMessages(self._folder, Manifest(observer=self.manifest.observer, shards=(shard,)))
+            if message.step < step
+        ]
+        self._write_manifest(self.manifest.model_copy(update={"shards": kept}))
+        for message in survivors:
+            self.append(message)
+        self.flush()
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        write_text(self._folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        self.manifest = manifest
+
+
+class StoredMessages(Sequence[Message]):
+    """The messages of a transcript folder; headers are in memory, payloads are read when asked for.
+
+    Raises:
+        FormatError: a shard is missing, truncated or altered.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder = folder
+        self.headers: list[Header] = []
+        self._places: list[tuple[str, int]] = []
+        self._open: OrderedDict[str, tuple[safe_open, dict[int, list[str]]]] = OrderedDict()
+        for shard in manifest.shards:
+            headers = _shard_headers(folder / shard.file)
+            if len(headers) != shard.messages:
+                raise _damaged(folder / shard.file, f"it holds {len(headers)} messages, not {shard.messages}")
+            self._places += [(shard.file, index) for index in range(len(headers))]
+            self.headers += headers
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | list[Message]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        file, position = self._places[index]
+        header = self.headers[index]
+        tensors = self._tensors(file, position)
+        _check_finite(self._folder / file, header, tensors)
+        payload: Payload = tensors if header.kind is Kind.WEIGHTS else tensors[header.kind.value]
+        return Message(**header._asdict(), payload=payload)
+
+    def _tensors(self, file: str, position: int) -> dict[str, Tensor]:
+        if file not in self._open:
+            with _readable_errors(self._folder / file):
+                stream = safe_open(self._folder / file, framework="pt")
+                names: dict[int, list[str]] = {}
+                for name in stream.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118 - not a mapping
+                    names.setdefault(int(name.partition("/")[0]), []).append(name)
+            self._open[file] = (stream, names)
+            if len(self._open) > 2:
+                self._open.popitem(last=False)
+        stream, names = self._open[file]
+        with _readable_errors(self._folder / file):
+            return {name.partition("/")[2]: stream.get_tensor(name) for name in names[position]}  # type: ignore[no-untyped-call]
+
+
+def save_transcript(transcript: Transcript, folder: Path) -> Path:
+    """Write a transcript to a folder that holds none yet; returns the folder.
+
+    Raises:
+        InputError: the folder holds a transcript.
+        StorageError: the folder cannot be written, or the disk is full.
+    """
+    if (folder / MANIFEST).exists():
+        raise InputError(f"{folder} holds a transcript already; name another folder or remove it first.")
+    writer = TranscriptWriter(folder, transcript.observer)
+    for message in transcript:
+        writer.append(message)
+    writer.flush()
+    return folder
+
+
+def load_transcript(folder: Path, *, verify: bool = True) -> Transcript:
+    """Open a transcript; payloads are read from disk when they are needed.
+
+    Args:
+        folder: as written by `save_transcript` or a recorder.
+        verify: check every shard against its checksum first, reading all of it once.
+
+    Raises:
+        FormatError: not a transcript, damaged, or written by a newer version.
+    """
+    manifest = read_manifest(folder)
+    for shard in manifest.shards:
+        path = folder / shard.file
+        if not path.is_file():
+            raise _damaged(path, "it is missing")
+        if verify and _sha256(path) != shard.sha256:
+            raise _damaged(path, "its contents differ from what was written")
+    return Transcript(observer=manifest.observer, messages=StoredMessages(folder, manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a transcript folder.
+
+    Raises:
+        FormatError: not a transcript, damaged, or written by a newer version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FormatError(
+            f"{folder} is not a transcript: it has no {MANIFEST}; name a folder that a run recorded into."
+        )
+    try:
+        with explained(path):
+            content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise FormatError(f"{path} is of the format '{content['format']}', not '{FORMAT}'; name a transcript.")
+        if content["version"] > VERSION:
+            raise FormatError(
+                f"{path} is of version {content['version']}, and this program reads up to {VERSION}; update unsplit."
+            )
+        return Manifest.model_validate(content)
+    except (ValueError, TypeError, KeyError, ValidationError) as error:
+        raise FormatError(
+            f"{path} is damaged and cannot be read as a transcript's manifest; record it again."
+        ) from error
+
+
+def _shard_headers(path: Path) -> list[Header]:
+    with _readable_errors(path), safe_open(path, framework="pt") as stream:
+        metadata = stream.metadata() or {}
+    try:
+        return [
+            Header(int(step), str(sender), str(receiver), Kind(kind))
+            for step, sender, receiver, kind in json.loads(metadata["messages"])
+        ]
+    except (KeyError, ValueError, TypeError) as error:
+        raise _damaged(path, "its list of messages cannot be read") from error
+
+
+def _check_finite(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
+    for value in tensors.values():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise FormatError(
+                f"The {header.kind.value} message of step {header.step} in {path} holds NaN or infinity; "
+                "no attack can read it: record a run whose training does not diverge."
+            )
+
+
+class _readable_errors:  # noqa: N801 - reads as a verb in a with statement
+    """Turn safetensors' errors about a file into ours."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SafetensorError):
+            if "No space left" in str(error):
+                raise OSError(28, "No space left on device") from error
+            raise _damaged(self._path, "it is truncated or not a safetensors file") from error
+        if isinstance(error, FileNotFoundError):
+            raise _damaged(self._path, "it is missing") from error
+
+
+def _damaged(path: Path, what: str) -> FormatError:
+    return FormatError(f"The transcript file {path} is damaged: {what}; restore it or record the run again.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        for block in iter(lambda: stream.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
