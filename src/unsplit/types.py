@@ -1,7 +1,7 @@
 """The words of the story: messages, what one party saw of them, what an attack makes of that, and the truth."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple, overload
@@ -76,6 +76,15 @@ class Message:
             copied = MappingProxyType({name: value.detach().clone() for name, value in self.payload.items()})
         object.__setattr__(self, "payload", copied)
 
+    def to(self, device: torch.device) -> "Message":
+        """The same message with its payload on a device."""
+        payload: Payload
+        if isinstance(self.payload, Tensor):
+            payload = self.payload.to(device)
+        else:
+            payload = {name: value.to(device) for name, value in self.payload.items()}
+        return replace(self, payload=payload)
+
     @property
     def header(self) -> Header:
         """Everything but the payload."""
@@ -142,6 +151,10 @@ class Transcript:
         """The messages of the last `steps` steps."""
         kept = set(self.steps[-steps:]) if steps > 0 else set()
         return self.where(lambda header: header.step in kept)
+
+    def to(self, device: torch.device) -> "Transcript":
+        """The same messages with their payloads on a device."""
+        return Transcript(observer=self.observer, messages=[message.to(device) for message in self])
 
     def tensor(self, kind: Kind) -> Tensor:
         """All payloads of one kind, joined along the batch: shape [samples, ...].

@@ -1,6 +1,7 @@
 """Split learning: parties that exchange messages, the engine that carries them, and the transcripts they leave."""
 
 from unsplit.protocol.build import SplitConfig, split_training
+from unsplit.protocol.checkpoint import load_network
 from unsplit.protocol.engine import Progress, SplitTraining
 from unsplit.protocol.parties import SERVER, Client, Loss, Segment, Server, evaluated
 from unsplit.protocol.recorder import Recorder
@@ -18,6 +19,7 @@ __all__ = [
     "SplitTraining",
     "TranscriptWriter",
     "evaluated",
+    "load_network",
     "load_transcript",
     "save_transcript",
     "split_training",

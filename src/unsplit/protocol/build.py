@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -42,7 +41,7 @@ class SplitConfig:
     clients: int = 1
     batch_size: int = 64
     turn: int | None = None
-    hand_off: Literal["server", "peer"] = "server"
+    hand_off: str = "server"
     hand_off_optimizer: bool = False
     client_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     server_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from unsplit.errors import FormatError
 from unsplit.files import explained, replacing
@@ -15,7 +16,7 @@ FORMAT = "unsplit-checkpoint"
 VERSION = 1
 
 
-def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, run: str) -> None:
+def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, run: str, active: str) -> None:
     """Write the state of all segments after `step` steps; an interrupt leaves the old file whole.
 
     Args:
@@ -23,6 +24,7 @@ def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, r
         segments: every party's parts.
         step: steps done.
         run: describes what must be the same to go on (seeds, batch size, ...).
+        active: the client that trained last, whose parts belong to the network as it stands.
 
     Raises:
         StorageError: the place cannot be written, or the disk is full.
@@ -38,6 +40,7 @@ def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, r
         "version": str(VERSION),
         "step": str(step),
         "run": run,
+        "active": active,
         "segments": json.dumps(sorted(segments)),
     }
     with replacing(path) as temporary:
@@ -53,40 +56,7 @@ def load_checkpoint(path: Path, segments: Mapping[str, Segment], *, run: str) ->
     Raises:
         FormatError: missing, damaged, foreign, from a newer version, or of another network or another set of parties.
     """
-    if not path.is_file():
-        raise FormatError(f"There is no checkpoint {path} to resume from; name one, or start without --resume.")
-    try:
-        with explained(path), safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            _check(path, metadata, segments, run)
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
-        step = int(metadata["step"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise FormatError(
-            f"The checkpoint {path} is damaged: it is truncated or altered; start the run again."
-        ) from error
-    states = {
-        role: {name.partition("/")[2]: value for name, value in tensors.items() if name.startswith(f"{role}/")}
-        for role in segments
-    }
-    for role, segment in segments.items():
-        expected = {name: value.shape for name, value in segment.module.state_dict().items()}
-        if {name: value.shape for name, value in states[role].items()} != expected:
-            raise FormatError(f"The checkpoint {path} is of another network ({role} differs); name the model it is of.")
-    for role, segment in segments.items():
-        segment.module.load_state_dict(states[role])
-        load_optimizer_tensors(segment, role, tensors)
-    return step
-
-
-def _check(path: Path, metadata: Mapping[str, str], segments: Mapping[str, Segment], run: str) -> None:
-    if metadata.get("format") != FORMAT:
-        raise FormatError(f"{path} is not a checkpoint of unsplit; name a file that a run wrote with --checkpoint.")
-    if int(metadata["version"]) > VERSION:
-        raise FormatError(
-            f"The checkpoint {path} is of version {metadata['version']}, and this program reads up to {VERSION}; "
-            "update unsplit."
-        )
+    metadata, tensors = _read(path)
     parties = json.loads(metadata["segments"])
     if parties != sorted(segments):
         raise FormatError(
@@ -98,3 +68,54 @@ def _check(path: Path, metadata: Mapping[str, str], segments: Mapping[str, Segme
             f"The checkpoint {path} is of a run with {metadata['run']}, and this one has {run}; "
             "resume with the same settings."
         )
+    states = {role: _under(f"{role}/", tensors) for role in segments}
+    for role, segment in segments.items():
+        _check_shapes(path, states[role], segment.module)
+    for role, segment in segments.items():
+        segment.module.load_state_dict(states[role])
+        load_optimizer_tensors(segment, role, tensors)
+    return int(metadata["step"])
+
+
+def load_network(path: Path, model: nn.Module) -> int:
+    """Put the network of a checkpoint, however it was split, into a whole model; returns the steps it was trained for.
+
+    Raises:
+        FormatError: missing, damaged, foreign, from a newer version, or of another network.
+    """
+    metadata, tensors = _read(path)
+    state: dict[str, Tensor] = {}
+    for role in json.loads(metadata["segments"]):
+        if role.partition(".")[0] in (metadata["active"], "server"):
+            state |= _under(f"{role}/", tensors)
+    _check_shapes(path, state, model)
+    model.load_state_dict(state)
+    return int(metadata["step"])
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise FormatError(f"There is no checkpoint {path}; name a file that a run wrote, or start a run anew.")
+    try:
+        with explained(path), safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise FormatError(f"{path} is not a checkpoint of unsplit; name a file that `unsplit train` wrote.")
+            if int(metadata["version"]) > VERSION:
+                raise FormatError(
+                    f"The checkpoint {path} is of version {metadata['version']}, and this program reads up to "
+                    f"{VERSION}; update unsplit."
+                )
+            return metadata, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise FormatError(f"The checkpoint {path} is damaged: it is truncated or altered; run it again.") from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _check_shapes(path: Path, state: Mapping[str, Tensor], module: nn.Module) -> None:
+    expected = {name: value.shape for name, value in module.state_dict().items()}
+    if {name: value.shape for name, value in state.items()} != expected:
+        raise FormatError(f"The checkpoint {path} is of another network; name the model that it was trained with.")

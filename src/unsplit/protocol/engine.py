@@ -1,13 +1,13 @@
 """Split training in one process: the messages that the parties would exchange over a network, carried by hand."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from unsplit.errors import InputError
+from unsplit.errors import InputError, unknown_name
 from unsplit.protocol.checkpoint import load_checkpoint, save_checkpoint
 from unsplit.protocol.parties import SERVER, Client, Segment, Server, evaluated
 from unsplit.protocol.recorder import Recorder
@@ -45,7 +45,7 @@ class SplitTraining:
         description: str = "",
     ) -> None:
         if hand_off not in ("server", "peer"):
-            raise InputError(f"Unknown hand-off '{hand_off}'; weights go through the 'server' or from 'peer' to peer.")
+            raise unknown_name("hand-off of weights", hand_off, ("server", "peer"))
         self.setup = setup
         self.server = server
         self.clients = tuple(clients)
@@ -126,10 +126,13 @@ class SplitTraining:
         return recorder.transcript()
 
     def model(self) -> nn.Sequential:
-        """The whole network as it stands, with the parts of the client that trained last."""
+        """The whole network as it stands, with the parts of the client that trained last. Its modules are the
+        parties' own, not copies.
+        """
         client = self.active()
         parts = [client.bottom, self.server.body, client.head]
-        return nn.Sequential(*(part.module for part in parts if part is not None))
+        named = [item for part in parts if part is not None for item in part.module.named_children()]
+        return nn.Sequential(OrderedDict(named))
 
     def truth(self, step: int) -> Truth:
         """The inputs and labels of a step's batch: for metrics, never for an attack."""
@@ -152,7 +155,7 @@ class SplitTraining:
         """Write a checkpoint; transcripts that stream to disk are brought up to the same step."""
         for recorder in self._recorders:
             recorder.flush()
-        save_checkpoint(path, self.segments(), step=self.steps_done, run=self._description)
+        save_checkpoint(path, self.segments(), step=self.steps_done, run=self._description, active=self.active().name)
 
     def resume(self, path: Path) -> int:
         """Go on from a checkpoint; returns the number of steps that were done."""

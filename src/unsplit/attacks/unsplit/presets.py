@@ -85,6 +85,11 @@ def preset(name: str, depth: int) -> CoordinateConfig | JointConfig:
     return PRESETS[name](depth)
 
 
+def attack_of(config: CoordinateConfig | JointConfig) -> Callable[..., Reconstruction]:
+    """The attack that these settings are for: `invert_by_coordinates` or `invert_jointly`."""
+    return invert_jointly if isinstance(config, JointConfig) else invert_by_coordinates
+
+
 def invert(
     view: Transcript,
     architecture: ClientArchitecture,
@@ -94,9 +99,7 @@ def invert(
     progress: Progress = silent,
 ) -> Reconstruction:
     """Run the attack that these settings are for; see `invert_by_coordinates` and `invert_jointly`."""
-    if isinstance(config, JointConfig):
-        return invert_jointly(view, architecture, config, generator=generator, progress=progress)
-    return invert_by_coordinates(view, architecture, config, generator=generator, progress=progress)
+    return attack_of(config)(view, architecture, config, generator=generator, progress=progress)
 
 
 def _paper_alpha(depth: int) -> float:

@@ -1,0 +1,45 @@
+"""The program `unsplit`."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from unsplit.cli import attack, audit, data, train
+from unsplit.cli.console import err, out
+from unsplit.errors import UnsplitError
+
+app = typer.Typer(
+    name="unsplit",
+    help="What can the other side see? Audits of split learning.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
+app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("attack", epilog=attack.EXAMPLES)(attack.attack)
+app.add_typer(data.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """What can the other side see? Audits of split learning."""
+    if show_version:
+        out.print(f"unsplit {version('unsplit')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the program; an `UnsplitError` becomes one sentence and exit code 2."""
+    try:
+        app()
+    except UnsplitError as error:
+        err.print(f"unsplit: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("unsplit: interrupted; what was finished is kept, run the command again to go on.", soft_wrap=True)
+        sys.exit(130)

@@ -1,0 +1,114 @@
+"""`unsplit audit`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from unsplit.cli import options
+from unsplit.cli.console import out as console
+from unsplit.cli.console import progress_bars
+from unsplit.experiment import AuditConfig, AuditResult
+from unsplit.experiment import audit as run_audit
+from unsplit.files import writable_folder
+from unsplit.report import Pictures, write_report
+
+EXAMPLES = """**Examples**
+
+`unsplit audit --out runs/first` : the embedded digits, depths 1 to 3, labels
+
+`unsplit audit --data fashion-mnist --cuts 1,conv2 --presets joint,paper --out runs/fashion`
+
+`unsplit audit --data photos/ --model my_module:build_model --cuts 0,2 --label-setups none`
+"""
+
+
+def audit(
+    data: options.Data = "digits",
+    model: options.Model = None,
+    cuts: Annotated[str, typer.Option(help="Cuts to invert, by depth or name; or 'none'.")] = "1,2,3",
+    presets: Annotated[str, typer.Option(help="Inversion presets: joint, paper, paper-literal, released.")] = "joint",
+    states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",
+    targets: Annotated[int, typer.Option(help="Pictures of each class to recover.")] = 1,
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 64,
+    optimizer: options.Optimizer = "adam",
+    checkpoint: Annotated[Path | None, typer.Option(help="Attack this network instead of training.")] = None,
+    label_setups: Annotated[str, typer.Option(help="Setups in which to infer labels; or 'none'.")] = "b,c",
+    label_heads: Annotated[str, typer.Option(help="Depths of the client's head, in layers with weights.")] = "1,2",
+    label_steps: Annotated[int, typer.Option(help="Single-sample steps to observe.")] = 1000,
+    out: options.Out = Path("runs/audit"),
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Train split, record what the server sees, attack it, and write a page that says what leaked.
+
+    The page is OUT/report.html, its numbers OUT/report.json. Run again with the same settings, it skips the attacks
+    that were finished.
+    """
+    chosen: dict[str, Any] = {
+        "data": data,
+        "model": model,
+        "cuts": options.cuts(cuts),
+        "presets": options.names(presets),
+        "states": options.names(states),
+        "targets_per_class": targets,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": options.optimizer(optimizer),
+        "label_setups": options.names(label_setups),
+        "label_heads": options.integers(label_heads, "--label-heads"),
+        "label_steps": label_steps,
+        "seed": seed,
+        "device": device,
+    }
+    config = AuditConfig(**chosen)
+    writable_folder(out)
+    command = shlex.join(["unsplit", *sys.argv[1:]])
+    with progress_bars(quiet=quiet) as bars:
+        found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage)
+    page = write_report(out, found.result, Pictures(originals=found.originals, reconstructions=found.reconstructions))
+    if json:
+        typer.echo(found.result.model_dump_json(indent=1))
+    elif not quiet:
+        _print(found.result)
+        console.print(f"The page: {page}", soft_wrap=True, markup=False)
+
+
+def _print(result: AuditResult) -> None:
+    if result.inversion:
+        table = Table("depth", "state", "preset", "MSE", "best guess", "SSIM", "clone", "own", title="Inputs and model")
+        for row in result.inversion:
+            table.add_row(
+                f"{row.depth} ({row.cut})",
+                row.state,
+                row.preset,
+                f"{row.mse:.4f}",
+                f"{row.mse_best_trivial:.4f}",
+                f"{row.ssim:.2f}",
+                f"{row.clone_accuracy:.1%}",
+                f"{row.reference_accuracy:.1%}",
+            )
+        console.print(table)
+    if result.labels:
+        table = Table(
+            "setup", "head", "seen", "optimiser", "clone", "known", "right", "up to names", "chance", title="Labels"
+        )
+        for label in result.labels:
+            table.add_row(
+                label.setup,
+                str(label.depth),
+                label.observed,
+                label.optimizer.partition(",")[0],
+                label.clone_head,
+                str(label.known_samples),
+                "names unknown" if label.accuracy is None else f"{label.accuracy:.1%}",
+                f"{label.accuracy_up_to_names:.1%}",
+                f"{label.chance:.1%}",
+            )
+        console.print(table)

@@ -1,0 +1,51 @@
+"""What the commands print: results to standard output, progress and errors to standard error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from unsplit.attacks import Progress as Tell
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Bars:
+    """A bar for each part of a long work; made by `progress_bars`."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last: TaskID | None = None
+
+    def stage(self, name: str) -> Tell:
+        """Begin the next part; returns what to tell its progress to."""
+        if self._last is not None:
+            self._finish(self._last)
+        task = self._progress.add_task(name, total=None, loss="")
+        self._last = task
+
+        def tell(done: float, total: float, loss: float) -> None:
+            shown = "" if loss != loss else f"{loss:.4g}"
+            self._progress.update(task, completed=int(done), total=int(total), loss=shown)
+
+        return tell
+
+    def _finish(self, task: TaskID) -> None:
+        total = self._progress.tasks[task].total or 1
+        self._progress.update(task, completed=total, total=total)
+
+
+@contextmanager
+def progress_bars(*, quiet: bool) -> Iterator[Bars]:
+    """Bars on standard error while a block runs; none where it is not a terminal or `quiet` is set."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
+    with Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True) as progress:
+        yield Bars(progress)

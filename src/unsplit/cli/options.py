@@ -1,0 +1,75 @@
+"""Options that several commands share, and how their values are read."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unsplit.errors import InputError
+from unsplit.optim import OptimizerSpec
+
+Data = Annotated[str, typer.Option("--data", help="Data set by name (see `unsplit data list`), or a folder of images.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="Model by name, or my_module:function; the paper's net for the data if left out."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
+Optimizer = Annotated[
+    str, typer.Option("--optimizer", help="Optimiser of torch.optim with its options, e.g. sgd:lr=0.05,momentum=0.9.")
+]
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated list; an empty text or "none" is an empty list."""
+    return () if text.strip().lower() in ("", "none") else tuple(part.strip() for part in text.split(","))
+
+
+def cuts(text: str) -> tuple[int | str, ...]:
+    """Cuts by depth or by name."""
+    return tuple(int(part) if part.lstrip("-").isdigit() else part for part in names(text))
+
+
+def integers(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers.
+
+    Raises:
+        InputError: something else is among them.
+    """
+    try:
+        return tuple(int(part) for part in names(text))
+    except ValueError as error:
+        raise InputError(
+            f"{option} takes whole numbers with commas between them, for example 1,2,3; not '{text}'."
+        ) from error
+
+
+def optimizer(text: str) -> OptimizerSpec:
+    """An optimiser written as name or name:option=value,...
+
+    Raises:
+        InputError: not of this form, or refused by torch.
+    """
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for part in names(rest):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"The optimiser '{text}' is not of the form name:option=value, for example adam:lr=0.001.")
+        options[key.strip()] = _value(value.strip())
+    rate = options.pop("lr", 0.01 if name.lower() == "sgd" else 1e-3)
+    if not isinstance(rate, float | int):
+        raise InputError(f"The learning rate '{rate}' is not a number; write for example {name}:lr=0.001.")
+    return OptimizerSpec(name=name, lr=float(rate), options=options)
+
+
+def _value(text: str) -> float | bool | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text

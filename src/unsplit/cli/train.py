@@ -1,0 +1,87 @@
+"""`unsplit train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unsplit.cli import options
+from unsplit.cli.console import out as console
+from unsplit.cli.console import progress_bars
+from unsplit.experiment.training import TrainConfig
+from unsplit.experiment.training import train as run_training
+from unsplit.protocol import SplitConfig
+from unsplit.types import Setup
+
+EXAMPLES = """**Examples**
+
+`unsplit train --out runs/plain` : setup (a), the embedded digits, one epoch
+
+`unsplit train --setup c --cut relu1 --clients 3 --turn 20 --epochs 5 --out runs/u-shape`
+
+`unsplit train --setup b --clients 2 --turn 1 --batch-size 1 --steps 1000 --optimizer sgd:lr=0.01 --out runs/labels`
+"""
+
+
+def train(
+    data: options.Data = "digits",
+    model: options.Model = None,
+    setup: Annotated[Setup, typer.Option(help="Who holds what: the paper's Figure 1.")] = Setup.A,
+    cut: Annotated[str, typer.Option(help="End of the client's bottom, by depth or name (a, c).")] = "1",
+    head: Annotated[int, typer.Option(help="Layers with weights in the client's head (b, c).")] = 1,
+    clients: Annotated[int, typer.Option(help="Clients that take turns.")] = 1,
+    turn: Annotated[int | None, typer.Option(help="Steps a turn; one pass over a client's data if left out.")] = None,
+    hand_off: Annotated[str, typer.Option(help="Weights change hands through the 'server' or 'peer'.")] = "server",
+    hand_off_optimizer: Annotated[bool, typer.Option(help="Hand on the optimiser's state with the weights.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 64,
+    epochs: Annotated[int, typer.Option(help="Passes over all data.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Steps in all; overrides --epochs.")] = None,
+    optimizer: options.Optimizer = "adam",
+    observer: Annotated[str, typer.Option(help="Whose transcript to keep: server, client0, ...")] = "server",
+    keep_last: Annotated[int | None, typer.Option(help="Keep only the last so many steps of it.")] = None,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 1000,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT's checkpoint.")] = False,
+    out: options.Out = Path("runs/train"),
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Train a network split between a server and its clients, and keep what one party saw.
+
+    Leaves OUT/transcript, OUT/checkpoint.safetensors and OUT/training.json.
+    """
+    config = TrainConfig(
+        data=data,
+        model=model,
+        split=SplitConfig(
+            setup=setup,
+            cut=options.cuts(cut)[0] if options.cuts(cut) else 1,
+            head=head,
+            clients=clients,
+            turn=turn,
+            hand_off=hand_off,
+            hand_off_optimizer=hand_off_optimizer,
+            batch_size=batch_size,
+            client_optimizer=options.optimizer(optimizer),
+            server_optimizer=options.optimizer(optimizer),
+        ),
+        steps=steps,
+        epochs=epochs,
+        observer=observer,
+        keep_last=keep_last,
+        checkpoint_every=checkpoint_every,
+        seed=seed,
+        device=device,
+    )
+    with progress_bars(quiet=quiet) as bars:
+        summary = run_training(config, out, resume=resume, progress=bars.stage("training"))
+    if json:
+        typer.echo(summary.model_dump_json(indent=1))
+    elif not quiet:
+        console.print(
+            f"{summary.steps} steps, test accuracy {summary.accuracy:.1%}; {summary.messages} messages in "
+            f"{out / summary.transcript}, weights in {out / summary.checkpoint}.",
+            soft_wrap=True,
+            markup=False,
+        )

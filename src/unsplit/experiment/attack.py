@@ -1,0 +1,163 @@
+"""Attacks on a stored transcript, by somebody who has nothing else: no truth, so no scores."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors.torch import save_file
+from torch import nn
+
+from unsplit.attacks import Progress, silent
+from unsplit.attacks.labels import (
+    GroupingConfig,
+    MatchingConfig,
+    group_by_cut_gradient,
+    head_weight_gradients,
+    infer_from_weight_gradients,
+)
+from unsplit.attacks.unsplit import invert, preset
+from unsplit.devices import device as checked_device
+from unsplit.errors import InputError
+from unsplit.experiment.results import Row
+from unsplit.files import replacing, writable_folder, write_text
+from unsplit.knowledge import ClientArchitecture, ClientOptimizer, HeadArchitecture, LabelSpace
+from unsplit.models import build, depth_of, split, split_head
+from unsplit.optim import OptimizerSpec
+from unsplit.protocol import load_transcript
+from unsplit.randomness import generator
+from unsplit.types import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionRequest:
+    """Recover inputs and the client's bottom.
+
+    Args:
+        model: the network's architecture, by name or "module:function".
+        cut: where it was cut.
+        input_shape: shape of one input.
+        preset: of the attack.
+        last: attack the smashed data of the last so many steps; they should have seen the same weights, so 1 for
+            a transcript of training.
+        seed: of the attack.
+        device: where it computes.
+    """
+
+    model: str = "mnist-net"
+    cut: int | str = 1
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    preset: str = "joint"
+    last: int = 1
+    seed: int = 0
+    device: str = "cpu"
+
+
+class InversionFindings(Row):
+    """The contents of `attack.json` after an inversion; the tensors are in `reconstruction.safetensors`."""
+
+    goal: Literal["inputs"] = "inputs"
+    inputs: int
+    residual: float
+    sign: str
+    seconds: float
+    tensors: str
+
+
+def attack_inputs(
+    transcript: Path, request: InversionRequest, folder: Path, *, progress: Progress = silent
+) -> InversionFindings:
+    """Invert the smashed data of a stored transcript; leaves the reconstruction, the clone's weights and
+    `attack.json` in `folder`.
+
+    Raises:
+        UnsplitError: a transcript that cannot be read, or an architecture that does not fit it.
+    """
+    device = checked_device(request.device)
+    view = load_transcript(transcript).of(Kind.SMASHED).last(request.last)
+    model = build(request.model, generator=generator(0))
+    bottom, _ = split(model, request.cut)
+    architecture = ClientArchitecture.of(bottom, request.input_shape)
+    started = time.perf_counter()
+    found = invert(
+        view.to(device),
+        architecture,
+        preset(request.preset, depth_of(model, request.cut)),
+        generator=generator(request.seed),
+        progress=progress,
+    )
+    seconds = time.perf_counter() - started
+    tensors = {"inputs": found.inputs.cpu().contiguous()}
+    for number, clone in enumerate(found.clones):
+        tensors |= {f"clone{number}/{name}": value.cpu().contiguous() for name, value in clone.state_dict().items()}
+    path = writable_folder(folder) / "reconstruction.safetensors"
+    with replacing(path) as temporary:
+        save_file(tensors, temporary)
+    findings = InversionFindings(
+        inputs=len(found.inputs),
+        residual=float(found.residual.mean()),
+        sign=found.sign.value,
+        seconds=seconds,
+        tensors=path.name,
+    )
+    write_text(folder / "attack.json", findings.model_dump_json(indent=1) + "\n")
+    return findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRequest:
+    """Infer labels.
+
+    Args:
+        observed: "cut_grad" groups samples by their cut gradients; "weight_grad" reads labels with their names where
+            weights were handed over after every single-sample step.
+        model: the network's architecture ("weight_grad" only).
+        head: weighted layers of the client's head ("weight_grad" only).
+        classes: how many there are.
+        optimizer: the client's ("weight_grad" only).
+        seed: of the attack.
+    """
+
+    observed: Literal["cut_grad", "weight_grad"] = "cut_grad"
+    model: str = "mnist-net"
+    head: int = 1
+    classes: int = 10
+    optimizer: OptimizerSpec
+    seed: int = 0
+
+
+class LabelFindings(Row):
+    """The contents of `attack.json` after label inference; -1 stands for "undecided"."""
+
+    goal: Literal["labels"] = "labels"
+    observed: str
+    named: bool
+    steps: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+def attack_labels(transcript: Path, request: LabelRequest, folder: Path) -> LabelFindings:
+    """Infer the labels of a stored transcript; leaves `attack.json` in `folder`.
+
+    Raises:
+        UnsplitError: a transcript that cannot be read or lacks what the attack needs.
+    """
+    view, space = load_transcript(transcript), LabelSpace(classes=request.classes)
+    if request.observed == "cut_grad":
+        found = group_by_cut_gradient(view, space, GroupingConfig(), generator=generator(request.seed))
+        steps = view.of(Kind.FEATURE_GRAD).steps
+    elif request.observed == "weight_grad":
+        gradients = head_weight_gradients(view, ClientOptimizer(spec=request.optimizer))
+        head: nn.Module = split_head(build(request.model, generator=generator(0)), request.head)[1]
+        found = infer_from_weight_gradients(
+            view, gradients, HeadArchitecture.of(head), space, MatchingConfig(), generator=generator(request.seed)
+        )
+        steps = gradients.steps
+    else:
+        raise InputError(f"Labels can be read from 'cut_grad' or 'weight_grad', not from '{request.observed}'.")
+    findings = LabelFindings(
+        observed=request.observed, named=found.named, steps=steps, labels=tuple(found.labels.tolist())
+    )
+    write_text(writable_folder(folder) / "attack.json", json.dumps(findings.model_dump(), indent=1) + "\n")
+    return findings

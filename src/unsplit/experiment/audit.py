@@ -1,0 +1,251 @@
+"""The audit: train split, record what the server sees, attack it, infer labels, and score it all."""
+
+import copy
+import datetime
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks import Progress, silent, threat_model
+from unsplit.attacks.labels import group_by_cut_gradient, infer_from_known_samples, infer_from_weight_gradients
+from unsplit.attacks.unsplit import attack_of, preset
+from unsplit.data import Splits, load
+from unsplit.devices import device as checked_device
+from unsplit.experiment.cells import Cells, fingerprint
+from unsplit.experiment.config import AuditConfig
+from unsplit.experiment.inversion import Evaluation, run_inversion
+from unsplit.experiment.labels import run_labels
+from unsplit.experiment.provenance import machine, versions
+from unsplit.experiment.results import (
+    AuditResult,
+    InversionRow,
+    LabelRow,
+    Provenance,
+    ThreatModelRow,
+    TrainingRow,
+)
+from unsplit.files import writable_folder
+from unsplit.metrics import accuracy
+from unsplit.models import build, check_fits, default_for, depth_of
+from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
+from unsplit.randomness import draw_seed, generator
+
+Stages = Callable[[str], Progress]
+"""Called with the name of each part of the work; gives what to tell its progress to."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Audit:
+    """What an audit gives.
+
+    Args:
+        result: the numbers.
+        originals: the targets, shape [n, *input shape].
+        reconstructions: what each row of `result.inversion` made of them, in the same order and shape.
+    """
+
+    result: AuditResult
+    originals: Tensor
+    reconstructions: tuple[Tensor, ...]
+
+
+def audit(
+    config: AuditConfig,
+    *,
+    folder: Path | None = None,
+    checkpoint: Path | None = None,
+    command: str | None = None,
+    stages: Stages = lambda _: silent,
+    splits: Splits | None = None,
+) -> Audit:
+    """Run an audit.
+
+    Every cut is attacked on the same trained network: split training gives the same weights wherever the network is
+    cut, bit for bit, so training it again for each cut would change nothing.
+
+    Args:
+        config: what to do.
+        folder: every finished attack is kept there, so that an interrupted audit goes on where it stopped when it is
+            run again; None keeps nothing.
+        checkpoint: of `unsplit train`; its network is attacked instead of training one.
+        command: what the report names as the command that makes it again.
+        stages: follows the progress.
+        splits: the data, where they are not to be loaded by `config.data`.
+
+    Raises:
+        UnsplitError: anything in the configuration or the data that cannot be used.
+    """
+    started = time.perf_counter()
+    device = checked_device(config.device)
+    splits = splits if splits is not None else load(config.data)
+    if folder is not None:
+        writable_folder(folder)
+    untrained, name = _network(config, splits, device)
+    training, trained = _train(untrained, name, config, splits, checkpoint, stages("training"))
+    source = generator(config.seed + 1)
+    rows, pictures, originals = _invert(config, untrained, training.model(), splits, draw_seed(source), folder, stages)
+    labels = _infer_labels(config, untrained, splits, draw_seed(source), device, stages)
+    result = AuditResult(
+        training=trained,
+        inversion=tuple(rows),
+        labels=tuple(labels),
+        threat_models=_threat_models(config),
+        provenance=Provenance(
+            command=command or f"unsplit.audit({config!r})",
+            seed=config.seed,
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - started,
+            device=str(device),
+            versions=versions(),
+            machine=machine(),
+        ),
+    )
+    return Audit(result=result, originals=originals, reconstructions=tuple(pictures))
+
+
+def _network(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str]:
+    """The untrained network, checked against the data and the cuts, and its name."""
+    name = config.model or default_for(splits.train.input_shape)
+    model = build(name, generator=generator(config.seed)).to(device)
+    check_fits(model, splits.train.input_shape, len(splits.train.classes))
+    for cut in config.cuts:
+        depth_of(model, cut)
+    return model, name
+
+
+def _train(
+    untrained: nn.Sequential,
+    name: str,
+    config: AuditConfig,
+    splits: Splits,
+    checkpoint: Path | None,
+    progress: Progress,
+) -> tuple[SplitTraining, TrainingRow]:
+    """The training in setup (a), done or loaded, and its row."""
+    started = time.perf_counter()
+    train, test = splits.train, splits.test
+    split = SplitConfig(
+        cut=min((depth_of(untrained, cut) for cut in config.cuts), default=0),
+        batch_size=config.batch_size,
+        client_optimizer=config.optimizer,
+        server_optimizer=config.optimizer,
+    )
+    network, steps = untrained, 0
+    if checkpoint is not None:
+        network = copy.deepcopy(untrained)
+        steps = load_network(checkpoint, network)
+    source = generator(config.seed)
+    training = split_training(network, train.images, train.labels, split, generator=source, device=config.device)
+    epoch = -(-len(train) // config.batch_size)
+    total = epoch * config.epochs
+    losses = [
+        training.run(epoch * (number + 1), progress=lambda done, _, loss: progress(done, total, loss))
+        for number in range(0 if checkpoint else config.epochs)
+    ]
+    return training, TrainingRow(
+        dataset=train.name,
+        model=name,
+        setup="a",
+        classes=len(train.classes),
+        input_shape=train.input_shape,
+        training_samples=len(train),
+        test_samples=len(test),
+        clients=len(training.clients),
+        batch_size=config.batch_size,
+        epochs=config.epochs if checkpoint is None else steps / epoch,
+        steps=steps or total,
+        optimizer=str(config.optimizer) if checkpoint is None else f"as in {checkpoint.name}",
+        loss="cross-entropy",
+        losses=tuple(losses),
+        accuracy=accuracy(training.predict(test.images.to(config.device)).cpu(), test.labels),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _invert(
+    config: AuditConfig,
+    untrained: nn.Sequential,
+    trained: nn.Sequential,
+    splits: Splits,
+    seed: int,
+    folder: Path | None,
+    stages: Stages,
+) -> tuple[list[InversionRow], list[Tensor], Tensor]:
+    evaluation = Evaluation(
+        targets=splits.test.one_per_class(config.targets_per_class),
+        test=splits.test,
+        mean_input=splits.train.images.mean(0),
+    )
+    cells = Cells(folder / "cells" if folder is not None else None)
+    found = []
+    for state, name in [(state, name) for state in config.states for name in config.presets]:
+        model = trained if state == "after" else untrained
+        for depth in sorted({depth_of(model, cut) for cut in config.cuts}):
+            settings = preset(name, depth)
+            key = {
+                "weights": fingerprint(model.state_dict()),
+                "targets": fingerprint({"images": evaluation.targets.images}),
+                "attack": [state, depth, name, repr(settings), seed, config.device],
+                "version": versions()["unsplit"],
+            }
+            run = functools.partial(
+                run_inversion,
+                model,
+                depth,
+                name,
+                evaluation,
+                state=state,
+                seed=seed,
+                device=checked_device(config.device),
+                progress=stages(f"inverting depth {depth}, {state} training, {name}"),
+            )
+            found.append(cells.get_or_run(key, run))
+    return [row for row, _ in found], [inputs for _, inputs in found], evaluation.targets.images
+
+
+def _infer_labels(
+    config: AuditConfig, model: nn.Sequential, splits: Splits, seed: int, device: torch.device, stages: Stages
+) -> list[LabelRow]:
+    runs = [
+        (setup, head, optimizer)
+        for setup in config.label_setups
+        for head in config.label_heads
+        for optimizer in config.label_optimizers
+    ]
+    progress = stages("inferring labels") if runs else silent
+    rows: list[LabelRow] = []
+    for number, (setup, head, optimizer) in enumerate(runs):
+        progress(number, len(runs), float("nan"))
+        rows += run_labels(
+            model,
+            splits,
+            setup=setup,
+            head=head,
+            steps=config.label_steps,
+            optimizer=optimizer,
+            seed=seed,
+            device=device,
+        )
+    progress(len(runs), len(runs), float("nan"))
+    return rows
+
+
+def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
+    """The threat model of every attack that the configuration runs."""
+    attacks: list[Callable[..., object]] = []
+    if config.cuts and config.states:
+        attacks += dict.fromkeys(attack_of(preset(name, 1)) for name in config.presets)
+    if config.label_setups and config.label_heads and config.label_optimizers:
+        attacks += [infer_from_weight_gradients, group_by_cut_gradient, infer_from_known_samples]
+    return tuple(_described(function) for function in attacks)
+
+
+def _described(function: Callable[..., object]) -> ThreatModelRow:
+    model = threat_model(function)
+    reads: Sequence[str] = [kind.value for kind in model.reads]
+    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=tuple(reads), knows=model.sentences)

@@ -1,0 +1,116 @@
+"""One inversion attack on a network cut at one place, and its scores."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks import Progress, silent
+from unsplit.attacks.unsplit import invert, preset
+from unsplit.data import Dataset
+from unsplit.experiment.results import InversionRow
+from unsplit.knowledge import ClientArchitecture
+from unsplit.metrics import (
+    accuracy,
+    agreement,
+    chance,
+    mse,
+    mse_scale_free,
+    psnr,
+    skill,
+    ssim,
+    trivial_guesses,
+)
+from unsplit.models import depth_of, split
+from unsplit.protocol import SplitConfig, evaluated, split_training
+from unsplit.randomness import generator
+from unsplit.types import Transcript
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What scores an inversion: the truth, which no attack sees.
+
+    Args:
+        targets: the inputs that are attacked.
+        test: inputs that no party trained on, to score the clone with.
+        mean_input: mean of the training inputs, a trivial guess.
+    """
+
+    targets: Dataset
+    test: Dataset
+    mean_input: Tensor
+
+
+def observe_inference(model: nn.Sequential, cut: int | str, targets: Dataset, device: torch.device) -> Transcript:
+    """What the server sees when the client sends the targets through its bottom of a network cut at `cut`."""
+    deployed = split_training(
+        model,
+        targets.images,
+        targets.labels,
+        SplitConfig(cut=cut, batch_size=len(targets)),
+        generator=generator(0),
+        device=device,
+    )
+    return deployed.infer(targets.images.to(device), batch_size=len(targets))
+
+
+def run_inversion(
+    model: nn.Sequential,
+    cut: int | str,
+    preset_name: str,
+    evaluation: Evaluation,
+    *,
+    state: Literal["before", "after"],
+    seed: int,
+    device: torch.device,
+    progress: Progress = silent,
+) -> tuple[InversionRow, Tensor]:
+    """Attack `model` cut at `cut` with one preset; returns the scores and the pictures [n, *input shape]."""
+    depth = depth_of(model, cut)
+    bottom, top = split(model, cut)
+    view = observe_inference(model, cut, evaluation.targets, device)
+    architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
+    started = time.perf_counter()
+    found = invert(view, architecture, preset(preset_name, depth), generator=generator(seed), progress=progress)
+    seconds = time.perf_counter() - started
+    pictures, truth = found.inputs.cpu(), evaluation.targets.images
+    reference = _outputs(bottom, top, evaluation.test, device)
+    clones = [_outputs(clone, top, evaluation.test, device) for clone in found.clones]
+    guesses = trivial_guesses(truth, evaluation.mean_input)
+    error = mse(pictures, truth)
+    best = min(guesses.values())
+    row = InversionRow(
+        depth=depth,
+        cut=[name for name, _ in model.named_children()][depth],
+        state=state,
+        preset=preset_name,
+        mse=error,
+        mse_scale_free=mse_scale_free(pictures, truth),
+        mse_best_trivial=best,
+        guesses=guesses,
+        skill=skill(error, guesses),
+        psnr=psnr(pictures, truth),
+        ssim=ssim(pictures, truth),
+        residual=float(found.residual.mean()),
+        sign=found.sign.value,
+        clone_accuracy=_mean([accuracy(outputs, evaluation.test.labels) for outputs in clones]),
+        clone_agreement=_mean([agreement(outputs, reference) for outputs in clones]),
+        reference_accuracy=accuracy(reference, evaluation.test.labels),
+        clone_chance=chance(evaluation.test.labels),
+        seconds_per_image=seconds / len(truth),
+        pictures=f"pictures/depth{depth}-{state}-{preset_name}.png",
+    )
+    return row, pictures
+
+
+def _outputs(bottom: nn.Module, top: nn.Module, test: Dataset, device: torch.device) -> Tensor:
+    """Outputs of bottom and top on the test inputs, shape [n, classes]."""
+    batches = torch.split(test.images, 512)
+    return torch.cat([evaluated(top, evaluated(bottom, batch.to(device))) for batch in batches]).cpu()
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

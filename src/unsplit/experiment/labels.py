@@ -1,0 +1,154 @@
+"""Label inference on the server's transcript of one training in single-sample steps, and its scores."""
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks.labels import (
+    CloneHeadConfig,
+    GroupingConfig,
+    MatchingConfig,
+    group_by_cut_gradient,
+    head_weight_gradients,
+    infer_from_known_samples,
+    infer_from_weight_gradients,
+    train_clone_head,
+)
+from unsplit.data import Dataset, Splits
+from unsplit.experiment.results import LabelRow
+from unsplit.knowledge import ClientOptimizer, HeadArchitecture, KnownSamples, LabelSpace
+from unsplit.metrics import Share, accuracy, accuracy_up_to_names, chance, label_accuracy
+from unsplit.optim import OptimizerSpec
+from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, evaluated, split_training
+from unsplit.randomness import generator
+from unsplit.types import InferredLabels, Kind, Setup
+
+
+def run_labels(
+    model: nn.Sequential,
+    splits: Splits,
+    *,
+    setup: str,
+    head: int,
+    steps: int,
+    optimizer: OptimizerSpec,
+    seed: int,
+    device: torch.device,
+) -> list[LabelRow]:
+    """Train `model` from its present weights in single-sample steps, two clients in turns of one step whose weights
+    pass through the server, and read the labels from what the server saw.
+    """
+    config = SplitConfig(
+        setup=Setup(setup),
+        cut=0,
+        head=head,
+        clients=2,
+        batch_size=1,
+        turn=1,
+        hand_off_optimizer=optimizer.name.lower() != "sgd" or bool(optimizer.options),
+        client_optimizer=optimizer,
+        server_optimizer=optimizer,
+    )
+    train = splits.train
+    training = split_training(model, train.images, train.labels, config, generator=generator(seed), device=device)
+    recorder = training.record(Recorder(observer=SERVER))
+    # The gradient of a step lies between two hand-offs, and each hand-off waits for the next step to begin.
+    training.run(steps + 2)
+    return _LabelAudit(training, recorder, splits, head, optimizer, seed).rows()
+
+
+class _LabelAudit:
+    """The attacks on one transcript, their truth kept apart."""
+
+    def __init__(
+        self,
+        training: SplitTraining,
+        recorder: Recorder,
+        splits: Splits,
+        head: int,
+        optimizer: OptimizerSpec,
+        seed: int,
+    ) -> None:
+        self._training = training
+        self._transcript = recorder.transcript()
+        self._test = splits.test
+        self._depth = head
+        self._optimizer = optimizer
+        self._seed = seed
+        self._space = LabelSpace(classes=len(splits.train.classes))
+        self._head = training.active().segments()["head"].module
+
+    def rows(self) -> list[LabelRow]:
+        """Every attack's row."""
+        return [*self._from_weight_gradients(), *self._from_cut_gradients()]
+
+    def _from_weight_gradients(self) -> list[LabelRow]:
+        view, architecture = self._transcript, HeadArchitecture.of(self._head)
+        gradients = head_weight_gradients(view, ClientOptimizer(spec=self._optimizer))
+        truth = self._truth(gradients.steps)
+        rows = []
+        for trained in (False, True):
+            config = MatchingConfig(train_clone=trained)
+            found = infer_from_weight_gradients(
+                view, gradients, architecture, self._space, config, generator=generator(self._seed)
+            )
+            rows.append(
+                self._row(found, truth, observed="weight_grad", clone_head="trained" if trained else "untrained")
+            )
+        seen = view.where(lambda header: header.kind is Kind.FEATURES and header.step in gradients.steps)
+        clone = train_clone_head(
+            seen, found.labels, architecture, self._space, CloneHeadConfig(), generator=generator(self._seed)
+        )
+        scores = {"head_accuracy": self._head_accuracy(clone), "head_reference": self._head_accuracy(self._head)}
+        return [rows[0], rows[1].model_copy(update=scores)]
+
+    def _from_cut_gradients(self) -> list[LabelRow]:
+        truth = self._truth(self._transcript.of(Kind.FEATURE_GRAD).steps)
+        groups = group_by_cut_gradient(self._transcript, self._space, GroupingConfig(), generator=generator(self._seed))
+        rows = [self._row(groups, truth, observed="cut_grad")]
+        first = {int(label): index for index, label in reversed(list(enumerate(truth.tolist())))}
+        if len(first) == self._space.classes:
+            known = KnownSamples(indices=tuple(first.values()), labels=tuple(first))
+            found = infer_from_known_samples(self._transcript, known)
+            unknown = torch.ones(len(truth), dtype=torch.bool)
+            unknown[list(known.indices)] = False
+            judged = InferredLabels(labels=found.labels[unknown], named=True)
+            rows.append(self._row(judged, truth[unknown], observed="cut_grad", known_samples=1))
+        return rows
+
+    def _row(self, found: InferredLabels, truth: Tensor, **fields: object) -> LabelRow:
+        renamed = accuracy_up_to_names(found.labels, truth, self._space.classes)
+        named: Share | None = label_accuracy(found.labels, truth) if found.named else None
+        shown = named or renamed
+        details = {"known_samples": 0, "clone_head": "none", "head_accuracy": None, "head_reference": None} | fields
+        return LabelRow.model_validate(
+            {
+                "setup": self._training.setup.value,
+                "depth": self._depth,
+                "optimizer": str(self._optimizer),
+                "samples": len(truth),
+                "accuracy": named.value if named else None,
+                "low": shown.low,
+                "high": shown.high,
+                "accuracy_up_to_names": renamed.value,
+                "chance": chance(truth),
+                **details,
+            }
+        )
+
+    def _truth(self, steps: tuple[int, ...]) -> Tensor:
+        return torch.cat([self._training.truth(step).labels for step in steps]).cpu()
+
+    def _head_accuracy(self, head: nn.Module) -> float:
+        """Test accuracy with this head behind the parts that it was attacked behind."""
+        return _tested(self._training, head, self._test)
+
+
+def _tested(training: SplitTraining, head: nn.Module, test: Dataset) -> float:
+    bottom = training.active().bottom
+    outputs = []
+    for batch in torch.split(test.images, 512):
+        values = batch.to(next(head.parameters()).device)
+        if bottom is not None:
+            values = evaluated(bottom.module, values)
+        outputs.append(evaluated(head, evaluated(training.server.body.module, values)))
+    return accuracy(torch.cat(outputs), test.labels)
