@@ -1,0 +1,53 @@
+# make demo: set up, train, audit, and write runs/demo/report.html.
+# make test: set up and run the tests.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+CONSTRAINTS := constraints.txt
+
+.PHONY: help demo test lint format bench notebook clean
+
+help:
+	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/installed
+	$(VENV)/bin/unsplit audit --out runs/demo
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest -m "not full" $(PYTEST)
+
+# make lint: style, types and import layers.
+lint: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+# make format: put the code into the house style.
+format: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+# make bench: measure speed and memory into benchmarks/results (a quarter of an hour).
+bench: $(VENV)/installed-test
+	for name in protocol attack recording; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+
+# make clean: remove the environment; runs are kept.
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	$(PIP) install -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) install -c $(CONSTRAINTS) -e .[test]
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-test
+	$(PIP) install -c $(CONSTRAINTS) -e .[test,dev]
+	@touch $@
