@@ -131,7 +131,10 @@ class HeadWeightGradient(Knowledge):
         steps: the training steps they belong to.
     """
 
-    means = "the gradient of the client's last layers' weights for single samples, from the weights handed over"
+    means = (
+        "the gradient of the client's last layers' weights for single samples, worked out from the weights handed "
+        "over through the server and the client's optimiser"
+    )
 
     gradients: dict[str, Tensor]
     steps: tuple[int, ...]

@@ -53,7 +53,7 @@ def run_labels(
     recorder = training.record(Recorder(observer=SERVER))
     # The gradient of a step lies between two hand-offs, and each hand-off waits for the next step to begin.
     training.run(steps + 2)
-    return _LabelAudit(training, recorder, splits, head, optimizer, seed).rows()
+    return _LabelAudit(training, recorder, splits, head, steps, optimizer, seed).rows()
 
 
 class _LabelAudit:
@@ -65,11 +65,13 @@ class _LabelAudit:
         recorder: Recorder,
         splits: Splits,
         head: int,
+        steps: int,
         optimizer: OptimizerSpec,
         seed: int,
     ) -> None:
         self._training = training
         self._transcript = recorder.transcript()
+        self._seen = self._transcript.between(0, steps - 1)
         self._test = splits.test
         self._depth = head
         self._optimizer = optimizer
@@ -87,7 +89,7 @@ class _LabelAudit:
         truth = self._truth(gradients.steps)
         rows = []
         for trained in (False, True):
-            config = MatchingConfig(train_clone=trained)
+            config = MatchingConfig(train_clone=trained, clone_optimizer=self._optimizer)
             found = infer_from_weight_gradients(
                 view, gradients, architecture, self._space, config, generator=generator(self._seed)
             )
@@ -102,13 +104,13 @@ class _LabelAudit:
         return [rows[0], rows[1].model_copy(update=scores)]
 
     def _from_cut_gradients(self) -> list[LabelRow]:
-        truth = self._truth(self._transcript.of(Kind.FEATURE_GRAD).steps)
-        groups = group_by_cut_gradient(self._transcript, self._space, GroupingConfig(), generator=generator(self._seed))
+        truth = self._truth(self._seen.steps)
+        groups = group_by_cut_gradient(self._seen, self._space, GroupingConfig(), generator=generator(self._seed))
         rows = [self._row(groups, truth, observed="cut_grad")]
         first = {int(label): index for index, label in reversed(list(enumerate(truth.tolist())))}
         if len(first) == self._space.classes:
             known = KnownSamples(indices=tuple(first.values()), labels=tuple(first))
-            found = infer_from_known_samples(self._transcript, known)
+            found = infer_from_known_samples(self._seen, known)
             unknown = torch.ones(len(truth), dtype=torch.bool)
             unknown[list(known.indices)] = False
             judged = InferredLabels(labels=found.labels[unknown], named=True)

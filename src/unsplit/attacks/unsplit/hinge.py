@@ -6,6 +6,7 @@ unit that is off everywhere. ReLU and max pooling commute, so the same holds beh
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -22,6 +23,30 @@ def without_last_relu(clone: nn.Module) -> nn.Module | None:
     return nn.Sequential(*layers[:last], *layers[last + 1 :])
 
 
-def hinge_error(before: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of values before a ReLU: against the target where it is positive, above zero elsewhere."""
-    return torch.where(target > 0, before - target, before.clamp_min(0)).square().mean()
+class Misfit:
+    """The mean squared error of an output and its gradient, in closed form: no graph behind the network's own.
+
+    Args:
+        target: the smashed data, shape [n, ...].
+        hinge: the output is that of the layers before the ReLU; where the target is zero, only what lies above zero
+            counts.
+    """
+
+    def __init__(self, target: Float[Tensor, "n ..."], *, hinge: bool) -> None:
+        self._target = target
+        self._scale = target.var(unbiased=False).clamp_min(torch.finfo(target.dtype).tiny)
+        # With a floor of 0 under the output where the target is 0, its excess over the target is the hinge's.
+        self._floor = torch.where(target > 0, -torch.inf, 0.0) if hinge else None
+
+    def excess(self, output: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """What the output has too much (or too little), elementwise."""
+        raised = output if self._floor is None else torch.maximum(output, self._floor)
+        return raised - self._target
+
+    def value(self, excess: Float[Tensor, "n ..."]) -> float:
+        """The mean squared error relative to the target's variance."""
+        return float(excess.square().mean() / self._scale)
+
+    def gradient(self, excess: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """The gradient of that value at the output."""
+        return excess * (2 / (excess.numel() * self._scale))

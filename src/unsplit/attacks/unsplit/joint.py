@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
-from unsplit.attacks.unsplit.hinge import hinge_error, without_last_relu
-from unsplit.attacks.unsplit.objectives import relative_residual, total_variation
+from unsplit.attacks.unsplit.hinge import Misfit, without_last_relu
+from unsplit.attacks.unsplit.objectives import relative_residual, variation_gradient
 from unsplit.attacks.unsplit.symmetry import resolve_sign, stretch
 from unsplit.attacks.unsplit.targets import matched_targets
 from unsplit.errors import InputError
@@ -126,30 +126,30 @@ def invert_jointly(
 def _descend(
     x: Tensor, clone: nn.Module, targets: Tensor, bounds: tuple[float, float], config: JointConfig, progress: Progress
 ) -> None:
+    """Move `x` and the clone's weights down the objective, in place."""
     weights = list(clone.parameters())
-    fused = x.device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(
         [{"params": [x], "lr": config.input_rate}, {"params": weights, "lr": config.weight_rate}],
         betas=config.betas,
-        fused=fused,
+        fused=x.device.type in ("cpu", "cuda"),
     )
     rates = [group["lr"] for group in optimizer.param_groups]
     before = without_last_relu(clone) if config.hinge else None
-    variance = targets.var(unbiased=False).clamp_min(torch.finfo(targets.dtype).tiny)
+    fitted = clone if before is None else before
+    misfit = Misfit(targets, hinge=before is not None)
     for step in range(config.steps):
         done = step / config.steps
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
+        output = fitted(x)
+        excess = misfit.excess(output.detach())
         optimizer.zero_grad()
-        error = hinge_error(before(x), targets) if before is not None else (clone(x) - targets).square().mean()
-        loss = error / variance
-        alpha = config.variation_weight(done)
-        if alpha:
-            loss = loss + alpha * total_variation(x)
-        torch.autograd.backward(loss)
-        optimizer.step()
+        torch.autograd.backward(output, misfit.gradient(excess))
         with torch.no_grad():
+            alpha = config.variation_weight(done)
+            if alpha and x.grad is not None:
+                x.grad.add_(variation_gradient(x), alpha=alpha)
+            optimizer.step()
             x.clamp_(*bounds)
-        if step % 50 == 0:
-            progress(step, config.steps, float(loss.detach()))
-    progress(config.steps, config.steps, float(loss.detach()))
+        if step % 50 == 0 or step == config.steps - 1:
+            progress(step + 1, config.steps, misfit.value(excess))
