@@ -1,0 +1,37 @@
+"""What the benchmarks share: paired timing, and the one form of their results."""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from unsplit.experiment.provenance import machine, versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def paired(ours: Callable[[], object], peer: Callable[[], object], *, repeats: int = 7) -> tuple[float, float]:
+    """Median seconds of both, run in turn after one warm-up each, so that a drift of the machine's speed hits both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats + 1):
+        for function, kept in zip((ours, peer), times, strict=True):
+            started = time.perf_counter()
+            function()
+            if repeat:
+                kept.append(time.perf_counter() - started)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def write(name: str, rows: list[dict[str, object]]) -> None:
+    """Write the rows of one benchmark and print them. Each has `ratio` (above 1: we are better), `ours`, `peer` and
+    `unit`, and what was measured.
+    """
+    command = "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    common = {"machine": machine(), "versions": versions(), "command": command}
+    results = [{"name": name, **row, **common} for row in rows]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    for row in rows:
+        print(name, json.dumps(row))
