@@ -1,1 +1,65 @@
 """`unsplit data`."""
+
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from unsplit.cli import options
+from unsplit.cli.console import err, out
+from unsplit.data import SOURCES
+from unsplit.data import available as find_available
+from unsplit.data import fetch as fetch_set
+from unsplit.data import verify as verify_set
+
+app = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
+
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder that holds the sets' folders; UNSPLIT_DATA or the cache if left out."),
+]
+Name = Annotated[str, typer.Argument(help="Name of the set, or 'all'.", show_default=False)]
+
+
+@app.command("list", epilog="**Example:** `unsplit data list`")
+def list_sets(root: Root = None, json: options.Json = False) -> None:
+    """Show every data set that has a name, and where it is."""
+    found = find_available(root=root)
+    if json:
+        typer.echo(dumps([asdict(entry) for entry in found], indent=1))
+        return
+    table = Table("name", "what", "where")
+    for entry in found:
+        table.add_row(entry.name, entry.description, entry.place or f"unsplit data fetch {entry.name}")
+    out.print(table)
+
+
+@app.command(epilog="**Example:** `unsplit data fetch mnist`")
+def fetch(name: Name, root: Root = None, quiet: options.Quiet = False) -> None:
+    """Download a data set, checked against its published checksums."""
+    for chosen in SOURCES if name == "all" else (name,):
+        folder = fetch_set(chosen, root=root)
+        if not quiet:
+            out.print(f"{chosen}: {folder}", soft_wrap=True, markup=False)
+
+
+@app.command(epilog="**Example:** `unsplit data verify all --root my-data`")
+def verify(name: Name, root: Root = None, json: options.Json = False) -> None:
+    """Check the files of a data set; exit code 1 if one is damaged or missing."""
+    found = {chosen: verify_set(chosen, root=root) for chosen in (SOURCES if name == "all" else (name,))}
+    if json:
+        typer.echo(
+            dumps({chosen: [asdict(status) for status in statuses] for chosen, statuses in found.items()}, indent=1)
+        )
+    else:
+        table = Table("set", "file", "state")
+        for chosen, statuses in found.items():
+            for status in statuses:
+                table.add_row(chosen, status.file, status.status)
+        out.print(table)
+    if any(status.status.startswith(("damaged", "missing")) for statuses in found.values() for status in statuses):
+        err.print("unsplit: a file is damaged or missing; fetch the set again.")
+        raise typer.Exit(1)

