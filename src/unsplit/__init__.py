@@ -10,6 +10,7 @@ from unsplit.errors import UnsplitError
 from unsplit.experiment import Audit, AuditConfig, audit
 from unsplit.protocol import Recorder, SplitConfig, load_transcript, save_transcript, split_training
 from unsplit.randomness import generator
+from unsplit.report import Pictures, write_report
 from unsplit.types import Kind, Message, Setup, Transcript
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "AuditConfig",
     "Kind",
     "Message",
+    "Pictures",
     "Recorder",
     "Setup",
     "SplitConfig",
@@ -27,4 +29,5 @@ __all__ = [
     "load_transcript",
     "save_transcript",
     "split_training",
+    "write_report",
 ]

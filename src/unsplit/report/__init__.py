@@ -1,0 +1,8 @@
+"""The report of an audit: a page, its numbers as JSON, its pictures as PNG."""
+
+from unsplit.report.findings import Finding, findings
+from unsplit.report.page import render
+from unsplit.report.pictures import Pictures, comparison
+from unsplit.report.write import read_report, schema, write_report
+
+__all__ = ["Finding", "Pictures", "comparison", "findings", "read_report", "render", "schema", "write_report"]

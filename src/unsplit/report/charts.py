@@ -1,0 +1,98 @@
+"""Charts as inline SVG that take their ink from the page, so that they are legible in light and dark."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from unsplit.experiment.results import InversionRow
+
+# matplotlib writes these colours; the page's own take their place.
+_INK, _RULE = "#010203", "#040506"
+_SERIES = ("#070809", "#0a0b0c", "#0d0e0f", "#101112")
+_PAGE = {
+    _INK: "var(--ink)",
+    _RULE: "var(--rule)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)},
+}
+_GUESS_DASHES = {"half": (1, 1), "best constant": (4, 2), "black": (4, 1, 1, 1), "mean picture": (8, 2)}
+
+
+def error_chart(rows: Sequence[InversionRow]) -> str:
+    """Mean squared error against depth, a line for each state and preset, the trivial guesses drawn across."""
+    figure, axes = _axes("mean squared error")
+    for number, (label, series) in enumerate(_series(rows)):
+        _line(axes, number, label, [row.depth for row in series], [max(row.mse, 1e-7) for row in series])
+    for name, value in rows[0].guesses.items() if rows else ():
+        axes.axhline(value, color=_INK, linewidth=0.9, dashes=_GUESS_DASHES.get(name, (2, 2)), label=f"guess: {name}")
+    axes.set_yscale("log")
+    return _svg(figure, axes)
+
+
+def accuracy_chart(rows: Sequence[InversionRow]) -> str:
+    """The clone's test accuracy against depth, with the client's own and chance drawn across."""
+    figure, axes = _axes("test accuracy (%)")
+    for number, (label, series) in enumerate(_series(rows)):
+        _line(axes, number, label, [row.depth for row in series], [100 * row.clone_accuracy for row in series])
+    if rows:
+        own = max(row.reference_accuracy for row in rows)
+        axes.axhline(100 * own, color=_INK, linewidth=0.9, dashes=(8, 2), label="client's own, trained")
+        axes.axhline(100 * rows[0].clone_chance, color=_INK, linewidth=0.9, dashes=(1, 1), label="chance")
+    axes.set_ylim(0, 102)
+    return _svg(figure, axes)
+
+
+def _series(rows: Sequence[InversionRow]) -> list[tuple[str, list[InversionRow]]]:
+    keys = list(dict.fromkeys((row.state, row.preset) for row in rows))
+    return [
+        (
+            f"{preset}, {state} training",
+            sorted((row for row in rows if (row.state, row.preset) == (state, preset)), key=lambda row: row.depth),
+        )
+        for state, preset in keys
+    ]
+
+
+def _line(axes: Axes, number: int, label: str, depths: Sequence[int], values: Sequence[float]) -> None:
+    colour = _SERIES[number % len(_SERIES)]
+    marker = "osD^v"[number % 5]
+    axes.plot(depths, values, color=colour, marker=marker, markersize=5, linewidth=1.8, label=label)
+
+
+def _axes(y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 3.9))
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.set_xlabel("depth of the cut", color=_INK)
+    axes.set_ylabel(y_label, color=_INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(colors=_INK, which="both")
+    axes.grid(visible=True, color=_RULE, linewidth=0.6)
+    for name, spine in axes.spines.items():
+        spine.set_color(_RULE)
+        spine.set_visible(name in ("left", "bottom"))
+    return figure, axes
+
+
+def _svg(figure: Figure, axes: Axes) -> str:
+    legend = axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, labelcolor=_INK, fontsize=9
+    )
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unsplit", "font.family": "sans-serif"}):
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            bbox_inches="tight",
+            bbox_extra_artists=(legend,),
+            metadata={"Date": None, "Creator": None},
+        )
+    text = buffer.getvalue()
+    for colour, variable in _PAGE.items():
+        text = text.replace(colour, variable)
+    return text[text.index("<svg") :]

@@ -1,0 +1,138 @@
+"""What leaked, in plain words, from the rows of a result. A failed attack is "not recovered", never "safe"."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from unsplit.experiment.results import AuditResult, InversionRow, LabelRow
+
+Level = Literal["high", "some", "none"]
+
+_ALMOST_EXACTLY, _RECOGNISABLY, _IN_PART = 0.9, 0.5, 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One sentence or two about one thing that the server was after, and how much of it it got."""
+
+    level: Level
+    about: str
+    text: str
+
+
+def findings(result: AuditResult) -> tuple[Finding, ...]:
+    """All findings, the inputs first, then the model, then the labels."""
+    found = [
+        *(_inputs(result, state) for state in ("after", "before")),
+        _model(result),
+        *(
+            _labels(result, observed, known)
+            for observed, known in (("weight_grad", 0), ("cut_grad", 1), ("cut_grad", 0))
+        ),
+    ]
+    return tuple(finding for finding in found if finding is not None)
+
+
+GRADES = ("almost exactly", "recognisably", "in shape, with the wrong contrast or sign", "in part", "not recovered")
+
+
+def grade(row: InversionRow) -> str:
+    """How well inputs were recovered: from the skill over the best trivial guess, and where that is low, from the
+    error that is left when contrast, brightness and sign are forgiven.
+    """
+    if row.skill >= _ALMOST_EXACTLY:
+        return GRADES[0]
+    if row.skill >= _RECOGNISABLY:
+        return GRADES[1]
+    if row.mse_scale_free <= (1 - _RECOGNISABLY) * row.guesses["best constant"]:
+        return GRADES[2]
+    return GRADES[3] if row.skill >= _IN_PART else GRADES[4]
+
+
+def _inputs(result: AuditResult, state: str) -> Finding | None:
+    rows = _best_by_depth([row for row in result.inversion if row.state == state])
+    if not rows:
+        return None
+    parts = []
+    for name in GRADES:
+        group = [row for row in rows if grade(row) == name]
+        if group:
+            errors = _range([row.mse for row in group], "{:.4f}")
+            parts.append(f"{_depths(group)} {name} (error {errors})")
+    guess = rows[0].mse_best_trivial
+    who = "a trained client" if state == "after" else "an untrained client"
+    text = f"From what {who} sends, these attacks redrew its inputs: {'; '.join(parts)}."
+    text += f" The best guess that has seen no message makes an error of {guess:.4f}."
+    doubtful = [row for row in rows if row.sign == "ambiguous" and row.skill < _ALMOST_EXACTLY]
+    if doubtful:
+        text += f" Whether pictures or their negatives were found could not be told at {_depths(doubtful)}."
+    best = min(GRADES.index(grade(row)) for row in rows)
+    level: Level = "high" if best <= 1 else "some" if best <= 3 else "none"
+    return Finding(level=level, about="Inputs" if state == "after" else "Inputs, before training", text=text)
+
+
+def _model(result: AuditResult) -> Finding | None:
+    after = [row for row in result.inversion if row.state == "after"]
+    rows = [max(group, key=lambda row: row.clone_accuracy) for group in _by_depth(after)]
+    if not rows:
+        return None
+    parts = "; ".join(f"{row.clone_accuracy:.1%} at depth {row.depth}" for row in rows)
+    share = max(_share(row.clone_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
+    level: Level = "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
+    text = (
+        f"The server's copy of the client's layers, with the server's own, classifies {parts} of the test inputs. "
+        f"The client's own layers reach {rows[0].reference_accuracy:.1%}, naming the commonest class "
+        f"{rows[0].clone_chance:.1%}."
+    )
+    return Finding(level=level, about="Model", text=text)
+
+
+def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
+    rows = [
+        row
+        for row in result.labels
+        if row.observed == observed and row.known_samples == known and row.clone_head != "untrained"
+    ]
+    if not rows:
+        return None
+    named = observed == "weight_grad" or known > 0
+    parts = []
+    for depth in sorted({row.depth for row in rows}):
+        values = [_accuracy(row) for row in rows if row.depth == depth]
+        parts.append(f"{_range(values, '{:.1%}')} with a head of {depth} layer{'s' if depth > 1 else ''}")
+    seen = {
+        ("weight_grad", 0): "From the gradient of the head's weights, where weights are handed over through the server",
+        ("cut_grad", 0): "From cut gradients alone, which every server has",
+        ("cut_grad", 1): "From cut gradients and one known sample of each class",
+    }.get((observed, known), f"From {observed} with {known} known samples of each class")
+    what = "labels were read" if named else "samples were grouped by class, the classes' names unknown"
+    text = f"{seen}, {what}: {'; '.join(parts)} right (always naming the commonest class: {rows[0].chance:.1%})."
+    share = max(_share(_accuracy(row), row.chance, 1.0) for row in rows)
+    level: Level = "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
+    return Finding(level=level, about="Labels" if named else "Labels, unnamed", text=text)
+
+
+def _accuracy(row: LabelRow) -> float:
+    return row.accuracy_up_to_names if row.accuracy is None else row.accuracy
+
+
+def _share(value: float, chance: float, best: float) -> float:
+    return (value - chance) / (best - chance) if best > chance else 0.0
+
+
+def _by_depth(rows: Sequence[InversionRow]) -> list[list[InversionRow]]:
+    return [[row for row in rows if row.depth == depth] for depth in sorted({row.depth for row in rows})]
+
+
+def _best_by_depth(rows: Sequence[InversionRow]) -> list[InversionRow]:
+    return [min(group, key=lambda row: row.mse) for group in _by_depth(rows)]
+
+
+def _depths(rows: Sequence[InversionRow]) -> str:
+    names = [str(row.depth) for row in rows]
+    return f"depth{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"

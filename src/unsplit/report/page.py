@@ -1,0 +1,79 @@
+"""The page: one HTML file that needs no network."""
+
+import base64
+from collections.abc import Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from unsplit.experiment.results import AuditResult, InversionRow
+from unsplit.report.charts import accuracy_chart, error_chart
+from unsplit.report.findings import findings
+from unsplit.report.pictures import Pictures, comparison
+
+
+def render(result: AuditResult, pictures: Pictures) -> str:
+    """The report as HTML."""
+    environment = Environment(
+        loader=PackageLoader("unsplit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "error": error}
+    return environment.get_template("report.html.j2").render(
+        result=result,
+        findings=findings(result),
+        figures=_figures(result.inversion, pictures),
+        error_chart=_chart(error_chart(result.inversion), _error_words(result.inversion)) if result.inversion else "",
+        accuracy_chart=_chart(accuracy_chart(result.inversion), _accuracy_words(result.inversion))
+        if result.inversion
+        else "",
+    )
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one digit; "none" for none."""
+    return "none" if value is None else f"{value:.1%}"
+
+
+def error(value: float) -> str:
+    """A squared error with four digits after the point, or as a power of ten if it is smaller than they show."""
+    return f"{value:.4f}" if value >= 0.0001 or value == 0 else f"{value:.1e}"
+
+
+def _figures(rows: Sequence[InversionRow], pictures: Pictures) -> list[dict[str, object]]:
+    if not pictures.drawable:
+        return []
+    figures = []
+    for row, inputs in zip(rows, pictures.reconstructions, strict=True):
+        encoded = base64.b64encode(comparison(pictures.originals, inputs)).decode()
+        words = (
+            f"{len(inputs)} original inputs above what the server made of them at depth {row.depth}, {row.state} "
+            f"training, preset {row.preset}: mean squared error {error(row.mse)}, best blind guess "
+            f"{error(row.mse_best_trivial)}."
+        )
+        figures.append({"row": row, "source": f"data:image/png;base64,{encoded}", "words": words})
+    return figures
+
+
+def _chart(svg: str, words: str) -> Markup:
+    """The SVG with its description, for readers who cannot see it."""
+    opening = Markup('<svg role="img" aria-label="{}"').format(words)
+    return opening + Markup(svg.removeprefix("<svg"))
+
+
+def _error_words(rows: Sequence[InversionRow]) -> str:
+    points = "; ".join(f"{error(row.mse)} at depth {row.depth}, {row.state} training, {row.preset}" for row in rows)
+    guesses = ", ".join(f"{name} {error(value)}" for name, value in rows[0].guesses.items())
+    return f"Chart of mean squared error against depth: {points}. Trivial guesses: {guesses}."
+
+
+def _accuracy_words(rows: Sequence[InversionRow]) -> str:
+    points = "; ".join(
+        f"{percent(row.clone_accuracy)} of {percent(row.reference_accuracy)} at depth {row.depth}, {row.state} "
+        f"training, {row.preset}"
+        for row in rows
+    )
+    return f"Chart of the clone's test accuracy against depth: {points}. Chance: {percent(rows[0].clone_chance)}."

@@ -1,0 +1,58 @@
+"""Originals above reconstructions, as PNG."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+_COLUMNS = 10
+_GAP = 2
+_WIDTH = 84
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """What the report shows.
+
+    Args:
+        originals: the targets, shape [n, *input shape], values 0 to 1.
+        reconstructions: for each inversion row in order, the same shape.
+    """
+
+    originals: Float[Tensor, "n ..."]
+    reconstructions: tuple[Float[Tensor, "n ..."], ...]
+
+    @property
+    def drawable(self) -> bool:
+        """Whether the inputs are pictures (one or three channels)."""
+        return self.originals.ndim == 4 and self.originals.shape[1] in (1, 3)
+
+
+def comparison(originals: Float[Tensor, "n c h w"], reconstructions: Float[Tensor, "n c h w"]) -> bytes:
+    """A PNG with rows of originals, each row above its reconstructions; values outside 0 to 1 are clipped, and small
+    pictures enlarged without smoothing.
+    """
+    rows = []
+    for start in range(0, len(originals), _COLUMNS):
+        rows += [_strip(originals[start : start + _COLUMNS]), _strip(reconstructions[start : start + _COLUMNS])]
+    pixels = (torch.cat(rows, 1).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _strip(images: Tensor) -> Tensor:
+    """Up to ten pictures side by side on a mid-grey ground: shape [3, height, width]."""
+    images = images.detach().cpu().expand(-1, 3, -1, -1)
+    scale = max(1, _WIDTH // images.shape[-1])
+    images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    framed = functional.pad(images, (_GAP, _GAP, _GAP, _GAP), value=0.5)
+    missing = min(_COLUMNS, max(len(images), 1)) - len(images)
+    framed = torch.cat([framed, framed.new_full((missing, *framed.shape[1:]), 0.5)])
+    return torch.cat(list(framed), 2)

@@ -1,0 +1,68 @@
+"""Writing a report to a folder, and reading its numbers back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from unsplit.errors import FormatError
+from unsplit.experiment.results import SCHEMA_VERSION, AuditResult
+from unsplit.files import explained, replacing, writable_folder, write_text
+from unsplit.report.page import render
+from unsplit.report.pictures import Pictures, comparison
+
+
+def write_report(folder: Path, result: AuditResult, pictures: Pictures) -> Path:
+    """Write `report.json`, `pictures/*.png` and `report.html`; returns the page's path.
+
+    Everything is made before anything is written, so a failure leaves an older report as it was.
+
+    Args:
+        folder: made if need be.
+        result: the numbers.
+        pictures: one reconstruction for each row of `result.inversion`.
+
+    Raises:
+        StorageError: the folder cannot be written, or the disk is full.
+    """
+    page = render(result, pictures)
+    drawn = {}
+    if pictures.drawable:
+        drawn = {
+            row.pictures: comparison(pictures.originals, inputs)
+            for row, inputs in zip(result.inversion, pictures.reconstructions, strict=True)
+        }
+    writable_folder(folder)
+    for name, content in drawn.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    write_text(folder / "report.json", result.model_dump_json(indent=1) + "\n")
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def read_report(path: Path) -> AuditResult:
+    """The numbers of a `report.json`.
+
+    Raises:
+        FormatError: damaged, not a report, or written by a newer version.
+        StorageError: it cannot be read.
+    """
+    with explained(path):
+        text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+        version = content["schema_version"]
+        if version > SCHEMA_VERSION:
+            raise FormatError(
+                f"{path} is of version {version}, and this program reads up to {SCHEMA_VERSION}; update unsplit."
+            )
+        return AuditResult.model_validate_json(text)
+    except (ValueError, TypeError, KeyError, ValidationError) as error:
+        raise FormatError(f"{path} is damaged or not a report of unsplit; run the audit again.") from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of `report.json`."""
+    return AuditResult.model_json_schema()
