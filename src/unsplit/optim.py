@@ -10,6 +10,10 @@ from torch import Tensor
 from .errors import InputError, unknown_name
 
 
+# These want more than gradients: a closure that evaluates the loss again, or sparse gradients.
+_UNFIT = ("LBFGS", "SparseAdam")
+
+
 def _known() -> dict[str, type[torch.optim.Optimizer]]:
     return {
         name.lower(): member
@@ -17,6 +21,7 @@ def _known() -> dict[str, type[torch.optim.Optimizer]]:
         if isinstance(member, type)
         and issubclass(member, torch.optim.Optimizer)
         and member is not torch.optim.Optimizer
+        and name not in _UNFIT
     }
 
 
@@ -25,7 +30,7 @@ class OptimizerSpec:
     """Any optimiser of `torch.optim` with its options.
 
     Args:
-        name: its class, in any case: "adam", "SGD", ...
+        name: its class, in any case: "adam", "SGD", ... (not LBFGS or SparseAdam, which want more than gradients).
         lr: learning rate, above 0.
         options: the other keyword arguments of that class, for example `{"momentum": 0.9}`.
 

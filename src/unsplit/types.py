@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
-from typing import NamedTuple, overload
+from typing import NamedTuple, Protocol, overload, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from .errors import InputError
@@ -105,6 +105,18 @@ class Message:
         return self.payload
 
 
+@runtime_checkable
+class Messages(Protocol):
+    """Messages in order, in memory or read from disk one by one."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Message]: ...
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Transcript:
     """What one party saw: the messages it received or sent, in order, and nothing else.
@@ -115,7 +127,7 @@ class Transcript:
     """
 
     observer: str
-    messages: Sequence[Message]
+    messages: Messages
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -174,7 +186,7 @@ class Transcript:
 class Selection(Sequence[Message]):
     """Some messages of a longer sequence, read only when asked for."""
 
-    def __init__(self, source: Sequence[Message], indices: Sequence[int]) -> None:
+    def __init__(self, source: Messages, indices: Sequence[int]) -> None:
         self._source = source
         self._indices = indices
 
@@ -247,8 +259,8 @@ class Truth:
 
     Args:
         inputs: the client's inputs, shape [n, *input shape].
-        labels: their classes, shape [n].
+        labels: their classes, shape [n], or what a regression aims at.
     """
 
     inputs: Float[Tensor, "n ..."]
-    labels: Int[Tensor, " n"]
+    labels: Shaped[Tensor, "n ..."]

@@ -1,0 +1,163 @@
+"""Where networks can be cut, and architectures without weights."""
+
+import copy
+import gc
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unsplit.errors import InputError
+from unsplit.knowledge import Blueprint, ClientArchitecture
+from unsplit.models import build, check_fits, cuts, default_for, split, split_head, split_u
+from unsplit.randomness import generator
+
+MNIST_CUTS = {
+    0: (8, 24, 24), 1: (8, 24, 24), 2: (8, 12, 12), 3: (16, 8, 8), 4: (16, 8, 8), 5: (16, 4, 4), 6: (120,), 7: (120,),
+    8: (84,), 9: (84,),
+}  # fmt: skip
+CIFAR_CUTS = {0: (64, 32, 32), 1: (64, 32, 32), 3: (64, 32, 32), 4: (64, 16, 16), 8: (128, 16, 16), 15: (512,)}
+
+
+def test_the_cuts_of_the_paper_s_nets():
+    """Depth d leaves modules 0 to d with the client; the first dense layer is depth 6 and 15."""
+    found = {cut.depth: cut.shape for cut in cuts(build("mnist-net", generator=generator(0)), (1, 28, 28))}
+    assert found == MNIST_CUTS
+    found = {cut.depth: cut.shape for cut in cuts(build("cifar-net", generator=generator(0)), (3, 32, 32))}
+    assert len(found) == 17
+    assert {depth: found[depth] for depth in CIFAR_CUTS} == CIFAR_CUTS
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("mnist-net", (1, 28, 28)), ("cifar-net", (3, 32, 32)), ("resnet", (1, 28, 28))]
+)
+def test_parts_together_are_the_model_at_every_cut(name, shape):
+    model = build(name, generator=generator(0)).eval()
+    inputs = torch.rand(2, *shape, generator=generator(1))
+    whole = model(inputs)
+    for cut in cuts(model, shape):
+        by_depth, top = split(model, cut.depth)
+        by_name, _ = split(model, cut.name)
+        assert [*by_depth] == [*by_name]
+        assert torch.equal(top(by_depth(inputs)), whole)
+    for layers in (1, 2):
+        body, head = split_head(model, layers)
+        assert torch.equal(head(body(inputs)), whole)
+        parts = split_u(model, 0, layers)
+        assert torch.equal(parts.head(parts.body(parts.bottom(inputs))), whole)
+
+
+def test_a_head_counts_layers_with_weights():
+    model = build("mnist-net", generator=generator(0))
+    assert [name for name, _ in split_head(model, 1)[1].named_children()] == ["fc3"]
+    assert [name for name, _ in split_head(model, 2)[1].named_children()] == ["fc2", "relu4", "fc3"]
+
+
+@pytest.mark.parametrize("cut", [-1, 10, 99, "conv9"])
+def test_a_cut_outside_the_net_names_those_inside(cut):
+    with pytest.raises(InputError, match=r"no cut .*0 \(conv1\), 1 \(relu1\).*9 \(relu4\)"):
+        split(build("mnist-net", generator=generator(0)), cut)
+
+
+def net(name="mnist-net"):
+    return build(name, generator=generator(0))
+
+
+BAD_MODELS = {
+    "head too deep": (
+        lambda: split_head(net(), 5),
+        r"has 5 layers with weights, so a head can have 1 to 4",
+    ),
+    "nothing between": (lambda: split_u(net(), "relu4", 1), "leave nothing for the server"),
+    "one module": (lambda: split(nn.Sequential(nn.ReLU()), 0), "must be an nn.Sequential of two modules or more"),
+    "not a sequence": (lambda: net(lambda: nn.ReLU()), "must be an nn.Sequential"),
+    "channels": (lambda: cuts(net(), (3, 28, 28)), r"module 0 'conv1' \(Conv2d\) refuses shape \(3, 28, 28\)"),
+    "size": (lambda: cuts(net("cifar-net"), (3, 8, 8)), "use inputs of the size and channels"),
+    "classes": (lambda: check_fits(net(), (1, 28, 28), 7), r"has shape \(10,\) .* 7 classes"),
+    "name": (lambda: net("mnist_net"), "did you mean 'mnist-net'"),
+    "module": (lambda: net("no_such_module:f"), "no module 'no_such_module'"),
+    "function": (lambda: net("json:no_such"), "no function 'no_such'"),
+    "shape": (lambda: default_for((1, 64, 64)), "name a model that takes yours"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODELS)
+def test_bad_models_are_one_sentence(case):
+    call, words = BAD_MODELS[case]
+    with pytest.raises(InputError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_the_user_s(tmp_path, monkeypatch):
+    (tmp_path / "my_models.py").write_text(
+        "from torch import nn\n\ndef tiny():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = build("my_models:tiny", generator=generator(0))
+    check_fits(model, (1, 28, 28), 10)
+    assert [cut.depth for cut in cuts(model, (1, 28, 28))] == [0]
+
+
+def test_a_blueprint_holds_no_weight():
+    model = build("mnist-net", generator=generator(0))
+    secrets = {value.untyped_storage().data_ptr() for value in model.parameters()}
+    waiting, seen = [ClientArchitecture.of(model, (1, 28, 28))], set()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, type):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, Tensor):
+            assert thing.is_meta or thing.untyped_storage().data_ptr() not in secrets
+        if not callable(thing) or isinstance(thing, nn.Module):
+            waiting += gc.get_referents(thing)
+
+
+def test_a_blueprint_draws_new_weights_as_torch_does():
+    model = build("mnist-net", generator=generator(0))
+    blueprint = Blueprint(model)
+    drawn = blueprint.instantiate(generator=generator(1))
+    again = blueprint.instantiate(generator=generator(1))
+    for (name, value), other, mine in zip(
+        drawn.named_parameters(), again.parameters(), model.parameters(), strict=True
+    ):
+        assert torch.equal(value, other)
+        assert not torch.equal(value, mine), name
+        layer = drawn.get_submodule(name.rpartition(".")[0])
+        assert value.abs().max() <= 1 / layer.weight[0].numel() ** 0.5
+
+
+def test_a_blueprint_resets_statistics_and_keeps_constants():
+    class Normalise(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.tensor(0.3))
+
+        def forward(self, inputs):
+            return inputs - self.mean
+
+    model = nn.Sequential(Normalise(), nn.BatchNorm2d(1))
+    model(torch.rand(4, 1, 5, 5, generator=generator(0)))
+    drawn = Blueprint(model).instantiate(generator=generator(1))
+    assert drawn[0].mean == torch.tensor(0.3)
+    assert drawn[1].running_mean == 0
+    assert model[1].running_mean != 0
+
+
+def test_a_blueprint_of_a_layer_that_cannot_draw_weights_is_refused():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(1))
+
+    with pytest.raises(InputError, match=r"'0' \(Scale\) holds weights but has no reset_parameters"):
+        Blueprint(nn.Sequential(Scale(), nn.ReLU()))
+
+
+def test_a_blueprint_leaves_the_model_as_it_is():
+    model = build("mnist-net", generator=generator(0))
+    before = copy.deepcopy(model.state_dict())
+    Blueprint(model).instantiate(generator=generator(1))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
