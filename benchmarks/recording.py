@@ -1,5 +1,6 @@
 """Peak memory of a process that records 10,000 training steps: streaming to disk, against 1,000 steps, and against
-holding them in memory."""
+holding them in memory.
+"""
 
 import json
 import resource

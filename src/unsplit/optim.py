@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .errors import InputError, unknown_name
 
-
 # These want more than gradients: a closure that evaluates the loss again, or sparse gradients.
 _UNFIT = ("LBFGS", "SparseAdam")
 

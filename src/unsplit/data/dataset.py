@@ -26,7 +26,7 @@ class Dataset:
 
     name: str
     images: Float[Tensor, "n ..."]
-    labels: Int[Tensor, " n"]
+    labels: Int[Tensor, "_"]
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class Splits:
 
 def from_tensors(
     images: Float[Tensor, "n ..."],
-    labels: Int[Tensor, " n"],
+    labels: Int[Tensor, "_"],
     *,
     classes: Sequence[str] | None = None,
     name: str = "tensors",

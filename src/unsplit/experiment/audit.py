@@ -17,7 +17,7 @@ from unsplit.attacks.unsplit import attack_of, preset
 from unsplit.data import Splits, load
 from unsplit.devices import device as checked_device
 from unsplit.experiment.cells import Cells, fingerprint
-from unsplit.experiment.config import AuditConfig
+from unsplit.experiment.config import STATES, AuditConfig
 from unsplit.experiment.inversion import Evaluation, run_inversion
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import machine, versions
@@ -183,7 +183,7 @@ def _invert(
     )
     cells = Cells(folder / "cells" if folder is not None else None)
     found = []
-    for state, name in [(state, name) for state in config.states for name in config.presets]:
+    for state, name in [(state, name) for state in STATES if state in config.states for name in config.presets]:
         model = trained if state == "after" else untrained
         for depth in sorted({depth_of(model, cut) for cut in config.cuts}):
             settings = preset(name, depth)

@@ -40,7 +40,7 @@ class AuditConfig:
     model: str | None = None
     cuts: tuple[int | str, ...] = (1, 2, 3)
     presets: tuple[str, ...] = ("joint",)
-    states: tuple[State, ...] = STATES
+    states: tuple[str, ...] = STATES
     targets_per_class: int = 1
     epochs: int = 10
     batch_size: int = 64

@@ -31,7 +31,7 @@ class CloneHeadConfig:
 
 def train_clone_head(
     view: Transcript,
-    labels: Int[Tensor, " n"],
+    labels: Int[Tensor, "_"],
     architecture: HeadArchitecture,
     space: LabelSpace,
     config: CloneHeadConfig,
