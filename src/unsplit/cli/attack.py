@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import typer
 
 from unsplit.cli import options
@@ -36,10 +37,12 @@ def attack(
     out: options.Out = Path("runs/attack"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Attack a recorded transcript, knowing nothing but the architecture."""
+    torch.set_num_threads(threads)
     if goal not in ("inputs", "labels"):
         raise unknown_name("goal", goal, ("inputs", "labels"))
     if goal == "inputs":

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from unsplit.experiment import AuditConfig, AuditResult
 from unsplit.experiment import audit as run_audit
 from unsplit.files import writable_folder
 from unsplit.report import Pictures, write_report
+from unsplit.report.page import error
 
 EXAMPLES = """**Examples**
 
@@ -43,6 +45,7 @@ def audit(
     out: options.Out = Path("runs/audit"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -51,6 +54,7 @@ def audit(
     The page is OUT/report.html, its numbers OUT/report.json. Run again with the same settings, it skips the attacks
     that were finished.
     """
+    torch.set_num_threads(threads)
     chosen: dict[str, Any] = {
         "data": data,
         "model": model,
@@ -88,7 +92,7 @@ def _print(result: AuditResult) -> None:
                 f"{row.depth} ({row.cut})",
                 row.state,
                 row.preset,
-                f"{row.mse:.4f}",
+                error(row.mse),
                 f"{row.mse_best_trivial:.4f}",
                 f"{row.ssim:.2f}",
                 f"{row.clone_accuracy:.1%}",

@@ -16,6 +16,9 @@ Model = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, help="Processor threads; the paper's nets are so small that one is fastest.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
 Optimizer = Annotated[

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from unsplit.cli import options
@@ -44,6 +45,7 @@ def train(
     out: options.Out = Path("runs/train"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -51,6 +53,7 @@ def train(
 
     Leaves OUT/transcript, OUT/checkpoint.safetensors and OUT/training.json.
     """
+    torch.set_num_threads(threads)
     config = TrainConfig(
         data=data,
         model=model,
