@@ -1,6 +1,11 @@
 """What all tests share: shapes are checked at run time, one thread, small data made on the spot."""
 
+import os
+
 from jaxtyping import install_import_hook
+
+# Programs that tests start compute with one thread too: on a busy machine more would wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 with install_import_hook("unsplit", "typechecked.check"):
     import unsplit
