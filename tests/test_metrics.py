@@ -26,20 +26,26 @@ def test_mse_and_psnr_as_scikit_image_has_them(pair):
     arrays = truth.numpy(), found.numpy()
     assert metrics.mse(*pair) == pytest.approx(mean_squared_error(*arrays), rel=1e-5)
     assert metrics.psnr(*pair) == pytest.approx(peak_signal_noise_ratio(*arrays, data_range=1), rel=1e-5)
+    doubled = peak_signal_noise_ratio(*(2 * array for array in arrays), data_range=2)
+    assert metrics.psnr(2 * found, 2 * truth, high=2.0) == pytest.approx(doubled, rel=1e-5)
 
 
-def test_ssim_as_scikit_image_has_it():
-    """The same Gaussian window; scikit-image leaves the border out of the mean, so pictures are large here."""
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 11, 40)])
+def test_ssim_as_scikit_image_has_it(shape):
+    """The same Gaussian window. torchmetrics mirrors the border, and scikit-image leaves it out of the mean, so that
+    scikit-image is given pictures with the mirrored border on them.
+    """
     source = generator(0)
-    truth = torch.rand(2, 1, 160, 160, generator=source)
-    found = (truth + 0.1 * torch.randn(2, 1, 160, 160, generator=source)).clamp(0, 1)
+    truth = torch.rand(2, *shape, generator=source)
+    found = (truth + 0.1 * torch.randn(2, *shape, generator=source)).clamp(0, 1)
+    mirrored = [np.pad(side.numpy(), ((0, 0), (0, 0), (5, 5), (5, 5)), mode="reflect") for side in (truth, found)]
     values = [
         structural_similarity(
-            a[0].numpy(), b[0].numpy(), data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            a, b, channel_axis=0, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
-        for a, b in zip(truth, found, strict=True)
+        for a, b in zip(*mirrored, strict=True)
     ]
-    assert metrics.ssim(found, truth) == pytest.approx(np.mean(values), abs=1e-3)
+    assert metrics.ssim(found, truth) == pytest.approx(np.mean(values), abs=1e-5)
     assert metrics.ssim(truth, truth) == pytest.approx(1)
 
 
@@ -64,6 +70,16 @@ def test_the_scale_free_error_of_a_flat_picture_is_that_of_the_best_constant():
     assert metrics.mse_scale_free(torch.zeros_like(truth), truth) == pytest.approx(float(truth.var(unbiased=False)))
 
 
+@given(seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=20)
+def test_the_scale_free_error_is_never_above_the_error_nor_above_the_best_constant(seed):
+    source = generator(seed)
+    found, truth = torch.rand(2, 3, 1, 4, 4, generator=source)
+    left = metrics.mse_scale_free(found, truth)
+    assert left <= metrics.mse(found, truth) * (1 + 1e-5)
+    assert left <= float(truth.var(unbiased=False)) * (1 + 1e-5)
+
+
 def test_trivial_guesses_by_hand():
     truth = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
     guesses = metrics.trivial_guesses(truth, torch.tensor([0.0, 0.5]))
@@ -71,6 +87,20 @@ def test_trivial_guesses_by_hand():
     assert metrics.skill(0.0625, guesses) == pytest.approx(0.5)
     assert metrics.skill(0.0, guesses) == 1
     assert metrics.skill(0.25, guesses) == pytest.approx(-1)
+
+
+def test_trivial_guesses_in_another_range():
+    truth = torch.tensor([[-1.0, 3.0]])
+    guesses = metrics.trivial_guesses(truth, torch.tensor([-1.0, 1.0]), low=-1.0, high=3.0)
+    assert guesses == pytest.approx({"half": 4, "best constant": 4, "black": 8, "mean picture": 2})
+
+
+@pytest.mark.parametrize(
+    ("error", "best", "expected"),
+    [(0.0, 0.0, 1.0), (0.1, 0.0, float("-inf")), (0.1, 0.1, 0.0), (0.0, 0.1, 1.0), (0.3, 0.1, -2.0)],
+)
+def test_the_skill_where_a_guess_is_perfect_and_elsewhere(error, best, expected):
+    assert metrics.skill(error, {"half": 0.5, "best": best}) == pytest.approx(expected)
 
 
 def test_accuracy_and_agreement_as_scikit_learn_has_them():
@@ -91,6 +121,24 @@ def test_accuracy_up_to_names_is_the_best_over_all_renamings(pairs):
         for renaming in itertools.permutations(range(4))
     )
     assert metrics.accuracy_up_to_names(groups, truth, 4).value == pytest.approx(best / len(pairs))
+
+
+def test_an_undecided_label_is_a_wrong_one():
+    truth = torch.tensor([0, 1, 1, 0])
+    assert metrics.label_accuracy(torch.tensor([0, -1, 1, -1]), truth).value == 0.5
+    assert metrics.accuracy_up_to_names(torch.tensor([1, -1, 0, -1]), truth, 2).value == 0.5
+    assert metrics.accuracy_up_to_names(torch.full((4,), -1), truth, 2).value == 0
+
+
+@given(st.integers(1, 500).flatmap(lambda samples: st.tuples(st.integers(0, samples), st.just(samples))))
+@settings(deadline=None)
+def test_the_wilson_interval_as_its_formula_has_it(counts):
+    hits, samples = counts
+    share, z = metrics.Share.of(hits, samples), 1.959963985
+    middle = (share.value + z**2 / (2 * samples)) / (1 + z**2 / samples)
+    half = z * (share.value * (1 - share.value) / samples + z**2 / (4 * samples**2)) ** 0.5 / (1 + z**2 / samples)
+    assert (share.low, share.high) == pytest.approx((middle - half, middle + half), abs=1e-7)
+    assert -1e-12 <= share.low <= share.value <= share.high <= 1 + 1e-12
 
 
 def test_the_wilson_interval_by_hand():

@@ -1,5 +1,8 @@
 """What inversions minimise, on cases that can be worked out on paper."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -17,20 +20,45 @@ def edge(height=5, width=8, jump=0.5):
     return picture
 
 
+@pytest.mark.parametrize(("height", "width", "jump"), [(5, 8, 0.5), (7, 4, -1.0)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_total_variation_of_a_step_edge(height, width, jump, turned):
+    """Each row crosses the edge once, whichever way the edge lies."""
+    picture = edge(height, width, jump)
+    picture = picture.mT if turned else picture
+    expected = {
+        "isotropic-sum": height * abs(jump),
+        "isotropic": abs(jump) / width,
+        "squared": jump**2 / (width - 1),
+    }
+    found = {kind: total_variation(picture, kind).item() for kind in expected}
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize(
-    ("kind", "expected"),
-    [("isotropic-sum", 5 * 0.5), ("isotropic", 5 * 0.5 / 40), ("squared", 5 * 0.25 / (5 * 7))],
+    ("row", "column", "expected"),
+    [(2, 2, 2 + 2**0.5), (0, 0, 2**0.5), (4, 4, 2), (4, 0, 2), (0, 2, 1 + 2**0.5)],
 )
-def test_total_variation_of_a_step_edge(kind, expected):
-    """Each of the five rows crosses the edge once."""
-    assert total_variation(edge(), kind).item() == pytest.approx(expected, abs=1e-4)
-
-
-def test_total_variation_of_a_dot():
-    """The dot differs from the pixels below and right of it (one root of two), and two pixels differ from it."""
+def test_total_variation_of_a_dot(row, column, expected):
+    """The dot differs from the pixels below and right of it (one root of two), and the two above and left of it
+    differ from the dot; what lies across the border counts as equal.
+    """
     picture = torch.zeros(1, 1, 5, 5)
-    picture[0, 0, 2, 2] = 1
-    assert total_variation(picture, "isotropic-sum").item() == pytest.approx(2**0.5 + 2, abs=1e-4)
+    picture[0, 0, row, column] = 1
+    neighbours = sum(0 <= value <= 4 for value in (row - 1, row + 1, column - 1, column + 1))
+    assert total_variation(picture, "isotropic-sum").item() == pytest.approx(expected, abs=1e-4)
+    assert total_variation(picture, "isotropic").item() == pytest.approx(expected / 25, abs=1e-5)
+    assert total_variation(picture, "squared").item() == pytest.approx(neighbours / 20, abs=1e-6)
+
+
+def test_total_variation_as_the_paper_s_formula_has_it():
+    picture = torch.rand(4, 6, generator=generator(0))
+    expected = 0.0
+    for i, j in itertools.product(range(4), range(6)):
+        down = picture[i + 1, j] - picture[i, j] if i < 3 else torch.tensor(0.0)
+        right = picture[i, j + 1] - picture[i, j] if j < 5 else torch.tensor(0.0)
+        expected += math.hypot(down, right)
+    assert total_variation(picture[None, None], "isotropic-sum").item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_total_variation_averages_over_pictures_and_adds_over_channels():
@@ -39,10 +67,14 @@ def test_total_variation_averages_over_pictures_and_adds_over_channels():
     assert total_variation(edge().expand(1, 3, -1, -1), "isotropic-sum").item() == pytest.approx(7.5, abs=1e-3)
 
 
-def test_total_variation_of_a_flat_picture_has_a_finite_gradient():
+@pytest.mark.parametrize("kind", ["isotropic-sum", "isotropic", "squared"])
+def test_total_variation_of_a_flat_picture_is_none_and_has_a_finite_gradient(kind):
     flat = torch.full((1, 1, 4, 4), 0.3, requires_grad=True)
-    total_variation(flat).backward()
+    value = total_variation(flat, kind)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=2e-5)
     assert torch.equal(flat.grad, torch.zeros_like(flat))
+    assert torch.equal(variation_gradient(flat.detach()), torch.zeros_like(flat))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -87,15 +119,52 @@ def test_which_cuts_end_in_a_relu(depth, names):
         assert torch.equal(before(inputs).relu(), bottom(inputs))
 
 
-def test_a_module_that_is_not_a_sequence_has_no_last_relu():
-    assert without_last_relu(nn.ReLU()) is None
-    assert without_last_relu(nn.Sequential(nn.ReLU())) is None
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.ReLU(),
+        nn.Sequential(nn.ReLU()),
+        nn.Sequential(nn.MaxPool2d(2)),
+        nn.Sequential(nn.Flatten(), nn.Tanh()),
+        nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Flatten()),
+        nn.Sequential(nn.Identity(), nn.ReLU(), nn.AvgPool2d(2)),  # does not commute with ReLU
+    ],
+)
+def test_modules_that_do_not_end_in_a_relu_are_fitted_as_they_are(module):
+    assert without_last_relu(module) is None
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 5])
+def test_the_hinge_is_zero_at_the_client_s_own_pictures_and_weights(depth):
+    with seeded(0):
+        bottom, _ = split(mnist_net(), depth)
+    inputs = torch.rand(3, 1, 28, 28, generator=generator(0))
+    before = without_last_relu(bottom)
+    misfit = Misfit(bottom(inputs), hinge=True)
+    assert not misfit.excess(before(inputs)).any()
+    assert misfit.excess(before(1 - inputs)).any()
+    assert {id(value) for value in before.parameters()} == {id(value) for value in bottom.parameters()}
 
 
 def test_the_relative_residual_by_hand():
     target = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
     assert relative_residual(target, target).tolist() == [0, 0]
     assert relative_residual(torch.ones(2, 2), target).tolist() == [1, 1]
+
+
+def test_the_relative_residual_is_each_sample_s_own():
+    source = generator(0)
+    output, target = torch.rand(2, 3, 2, 4, 4, generator=source)
+    expected = ((output - target) ** 2).numpy().mean(axis=(1, 2, 3)) / target.numpy().var()
+    assert relative_residual(output, target).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("mse", 18 / 4), ("l1", 6 / 4), ("cosine", (1 / 25 + 2) / 2)])
+def test_objectives_by_hand(name, expected):
+    """The differences are 1, 1, 4 and 0; the cosines 24/25 and -1."""
+    output, target = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[4.0, 3.0], [-3.0, 0.0]])
+    assert objective(name)(output, target).item() == pytest.approx(expected, abs=1e-6)
+    assert objective(name)(target, target).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_an_unknown_objective_suggests_one():

@@ -195,7 +195,7 @@ def test_grades(changes, expected):
 def test_findings_say_what_leaked():
     found = {finding.about: finding for finding in findings(result())}
     assert found["Inputs"].level == "high"
-    assert "depths 1, 2 almost exactly" in found["Inputs"].text
+    assert "depths 1, 2 almost exactly (error 4.0e-05 to 0.0009)" in found["Inputs"].text
     assert "negatives were found could not be told at depth 3" in found["Inputs"].text
     assert "96.0% at depth 1" in found["Model"].text
     assert "names unknown: 100.0%" in found["Labels, unnamed"].text

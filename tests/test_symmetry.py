@@ -1,5 +1,8 @@
 """Scale, offset and sign: what the stretch and the choice of sign change, and what they leave."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -28,6 +31,14 @@ def case(kind, low=0.2, high=0.7):
     return inputs, clone, ClientArchitecture.of(clone, (1, 12, 12))
 
 
+@torch.no_grad()
+def mirror(clone, high=1.0):
+    """The first layer that gives for `high - x` what it gave for x."""
+    layer = first_layer(clone)
+    layer.bias.add_(high * layer.sums)
+    layer.weight.neg_()
+
+
 @pytest.mark.parametrize("kind", ["conv", "without bias", "padded", "dense", "two layers"])
 def test_the_stretch_leaves_what_the_clone_gives(kind):
     inputs, clone, architecture = case(kind)
@@ -41,6 +52,63 @@ def test_the_stretch_leaves_what_the_clone_gives(kind):
     torch.testing.assert_close(clone(stretched), before, rtol=1e-4, atol=1e-5)
 
 
+CONVOLUTIONS = [
+    {"in_channels": 1, "kernel_size": 3},
+    {"in_channels": 3, "kernel_size": 5, "stride": 2},
+    {"in_channels": 3, "kernel_size": 3, "dilation": 2},
+    {"in_channels": 4, "kernel_size": 3, "groups": 4},
+]
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
+@pytest.mark.parametrize("seed", range(4))
+def test_neither_stretch_nor_sign_changes_what_a_random_convolution_gives(convolution, seed):
+    """Whichever sign is chosen; where it is turned, pictures and weights turn together."""
+    with seeded(seed):
+        clone = nn.Sequential(nn.Conv2d(out_channels=8, **convolution), nn.ReLU())
+    if seed % 2:
+        mirror(clone)
+    shape = (convolution["in_channels"], 12, 12)
+    inputs = 0.3 + 0.3 * torch.rand(3, *shape, generator=generator(seed))
+    inputs[0, 0, 0, :3], inputs[1, 0, 0, :3] = 0.3, 0.6
+    architecture = ClientArchitecture.of(clone, shape)
+    smashed = clone(inputs)
+    stretched = stretch(inputs, clone, architecture)
+    assert (stretched.min().item(), stretched.max().item()) == pytest.approx((0, 1), abs=1e-5)
+    torch.testing.assert_close(clone(stretched), smashed, rtol=1e-4, atol=1e-5)
+    weight = first_layer(clone).weight.detach().clone()
+    chosen, _ = resolve_sign(stretched, clone, architecture)
+    torch.testing.assert_close(clone(chosen), smashed, rtol=1e-4, atol=1e-5)
+    turned = not torch.equal(first_layer(clone).weight, weight)
+    torch.testing.assert_close(chosen, 1 - stretched if turned else stretched)
+
+
+def test_the_range_may_end_elsewhere():
+    inputs, clone, architecture = case("conv", 0.2, 0.7)
+    inputs[0, 0, 0, :3], inputs[1, 0, 0, :3] = 0.2, 0.7
+    architecture = replace(architecture, high=4.0)
+    smashed = clone(inputs)
+    stretched = stretch(inputs, clone, architecture)
+    assert (stretched.min().item(), stretched.max().item()) == pytest.approx((0, 4), abs=1e-5)
+    mirror(clone, high=4.0)
+    turned, _ = resolve_sign(4 - stretched, clone, architecture)
+    torch.testing.assert_close(turned, stretched)
+    torch.testing.assert_close(clone(turned), smashed, rtol=1e-4, atol=1e-5)
+
+
+def test_flat_pictures_and_ranges_that_do_not_start_at_zero_are_left_alone():
+    inputs, clone, architecture = case("conv")
+    before = first_layer(clone).weight.detach().clone()
+    flat = torch.full_like(inputs, 0.4)
+    assert torch.equal(stretch(flat, clone, architecture), flat)
+    signed = replace(architecture, low=-1.0)
+    assert torch.equal(stretch(inputs, clone, signed), inputs)
+    kept, sign = resolve_sign(inputs, clone, signed)
+    assert torch.equal(kept, inputs)
+    assert sign is Sign.AMBIGUOUS
+    assert torch.equal(first_layer(clone).weight, before)
+
+
 def test_a_few_stray_pixels_do_not_set_the_scale():
     inputs, clone, architecture = case("conv", 0.0, 0.5)
     inputs = torch.cat([inputs] * 5)
@@ -52,21 +120,42 @@ def test_a_few_stray_pixels_do_not_set_the_scale():
 def test_a_negative_is_turned_back(kind):
     """The true pictures and weights, and their exact mirror, explain the smashed data alike; the biases tell them."""
     inputs, clone, architecture = case(kind, 0.0, 1.0)
-    layer = first_layer(clone)
     truth = {name: value.clone() for name, value in clone.state_dict().items()}
     smashed = clone(inputs)
     kept, sign = resolve_sign(inputs, clone, architecture)
     assert sign is Sign.RESOLVED
     assert torch.equal(kept, inputs)
-    with torch.no_grad():
-        layer.bias.add_(layer.sums)
-        layer.weight.neg_()
+    mirror(clone)
     torch.testing.assert_close(clone(1 - inputs), smashed, rtol=1e-4, atol=1e-5)
     turned, sign = resolve_sign(1 - inputs, clone, architecture)
     assert sign is Sign.RESOLVED
     torch.testing.assert_close(turned, inputs)
     for name, value in clone.state_dict().items():
         torch.testing.assert_close(value, truth[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_negative_of_a_trained_client_s_pictures_is_turned_back(trained, digits):
+    """Training has moved the biases from where they started, and they still tell."""
+    bottom, _ = split(trained.model(), 1)
+    clone = copy.deepcopy(bottom)
+    architecture = ClientArchitecture.of(bottom, (1, 28, 28))
+    pictures = digits.test.images[:10]
+    mirror(clone)
+    turned, sign = resolve_sign(1 - pictures, clone, architecture)
+    assert sign is Sign.RESOLVED
+    torch.testing.assert_close(turned, pictures)
+    torch.testing.assert_close(clone(turned), bottom(pictures), rtol=1e-4, atol=1e-5)
+
+
+def test_behind_zero_padding_a_picture_is_not_turned():
+    """The zeros of the border would have to turn as well: the negative does not explain the smashed data."""
+    inputs, clone, architecture = case("padded")
+    mirror(clone)
+    smashed = clone(inputs)
+    kept, sign = resolve_sign(inputs, clone, architecture)
+    assert torch.equal(kept, inputs)
+    assert torch.equal(clone(kept), smashed)
+    assert sign is Sign.AMBIGUOUS
 
 
 def test_what_is_not_decided_is_called_ambiguous():
@@ -93,3 +182,19 @@ def test_a_first_layer_that_is_not_affine_is_left_alone():
     architecture = ClientArchitecture.of(clone, (1, 12, 12))
     assert torch.equal(stretch(inputs, clone, architecture), inputs)
     assert resolve_sign(inputs, clone, architecture)[1] is Sign.AMBIGUOUS
+
+
+class Normalised(nn.Module):
+    """A normalisation by constants, as many a network begins with."""
+
+    def forward(self, inputs):
+        return (inputs - 0.13) / 0.31
+
+
+@pytest.mark.parametrize("before", [Normalised(), nn.Sigmoid(), nn.ZeroPad2d(1)])
+def test_layers_without_weights_before_the_first_do_not_break_the_clone(before):
+    inputs, clone, _ = case("conv")
+    clone = nn.Sequential(before, *clone)
+    architecture = ClientArchitecture.of(clone, (1, 12, 12))
+    smashed = clone(inputs)
+    torch.testing.assert_close(clone(stretch(inputs, clone, architecture)), smashed, rtol=1e-2, atol=1e-2)

@@ -1,15 +1,26 @@
 """What attacks see and know is what their signatures say, and nothing else."""
 
+import importlib
 import inspect
+import pkgutil
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unsplit import knowledge
+from conftest import noise
+from unsplit import attacks, knowledge
 from unsplit.attacks import attack, threat_model
-from unsplit.attacks.labels import group_by_cut_gradient, infer_from_known_samples, infer_from_weight_gradients
-from unsplit.attacks.unsplit import invert_by_coordinates, invert_jointly
+from unsplit.attacks.labels import (
+    GroupingConfig,
+    MatchingConfig,
+    group_by_cut_gradient,
+    infer_from_known_samples,
+    infer_from_weight_gradients,
+)
+from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, invert_by_coordinates, invert_jointly
 from unsplit.knowledge import (
     ClientArchitecture,
     HeadArchitecture,
@@ -18,7 +29,10 @@ from unsplit.knowledge import (
     KnownSamples,
     LabelSpace,
 )
-from unsplit.types import Kind, Message, Transcript
+from unsplit.models import build, split, split_head
+from unsplit.protocol import Recorder, SplitConfig, split_training
+from unsplit.randomness import generator
+from unsplit.types import Kind, Message, Setup, Transcript, Truth
 
 ATTACKS = {
     invert_jointly: ({Kind.SMASHED}, (ClientArchitecture,)),
@@ -27,7 +41,30 @@ ATTACKS = {
     group_by_cut_gradient: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     infer_from_known_samples: ({Kind.FEATURE_GRAD}, (KnownSamples,)),
 }
+KINDS = [
+    kind
+    for kind in vars(knowledge).values()
+    if isinstance(kind, type) and issubclass(kind, Knowledge) and kind is not Knowledge
+]
+SETTINGS = {"view", "config", "generator", "progress"}
 SECTIONS = ("Threat model:", "Objective:", "Args:", "Returns:", "Raises:", "Reference:")
+
+
+def exported():
+    """Every function that the rooms of attacks offer."""
+    rooms = [importlib.import_module(f"unsplit.attacks.{room.name}") for room in pkgutil.iter_modules(attacks.__path__)]
+    offered = (getattr(room, name) for room in rooms for name in getattr(room, "__all__", ()))
+    return {member for member in offered if inspect.isfunction(member)}
+
+
+def test_every_declared_attack_is_in_the_table():
+    def declared(function):
+        try:
+            return threat_model(function)
+        except TypeError:
+            return None
+
+    assert {function for function in exported() if declared(function)} == set(ATTACKS)
 
 
 @pytest.mark.parametrize("function", ATTACKS)
@@ -35,30 +72,61 @@ def test_the_threat_model_is_the_signature(function):
     model = threat_model(function)
     assert (set(model.reads), model.knows) == ATTACKS[function]
     assert model.attack == function.__name__
+    assert len(model.goal) > 10
+    assert model.sentences == tuple(kind.means for kind in model.knows)
+    parameters = inspect.signature(function, eval_str=True).parameters
+    assert {name for name, parameter in parameters.items() if parameter.annotation not in model.knows} <= SETTINGS
+    assert tuple(one.annotation for one in parameters.values() if one.annotation in model.knows) == model.knows
 
 
 @pytest.mark.parametrize("function", ATTACKS)
 def test_every_attack_documents_itself(function):
-    missing = [section for section in SECTIONS if section not in inspect.getdoc(function)]
-    assert missing == []
+    text = inspect.getdoc(function)
+    parameters = [f"{name}:" for name in inspect.signature(function).parameters]
+    assert [part for part in (*SECTIONS, *parameters) if part not in text] == []
 
 
 def test_every_kind_of_knowledge_says_what_it_means():
-    kinds = [
-        kind
-        for kind in vars(knowledge).values()
-        if isinstance(kind, type) and issubclass(kind, Knowledge) and kind is not Knowledge
-    ]
-    assert len(kinds) >= 8
-    assert all(len(kind.means) > 10 for kind in kinds)
+    assert len(KINDS) >= 8
+    assert all(len(kind.means) > 10 for kind in KINDS)
+    assert len({kind.means for kind in KINDS}) == len(KINDS)
 
 
-def test_a_smuggled_parameter_is_refused():
+@pytest.mark.parametrize("hint", [Tensor, nn.Module, dict, Truth, Transcript, ClientArchitecture | None, Any, None])
+def test_a_smuggled_parameter_is_refused(hint):
+    def cheat(view, truth):
+        return truth[: len(view)]
+
+    cheat.__annotations__ = {"view": Transcript} | ({"truth": hint} if hint else {})
+    with pytest.raises(TypeError, match="cheat: the parameter 'truth' is not a type of knowledge"):
+        attack(goal="to cheat", reads=(Kind.SMASHED,))(cheat)
+
+
+@pytest.mark.parametrize("parameters", ["*truth", "**truth", "truth=None", "*, truth"])
+def test_a_parameter_is_smuggled_in_no_other_form(parameters):
+    scope: dict[str, Any] = {}
+    exec(f"def cheat(view, {parameters}): return None", scope)
     with pytest.raises(TypeError, match="'truth' is not a type of knowledge"):
+        attack(goal="to cheat", reads=(Kind.SMASHED,))(scope["cheat"])
 
-        @attack(goal="to cheat", reads=(Kind.SMASHED,))
-        def cheat(view: Transcript, truth: Tensor) -> Tensor:
-            return truth[: len(view)]
+
+@pytest.mark.parametrize("hint", [Truth, Tensor, dict])
+def test_a_config_holds_settings_only(hint):
+    def cheat(view, config):
+        return len(view), config
+
+    cheat.__annotations__ = {"view": Transcript, "config": hint}
+    with pytest.raises(TypeError, match="'config' may hold settings only"):
+        attack(goal="to cheat", reads=(Kind.SMASHED,))(cheat)
+
+
+@pytest.mark.parametrize("knowledge_type", sorted(KINDS, key=lambda kind: kind.__name__))
+def test_every_kind_of_knowledge_may_be_asked_for(knowledge_type):
+    def probe(view, known):
+        return len(view), known
+
+    probe.__annotations__ = {"view": Transcript, "known": knowledge_type}
+    assert threat_model(attack(goal="to know", reads=())(probe)).knows == (knowledge_type,)
 
 
 def test_an_attack_sees_only_the_kinds_that_it_reads():
@@ -71,6 +139,64 @@ def test_an_attack_sees_only_the_kinds_that_it_reads():
         for kind in Kind
     )
     assert look(Transcript(observer="b", messages=messages)) == {Kind.FEATURES, Kind.CUT_GRAD}
+
+
+class Tripwire(Sequence):
+    """Messages of every kind that break when one of a kind not to be read is opened."""
+
+    def __init__(self, messages, allowed):
+        self._messages, self._allowed = messages, allowed
+        self.opened = set()
+        self.headers = [message.header for message in messages]
+
+    def __len__(self):
+        return len(self._messages)
+
+    def __getitem__(self, index):
+        kind = self.headers[index].kind
+        assert kind in self._allowed, f"it opened a {kind.value} message"
+        self.opened.add(kind)
+        return self._messages[index]
+
+
+def whole_transcript(allowed):
+    """Every message that a server of the U-shape sees, and labels, as setup (a) sends them."""
+    model = build("mnist-net", generator=generator(0))
+    config = SplitConfig(setup=Setup.C, cut=1, clients=2, batch_size=1, turn=1)
+    training = split_training(model, *noise(40), config, generator=generator(1))
+    recorder = training.record(Recorder(observer="server"))
+    training.run(20)
+    labels = Message(step=0, sender="client0", receiver="server", kind=Kind.LABELS, payload=training.truth(0).labels)
+    messages = (*recorder.transcript(), labels)
+    assert {message.kind for message in messages} == set(Kind)
+    return Transcript(observer="server", messages=Tripwire(messages, allowed))
+
+
+MODEL = build("mnist-net", generator=generator(0))
+ARCHITECTURE = ClientArchitecture.of(split(MODEL, 1)[0], (1, 28, 28))
+HEAD = HeadArchitecture.of(split_head(MODEL, 1)[1])
+ARGUMENTS = {
+    invert_jointly: {"architecture": ARCHITECTURE, "config": JointConfig(steps=1)},
+    invert_by_coordinates: {
+        "architecture": ARCHITECTURE, "config": CoordinateConfig(rounds=1, input_steps=1, weight_steps=1)
+    },
+    infer_from_weight_gradients: {
+        "gradients": HeadWeightGradient(
+            gradients={"fc3.weight": torch.ones(2, 10, 84), "fc3.bias": torch.ones(2, 10)}, steps=(1, 2)
+        ),
+        "architecture": HEAD, "space": LabelSpace(classes=10), "config": MatchingConfig(),
+    },
+    group_by_cut_gradient: {"space": LabelSpace(classes=4), "config": GroupingConfig(restarts=1)},
+    infer_from_known_samples: {"known": KnownSamples(indices=(0, 1), labels=(0, 1))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", ATTACKS)
+def test_given_everything_an_attack_opens_only_what_it_says_it_reads(function):
+    view = whole_transcript(ATTACKS[function][0])
+    drawn = {"generator": generator(2)} if "generator" in inspect.signature(function).parameters else {}
+    function(view, **ARGUMENTS[function], **drawn)
+    assert view.messages.opened == ATTACKS[function][0]
 
 
 def test_a_function_that_is_no_attack_has_no_threat_model():

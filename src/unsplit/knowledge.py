@@ -154,14 +154,25 @@ class KnownSamples(Knowledge):
     """The true labels of a few of the observed samples.
 
     Args:
-        indices: their positions among the observed samples.
+        indices: their positions among the observed samples, from 0; at least one.
         labels: their classes.
+
+    Raises:
+        InputError: no sample, a negative position, or not one label for each.
     """
 
     means = "the true labels of a few of the observed samples"
 
     indices: tuple[int, ...]
     labels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.indices or min(self.indices) < 0:
+            raise InputError(f"The positions {self.indices} name no known sample; name one or more, counted from 0.")
+        if len(self.indices) != len(self.labels):
+            raise InputError(
+                f"There are {len(self.labels)} labels for {len(self.indices)} known samples; give one each."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

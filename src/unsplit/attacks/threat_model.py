@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from unsplit.knowledge import Knowledge
@@ -52,6 +52,8 @@ def attack(
 
     def declare(function: Callable[Concatenate[Transcript, P], R]) -> Callable[Concatenate[Transcript, P], R]:
         hints = get_type_hints(function)
+        if "config" in hints and not _plain(hints["config"]):
+            raise TypeError(f"{function.__name__}: 'config' may hold settings only, no tensor and no module")
         knows = []
         for name in inspect.signature(function).parameters:
             if name in _NOT_KNOWLEDGE:
@@ -69,6 +71,13 @@ def attack(
         return restricted
 
     return declare
+
+
+def _plain(kind: Any) -> bool:
+    """Whether a type is a dataclass of settings, without a field for a tensor or a module."""
+    return is_dataclass(kind) and not any(
+        word in str(field.type) for field in fields(kind) for word in ("Tensor", "Module")
+    )
 
 
 def threat_model(function: Callable[..., Any]) -> ThreatModel:

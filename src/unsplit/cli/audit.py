@@ -16,7 +16,7 @@ from unsplit.experiment import AuditConfig, AuditResult
 from unsplit.experiment import audit as run_audit
 from unsplit.files import writable_folder
 from unsplit.report import Pictures, write_report
-from unsplit.report.page import error
+from unsplit.report.numbers import error
 
 EXAMPLES = """**Examples**
 

@@ -1,10 +1,11 @@
 """What leaked, in plain words, from the rows of a result. A failed attack is "not recovered", never "safe"."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from unsplit.experiment.results import AuditResult, InversionRow, LabelRow
+from unsplit.report.numbers import error, percent
 
 Level = Literal["high", "some", "none"]
 
@@ -57,12 +58,12 @@ def _inputs(result: AuditResult, state: str) -> Finding | None:
     for name in GRADES:
         group = [row for row in rows if grade(row) == name]
         if group:
-            errors = _range([row.mse for row in group], "{:.4f}")
+            errors = _range([row.mse for row in group], error)
             parts.append(f"{_depths(group)} {name} (error {errors})")
     guess = rows[0].mse_best_trivial
     who = "a trained client" if state == "after" else "an untrained client"
     text = f"From what {who} sends, these attacks redrew its inputs: {'; '.join(parts)}."
-    text += f" The best guess that has seen no message makes an error of {guess:.4f}."
+    text += f" The best guess that has seen no message makes an error of {error(guess)}."
     doubtful = [row for row in rows if row.sign == "ambiguous" and row.skill < _ALMOST_EXACTLY]
     if doubtful:
         text += f" Whether pictures or their negatives were found could not be told at {_depths(doubtful)}."
@@ -99,7 +100,7 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
     parts = []
     for depth in sorted({row.depth for row in rows}):
         values = [_accuracy(row) for row in rows if row.depth == depth]
-        parts.append(f"{_range(values, '{:.1%}')} with a head of {depth} layer{'s' if depth > 1 else ''}")
+        parts.append(f"{_range(values, percent)} with a head of {depth} layer{'s' if depth > 1 else ''}")
     seen = {
         ("weight_grad", 0): "From the gradient of the head's weights, where weights are handed over through the server",
         ("cut_grad", 0): "From cut gradients alone, which every server has",
@@ -133,6 +134,6 @@ def _depths(rows: Sequence[InversionRow]) -> str:
     return f"depth{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def _range(values: Sequence[float], form: str) -> str:
-    low, high = form.format(min(values)), form.format(max(values))
+def _range(values: Sequence[float], form: Callable[[float], str]) -> str:
+    low, high = form(min(values)), form(max(values))
     return low if low == high else f"{low} to {high}"

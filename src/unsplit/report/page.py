@@ -9,6 +9,7 @@ from markupsafe import Markup
 from unsplit.experiment.results import AuditResult, InversionRow
 from unsplit.report.charts import accuracy_chart, error_chart
 from unsplit.report.findings import findings
+from unsplit.report.numbers import error, percent
 from unsplit.report.pictures import Pictures, comparison
 
 
@@ -31,16 +32,6 @@ def render(result: AuditResult, pictures: Pictures) -> str:
         if result.inversion
         else "",
     )
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage with one digit; "none" for none."""
-    return "none" if value is None else f"{value:.1%}"
-
-
-def error(value: float) -> str:
-    """A squared error with four digits after the point, or as a power of ten if it is smaller than they show."""
-    return f"{value:.4f}" if value >= 0.0001 or value == 0 else f"{value:.1e}"
 
 
 def _figures(rows: Sequence[InversionRow], pictures: Pictures) -> list[dict[str, object]]:

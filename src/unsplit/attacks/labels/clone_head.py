@@ -22,11 +22,19 @@ class CloneHeadConfig:
         epochs: passes over the observed features, at least 1.
         batch_size: samples a step, at least 1.
         optimizer: the clone's.
+
+    Raises:
+        InputError: a number out of its range.
     """
 
     epochs: int = 30
     batch_size: int = 32
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
 
 
 def train_clone_head(

@@ -13,14 +13,12 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from unsplit.attacks.labels.observed import UNDECIDED
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import KnownSamples, LabelSpace
 from unsplit.randomness import draw_seed
 from unsplit.types import InferredLabels, Kind, Transcript
-
-UNDECIDED = -1
-"""The label of a sample whose gradient is zero: a saturated head says nothing about it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,21 @@ from unsplit.types import Kind, Transcript
 
 FeatureBatches = dict[int, Tensor]
 
+UNDECIDED = -1
+"""The label of a sample whose gradient is zero: a saturated head says nothing about it."""
+
 
 def features_by_step(view: Transcript) -> FeatureBatches:
     """The features of every step, by its number.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or a value is not finite.
     """
     features = {message.step: message.tensor for message in view.of(Kind.FEATURES)}
     if not features:
         raise InputError("The transcript holds no features; label inference needs a training in setup (b) or (c).")
+    if not all(bool(torch.isfinite(batch).all()) for batch in features.values()):
+        raise InputError("The features hold NaN or infinity; record a run whose training does not diverge.")
     return features
 
 

@@ -1,14 +1,13 @@
 """UnSplit's label inference from the gradient of the client's weights: the paper's Algorithm 2."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.labels.observed import FeatureBatches, checked_head, features_by_step
+from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, checked_head, features_by_step
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradient, LabelSpace
@@ -95,10 +94,11 @@ def infer_from_weight_gradients(
         generator: draws the clone's first weights.
 
     Returns:
-        Labels with their names, one for each step of `gradients`, and the clone.
+        Labels with their names, one for each step of `gradients` (`UNDECIDED` where it is zero), and the clone.
 
     Raises:
-        InputError: a batch of more than one sample, or a head, features and gradients that do not fit together.
+        InputError: a batch of more than one sample, NaN or infinity, no step, or a head, features and gradients that
+            do not fit together.
 
     Reference:
         Erdoğan, Küpçü, Çiçek: UnSplit, section 4.3, Equation 3, Algorithm 2.
@@ -109,6 +109,10 @@ def infer_from_weight_gradients(
         each with equal weight by element.
     """
     features = features_by_step(view)
+    if not gradients.steps:
+        raise InputError(
+            "The weight gradients are of no step; record more steps with weights handed over between them."
+        )
     missing = [step for step in gradients.steps if step not in features]
     if missing:
         raise InputError(
@@ -120,6 +124,9 @@ def infer_from_weight_gradients(
     labels = []
     for row, step in enumerate(gradients.steps):
         batch = _single(features, step)
+        if not bool(observed[row].any()):
+            labels.append(torch.tensor(UNDECIDED, device=batch.device))
+            continue
         label = (_gradient_of_each_label(clone, batch, space.classes) - observed[row]).square().mean(1).argmin()
         labels.append(label)
         if config.train_clone:
@@ -129,31 +136,44 @@ def infer_from_weight_gradients(
     return InferredLabels(labels=torch.stack(labels), named=True, clone=clone if config.train_clone else None)
 
 
+# Which optimisers average gradients in "exp_avg", and whether weight decay is added to the gradient before that.
+_DECAY_IN_AVERAGE = {"adam": True, "nadam": True, "radam": True, "adamax": True, "adamw": False}
+
+
 def _gradient(before: Message, after: Message, name: str, spec: OptimizerSpec) -> Tensor:
+    """The gradient of one parameter between two hand-offs, from what the optimiser made of it."""
     old, new = before.tensors[name], after.tensors[name]
-    plain_sgd = spec.name.lower() == "sgd" and not spec.options.get("momentum") and not spec.options.get("maximize")
-    decay = float(spec.options.get("weight_decay", 0.0))
-    if plain_sgd:
-        return (old - new) / spec.lr - decay * old
-    coupled = decay * old if spec.name.lower() in ("adam", "sgd") else torch.zeros_like(old)
-    moments: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "exp_avg": lambda old_m, new_m: (new_m - _beta(spec) * old_m) / (1 - _beta(spec)),
-        "momentum_buffer": lambda old_m, new_m: (
-            (new_m - float(spec.options["momentum"]) * old_m) / (1 - float(spec.options.get("dampening", 0.0)))
-        ),
-    }
-    for key, solve in moments.items():
-        state = f"optimizer.{name}/{key}"
-        if state in before.tensors and state in after.tensors:
-            return solve(before.tensors[state], after.tensors[state]) - coupled
-    raise InputError(
+    kind, options = spec.name.lower(), spec.options
+    decays = kind == "sgd" or (_DECAY_IN_AVERAGE.get(kind, False) and not options.get("decoupled_weight_decay"))
+    if kind == "sgd" and not options.get("momentum"):
+        taken_in = (old - new) / spec.lr
+    elif kind == "sgd":
+        moments = _moments(before, after, name, "momentum_buffer", spec)
+        taken_in = (moments[1] - float(options["momentum"]) * moments[0]) / (1 - float(options.get("dampening", 0.0)))
+    elif kind in _DECAY_IN_AVERAGE:
+        beta = float(options.get("betas", (0.9, 0.999))[0])
+        moments = _moments(before, after, name, "exp_avg", spec)
+        taken_in = (moments[1] - beta * moments[0]) / (1 - beta)
+    else:
+        raise _no_moment(spec)
+    gradient = taken_in - float(options.get("weight_decay", 0.0)) * old if decays else taken_in
+    return -gradient if options.get("maximize") else gradient
+
+
+def _moments(before: Message, after: Message, name: str, key: str, spec: OptimizerSpec) -> tuple[Tensor, Tensor]:
+    """An optimiser's average of a parameter's gradients at both hand-offs."""
+    state = f"optimizer.{name}/{key}"
+    if state not in before.tensors or state not in after.tensors:
+        raise _no_moment(spec)
+    return before.tensors[state], after.tensors[state]
+
+
+def _no_moment(spec: OptimizerSpec) -> InputError:
+    return InputError(
         f"The weights alone do not give the gradient under {spec}: its steps mix in earlier gradients and the hand-off "
-        "holds no first moment; record a training that hands over the optimiser's state too, or plain SGD."
+        "holds no first moment; record a training under Adam or SGD that hands over the optimiser's state too, or "
+        "under plain SGD."
     )
-
-
-def _beta(spec: OptimizerSpec) -> float:
-    return float(spec.options.get("betas", (0.9, 0.999))[0])
 
 
 def _flat(clone: nn.Module, gradients: HeadWeightGradient) -> Tensor:
@@ -166,8 +186,15 @@ def _flat(clone: nn.Module, gradients: HeadWeightGradient) -> Tensor:
                 f"The head's architecture has a parameter '{name}' of shape {tuple(parameter.shape)} that the "
                 "observed gradients lack; name the head that the client has."
             )
+        if len(observed) != len(gradients.steps):
+            raise InputError(
+                f"There are {len(observed)} gradients of '{name}' for {len(gradients.steps)} steps; give one for each."
+            )
         rows.append(observed.flatten(1))
-    return torch.cat(rows, 1)
+    together = torch.cat(rows, 1)
+    if not bool(torch.isfinite(together).all()):
+        raise InputError("The weight gradients hold NaN or infinity; record a run whose training does not diverge.")
+    return together
 
 
 def _gradient_of_each_label(clone: nn.Module, features: Tensor, classes: int) -> Tensor:

@@ -1,7 +1,8 @@
 """UnSplit's inversion and model stealing by coordinate descent: the paper's Algorithm 1."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,16 @@ from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.objectives import Objective, Variation, objective, relative_residual, total_variation
 from unsplit.attacks.unsplit.targets import matched_targets
-from unsplit.errors import InputError
+from unsplit.errors import InputError, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import OptimizerSpec
 from unsplit.types import Kind, Reconstruction, Transcript
+
+_WORDS = {
+    "partition": ("inputs-weights", "layers", "merged"),
+    "variation": get_args(Variation),
+    "start": ("half", "uniform"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +69,13 @@ class CoordinateConfig:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         for name in ("variation_weight", "norm_weight"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
-        if self.partition not in ("inputs-weights", "layers", "merged"):
-            raise InputError(f"Unknown partition '{self.partition}'; use inputs-weights, layers or merged.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more, and finite.")
+        if self.tolerance is not None and not 0 <= self.tolerance < 1:
+            raise InputError(f"tolerance is {self.tolerance}; it must be from 0 up to 1, or None never to end early.")
+        for name, known in _WORDS.items():
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
         objective(self.input_objective)
         objective(self.weight_objective)
 

@@ -52,9 +52,11 @@ class JointConfig:
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}; it must be at least 1.")
         for name in ("input_rate", "weight_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        if not self.variation_start >= self.variation_end >= 0:
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, and finite.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas are {self.betas}; each must be from 0 up to 1.")
+        if not math.inf > self.variation_start >= self.variation_end >= 0:
             raise InputError(
                 f"The weight of total variation falls from {self.variation_start} to {self.variation_end}; "
                 "it must fall or stay, and end at 0 or more."

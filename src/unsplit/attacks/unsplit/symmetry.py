@@ -24,7 +24,7 @@ _DECISIVE = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class FirstLayer:
-    """The first weighted layer of a clone, if the symmetries above hold for it."""
+    """The first layer of a clone, if the symmetries above hold for it."""
 
     weight: Tensor
     bias: Tensor | None
@@ -37,15 +37,18 @@ class FirstLayer:
 
 
 def first_layer(clone: nn.Module) -> FirstLayer | None:
-    """The clone's first weighted layer, or None where it is not a convolution or dense layer."""
+    """The clone's first layer if it is a convolution or a dense layer, else None: behind anything else (a
+    normalisation, padding, pooling), scaling the inputs is no longer scaling the weights.
+    """
     for layer in clone.modules():
+        if isinstance(layer, nn.Sequential | nn.Identity | nn.Flatten):
+            continue
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             padded = not isinstance(layer, nn.Linear) and (
                 layer.padding == "same" or any(value != 0 for value in layer.padding if not isinstance(value, str))
             )
             return FirstLayer(weight=layer.weight, bias=layer.bias, padded=padded)
-        if next(layer.parameters(recurse=False), None) is not None:
-            return None
+        return None
     return None
 
 

@@ -14,7 +14,8 @@ def matched_targets(
     """The targets [n, ...] of an inversion, and a first clone whose output has their shape.
 
     Raises:
-        InputError: no smashed data, a value that is not finite, or a shape that the architecture cannot produce.
+        InputError: no smashed data, a value that is not finite, one value everywhere, or a shape that the architecture
+            cannot produce.
     """
     targets = view.tensor(Kind.SMASHED)
     if not bool(torch.isfinite(targets).all()):
@@ -32,5 +33,10 @@ def matched_targets(
         raise InputError(
             f"The architecture turns an input into shape {tuple(made)} but the smashed data have "
             f"{tuple(targets.shape[1:])}; name the model and the cut that the transcript was recorded with."
+        )
+    if bool((targets == targets.flatten()[0]).all()):
+        raise InputError(
+            "The smashed data are one value everywhere, so there is nothing to invert: the client's units are dead; "
+            "record another run."
         )
     return targets, clone
