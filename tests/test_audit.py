@@ -9,10 +9,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import unsplit
-from unsplit import AuditConfig, Pictures, audit, write_report
+from unsplit import AuditConfig, Pictures, audit, files, write_report
 from unsplit.data import Splits, from_tensors
 from unsplit.errors import DataError, InputError
-from unsplit.experiment import cells
 from unsplit.experiment.attack import InversionRequest, LabelRequest, attack_inputs, attack_labels
 from unsplit.experiment.training import TrainConfig, train
 from unsplit.optim import OptimizerSpec
@@ -93,8 +92,8 @@ def test_finished_attacks_are_not_run_again(small, tmp_path, monkeypatch):
     assert len(kept) == 4
     kept[0].write_bytes(b"half written")  # as if the run had been cut off: this one is run again
     runs = []
-    original = cells.save_file
-    monkeypatch.setattr(cells, "save_file", lambda *args, **more: runs.append(args) or original(*args, **more))
+    original = files.save_file
+    monkeypatch.setattr(files, "save_file", lambda *args, **more: runs.append(args) or original(*args, **more))
     again = audit(config, folder=tmp_path, splits=small)
     assert len(runs) == 1
     for one, other in zip(first.reconstructions, again.reconstructions, strict=True):

@@ -2,7 +2,9 @@
 
 import gzip
 import http.server
+import io
 import struct
+import tarfile
 import threading
 from dataclasses import replace
 from functools import partial
@@ -311,6 +313,22 @@ def test_a_download_that_is_not_what_was_published_is_not_kept(served, nowhere):
     with pytest.raises(DataError, match="not what was published"):
         fetch("mnist")
     assert [path.name for path in (nowhere / "cache" / "mnist").iterdir()] == []
+
+
+def test_fetching_an_archive(served, nowhere, monkeypatch):
+    """CIFAR-10 comes as one archive that holds its folder."""
+    offer_root = served(lambda _: "0" * 32)
+    with tarfile.open(offer_root / "served" / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        for name in SOURCES["cifar-10"].files:
+            entry = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            content = cifar_record(3, 255)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    base = SOURCES["mnist"].downloads[0][0].rpartition("/")[0]
+    download = (f"{base}/cifar-10-binary.tar.gz", md5(offer_root / "served" / "cifar-10-binary.tar.gz"))
+    monkeypatch.setitem(SOURCES, "cifar-10", replace(SOURCES["cifar-10"], downloads=(download,)))
+    assert fetch("cifar-10") == nowhere / "cache" / "cifar-10-batches-bin"
+    assert (len(load("cifar-10").train), len(load("cifar-10").test)) == (5, 1)
 
 
 @pytest.mark.usefixtures("nowhere")

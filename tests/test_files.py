@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from unsplit import files
 from unsplit.devices import device
@@ -68,3 +69,21 @@ def test_a_lent_seed_is_given_back():
         torch.rand(-1)
     assert torch.equal(torch.get_rng_state(), before)
     assert draw_seed(generator(1)) == draw_seed(generator(1)) != draw_seed(generator(2))
+
+
+def test_a_full_disk_under_tensors_is_called_so(tmp_path, monkeypatch):
+    """As safetensors says it: in words, whatever is being written."""
+
+    def full(*_args, **_kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(StorageError, match=r"No space left to write .* free some"):
+        files.write_tensors(tmp_path / "f", {"a": torch.zeros(2)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_safetensors_refuses_for_another_reason_is_our_fault(tmp_path):
+    shared = torch.zeros(4)
+    with pytest.raises(RuntimeError, match="share memory"):
+        files.write_tensors(tmp_path / "f", {"a": shared, "b": shared[:2]})

@@ -9,6 +9,7 @@ import torch
 
 import unsplit.protocol.store as store
 from conftest import noise
+from unsplit import files
 from unsplit.errors import FormatError, InputError, StorageError, UnsplitError
 from unsplit.models import build
 from unsplit.protocol import SERVER, Recorder, SplitConfig, TranscriptWriter, load_transcript, save_transcript
@@ -192,7 +193,7 @@ def test_an_accident_while_writing_leaves_what_was_there(transcript, tmp_path, m
     def fail(*_args, **_kwargs):
         raise failure
 
-    monkeypatch.setattr(store, "save_file", fail)
+    monkeypatch.setattr(files, "save_file", fail)
     writer.append(messages[5])
     with pytest.raises(expected):
         writer.flush()

@@ -2,10 +2,15 @@
 
 import errno
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from .errors import StorageError
 
@@ -29,6 +34,24 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as safetensors, whole or not at all.
+
+    Raises:
+        StorageError: the place cannot be written, or the disk is full.
+    """
+    on_disk = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(on_disk, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            # The library reports the system's refusals in words only, ending in "(os error NUMBER)".
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def write_text(path: Path, text: str) -> None:

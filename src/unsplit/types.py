@@ -51,6 +51,13 @@ class Header(NamedTuple):
     receiver: str
     kind: Kind
 
+    @property
+    def sent_during(self) -> int:
+        """The step in which it left its sender: weights bear the number of the step that they are the outcome of, and
+        are handed over when the next one begins.
+        """
+        return self.step + 1 if self.kind is Kind.WEIGHTS else self.step
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Message:

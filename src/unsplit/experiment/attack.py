@@ -1,12 +1,10 @@
 """Attacks on a stored transcript, by somebody who has nothing else: no truth, so no scores."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from safetensors.torch import save_file
 from torch import nn
 
 from unsplit.attacks import Progress, silent
@@ -21,7 +19,7 @@ from unsplit.attacks.unsplit import invert, preset
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError
 from unsplit.experiment.results import Row
-from unsplit.files import replacing, writable_folder, write_text
+from unsplit.files import writable_folder, write_tensors, write_text
 from unsplit.knowledge import ClientArchitecture, ClientOptimizer, HeadArchitecture, LabelSpace
 from unsplit.models import build, depth_of, split, split_head
 from unsplit.optim import OptimizerSpec
@@ -88,12 +86,11 @@ def attack_inputs(
         progress=progress,
     )
     seconds = time.perf_counter() - started
-    tensors = {"inputs": found.inputs.cpu().contiguous()}
+    tensors = {"inputs": found.inputs}
     for number, clone in enumerate(found.clones):
-        tensors |= {f"clone{number}/{name}": value.cpu().contiguous() for name, value in clone.state_dict().items()}
+        tensors |= {f"clone{number}/{name}": value for name, value in clone.state_dict().items()}
     path = writable_folder(folder) / "reconstruction.safetensors"
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
+    write_tensors(path, tensors)
     findings = InversionFindings(
         inputs=len(found.inputs),
         residual=float(found.residual.mean()),
@@ -159,5 +156,5 @@ def attack_labels(transcript: Path, request: LabelRequest, folder: Path) -> Labe
     findings = LabelFindings(
         observed=request.observed, named=found.named, steps=steps, labels=tuple(found.labels.tolist())
     )
-    write_text(writable_folder(folder) / "attack.json", json.dumps(findings.model_dump(), indent=1) + "\n")
+    write_text(writable_folder(folder) / "attack.json", findings.model_dump_json(indent=1) + "\n")
     return findings

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from unsplit.experiment.results import InversionRow
-from unsplit.files import replacing
+from unsplit.files import write_tensors
 
 Cell = tuple[InversionRow, Tensor]
 """The row of one inversion and its pictures."""
@@ -37,8 +36,7 @@ class Cells:
         if kept is not None:
             return kept
         row, pictures = run()
-        with replacing(path) as temporary:
-            save_file({"inputs": pictures.contiguous().cpu()}, temporary, metadata={"row": row.model_dump_json()})
+        write_tensors(path, {"inputs": pictures}, {"row": row.model_dump_json()})
         return row, pictures
 
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unsplit.errors import FormatError
-from unsplit.files import explained, replacing
+from unsplit.files import explained, write_tensors
 from unsplit.protocol.parties import Segment, load_optimizer_tensors, optimizer_tensors
 
 FORMAT = "unsplit-checkpoint"
@@ -30,11 +29,11 @@ def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, r
         StorageError: the place cannot be written, or the disk is full.
     """
     tensors = {
-        f"{role}/{name}": value.contiguous()
+        f"{role}/{name}": value
         for role, segment in segments.items()
         for name, value in segment.module.state_dict().items()
     }
-    tensors |= {name: value.contiguous() for name, value in optimizer_tensors(segments).items()}
+    tensors |= optimizer_tensors(segments)
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -43,11 +42,7 @@ def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, r
         "active": active,
         "segments": json.dumps(sorted(segments)),
     }
-    with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(*error.args) from error
+    write_tensors(path, tensors, metadata)
 
 
 def load_checkpoint(path: Path, segments: Mapping[str, Segment], *, run: str) -> int:

@@ -66,10 +66,10 @@ class Recorder:
             self._writer.flush()
 
     def forget_from(self, step: int) -> None:
-        """Drop what belongs to `step` or later, when a run resumes before it."""
+        """Drop what was sent during `step` or later, when a run resumes before it."""
         if self._writer is not None:
             self._writer.forget_from(step)
-        self._kept = deque(message for message in self._kept if message.step < step)
+        self._kept = deque(message for message in self._kept if message.header.sent_during < step)
 
     def transcript(self) -> Transcript:
         """What was kept so far."""

@@ -16,11 +16,10 @@ from typing import Literal, overload
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from unsplit.errors import FormatError, InputError
-from unsplit.files import explained, replacing, writable_folder, write_text
+from unsplit.files import explained, writable_folder, write_tensors, write_text
 from unsplit.types import Header, Kind, Message, Payload, Transcript
 
 FORMAT: Literal["unsplit-transcript"] = "unsplit-transcript"
@@ -93,31 +92,33 @@ class TranscriptWriter:
             return
         name = f"shard-{len(self.manifest.shards):06d}.safetensors"
         tensors = {
-            f"{index:06d}/{key}": value.contiguous().cpu()
+            f"{index:06d}/{key}": value
             for index, message in enumerate(self._waiting)
             for key, value in message.tensors.items()
         }
         headers = [[*message.header[:3], message.kind.value] for message in self._waiting]
-        with replacing(self._folder / name) as temporary, _readable_errors(temporary):
-            save_file(tensors, temporary, metadata={"format": FORMAT, "messages": json.dumps(headers)})
-            digest = _sha256(temporary)
+        path = self._folder / name
+        write_tensors(path, tensors, {"format": FORMAT, "messages": json.dumps(headers)})
         steps = [message.step for message in self._waiting]
-        shard = Shard(file=name, messages=len(headers), first_step=min(steps), last_step=max(steps), sha256=digest)
+        shard = Shard(
+            file=name, messages=len(headers), first_step=min(steps), last_step=max(steps), sha256=_sha256(path)
+        )
         self._write_manifest(self.manifest.model_copy(update={"shards": (*self.manifest.shards, shard)}))
         self._waiting, self._waiting_bytes = [], 0
 
     def forget_from(self, step: int) -> None:
-        """Drop all messages of `step` and later, when a run resumes from a checkpoint before them."""
+        """Drop all messages sent during `step` or later, when a run resumes from a checkpoint before them."""
         self._waiting, self._waiting_bytes = [], 0
-        kept = tuple(shard for shard in self.manifest.shards if shard.last_step < step)
-        partly = [shard for shard in self.manifest.shards if shard.first_step < step <= shard.last_step]
-        survivors = [
-            message
-            for shard in partly
-            for message in StoredMessages(self._folder, Manifest(observer=self.manifest.observer, shards=(shard,)))
-            if message.step < step
-        ]
-        self._write_manifest(self.manifest.model_copy(update={"shards": kept}))
+        kept: list[Shard] = []
+        survivors: list[Message] = []
+        for shard in self.manifest.shards:
+            stored = StoredMessages(self._folder, Manifest(observer=self.manifest.observer, shards=(shard,)))
+            early = [index for index, header in enumerate(stored.headers) if header.sent_during < step]
+            if len(early) == len(stored):
+                kept.append(shard)
+            else:
+                survivors += [stored[index] for index in early]
+        self._write_manifest(self.manifest.model_copy(update={"shards": tuple(kept)}))
         for message in survivors:
             self.append(message)
         self.flush()
@@ -273,8 +274,6 @@ class _readable_errors:  # noqa: N801 - reads as a verb in a with statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, SafetensorError):
-            if "No space left" in str(error):
-                raise OSError(28, "No space left on device") from error
             raise _damaged(self._path, "it is truncated or not a safetensors file") from error
         if isinstance(error, FileNotFoundError):
             raise _damaged(self._path, "it is missing") from error
