@@ -1,6 +1,7 @@
 """What all tests share: shapes are checked at run time, one thread, small data made on the spot."""
 
 import os
+from collections.abc import Iterable
 
 from jaxtyping import install_import_hook
 
@@ -51,3 +52,8 @@ def noise(samples: int = 40, shape: tuple[int, ...] = (1, 28, 28), seed: int = 0
     """Random inputs in [0, 1] and labels of ten classes."""
     source = generator(seed)
     return torch.rand(samples, *shape, generator=source), torch.randint(10, (samples,), generator=source)
+
+
+def truth_of(training: SplitTraining, steps: Iterable[int]) -> Tensor:
+    """The labels of all samples of these steps, shape [samples]."""
+    return torch.cat([training.truth(step).labels for step in steps])

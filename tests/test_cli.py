@@ -64,6 +64,8 @@ BAD = {
     "audit --optimizer adam:lr=fast": "is not a number",
     "audit --label-heads one": "whole numbers",
     "audit --checkpoint nothing": "no checkpoint",
+    "train --cut 1,2": "takes one depth or module name",
+    "attack nowhere --cut none": "takes one depth or module name",
     "train --hand-off pear": "did you mean 'peer'",
     "train --setup b --head 9": "no head of 9 layers",
     "train --setup c --cut relu4": "leave nothing for the server",

@@ -12,7 +12,7 @@ from conftest import noise
 from unsplit.models import build, mnist_net
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SplitConfig, split_training
-from unsplit.randomness import generator, seeded
+from unsplit.randomness import generator, numbered_seed, seeded
 from unsplit.types import Setup
 
 STEPS = 13
@@ -33,7 +33,7 @@ def split_and_whole(model, config, *, steps=STEPS, samples=40, labels=None, shap
     optimizer = config.client_optimizer.build(whole.parameters())
     for step in range(steps):
         batch = training.truth(step)
-        with seeded((training._seed * 1_000_003 + step) % 2**63):
+        with seeded(numbered_seed(training._seed, step)):
             optimizer.zero_grad()
             config.loss(whole(batch.inputs), batch.labels).backward()
             optimizer.step()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from conftest import truth_of
 from unsplit import metrics
 from unsplit.attacks.labels import (
     UNDECIDED,
@@ -70,10 +71,6 @@ def observe(*, steps=40, optimizer=SGD, labels=None, **changes):
     recorder = training.record(Recorder(observer=SERVER))
     training.run(steps)
     return training, recorder.transcript()
-
-
-def truth_of(training, steps):
-    return torch.cat([training.truth(step).labels for step in steps])
 
 
 def head_of(layers=1):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from conftest import truth_of
 from unsplit import metrics
 from unsplit.attacks.labels import (
     UNDECIDED,
@@ -55,10 +56,6 @@ def observe(digits, *, setup=Setup.B, optimizer=SGD, steps=40, labels=None, head
     recorder = training.record(Recorder(observer=SERVER))
     training.run(steps)
     return training, recorder.transcript()
-
-
-def truth_of(training, steps):
-    return torch.cat([training.truth(step).labels for step in steps])
 
 
 def head_of(layers=1):

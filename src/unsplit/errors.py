@@ -28,6 +28,18 @@ class StorageError(UnsplitError):
     """A place that cannot be read or written."""
 
 
+def check_at_least_one(settings: object, *names: str) -> None:
+    """Check that these numbers among some settings are 1 or more, where they are given at all.
+
+    Raises:
+        InputError: one is less.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1.")
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a list of names: suggests the closest, else lists them all."""
     known = sorted(known)

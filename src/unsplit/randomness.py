@@ -23,6 +23,11 @@ def draw_seed(source: torch.Generator) -> int:
     return int(torch.randint(_SEEDS, (), generator=source).item())
 
 
+def numbered_seed(seed: int, number: int) -> int:
+    """A seed for the `number`-th part of a work with this seed: a pure function, for what must not depend on order."""
+    return (seed * 1_000_003 + number) % 2**63
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run a block with torch's process-wide CPU generator at `seed`; afterwards it is as it was."""

@@ -145,8 +145,7 @@ class Transcript:
     @property
     def headers(self) -> Sequence[Header]:
         """The headers of all messages, without reading a payload."""
-        stored: Sequence[Header] | None = getattr(self.messages, "headers", None)
-        return stored if stored is not None else [message.header for message in self.messages]
+        return _headers(self.messages)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -199,10 +198,8 @@ class Selection(Sequence[Message]):
 
     @property
     def headers(self) -> Sequence[Header]:
-        stored: Sequence[Header] | None = getattr(self._source, "headers", None)
-        if stored is not None:
-            return [stored[index] for index in self._indices]
-        return [self._source[index].header for index in self._indices]
+        headers = _headers(self._source)
+        return [headers[index] for index in self._indices]
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -215,6 +212,12 @@ class Selection(Sequence[Message]):
         if isinstance(index, slice):
             return Selection(self._source, self._indices[index])
         return self._source[self._indices[index]]
+
+
+def _headers(messages: Messages) -> Sequence[Header]:
+    """The headers of messages, from where they are kept apart from payloads if they are."""
+    kept: Sequence[Header] | None = getattr(messages, "headers", None)
+    return kept if kept is not None else [message.header for message in messages]
 
 
 class Sign(str, Enum):

@@ -12,7 +12,7 @@ from unsplit.types import Kind, Transcript
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_NOT_KNOWLEDGE = {"view", "config", "generator", "progress", "device"}
+_NOT_KNOWLEDGE = {"view", "config", "generator", "progress"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import typer
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
-from unsplit.errors import InputError, unknown_name
+from unsplit.errors import unknown_name
 from unsplit.experiment.attack import InversionRequest, LabelRequest, attack_inputs, attack_labels
 
 EXAMPLES = """**Examples**
@@ -46,12 +46,9 @@ def attack(
     if goal not in ("inputs", "labels"):
         raise unknown_name("goal", goal, ("inputs", "labels"))
     if goal == "inputs":
-        where = options.cuts(cut)
-        if len(where) != 1:
-            raise InputError(f"--cut takes one depth or module name, not '{cut}'.")
         request = InversionRequest(
             model=model,
-            cut=where[0],
+            cut=options.one_cut(cut),
             input_shape=options.integers(input_shape, "--input-shape"),
             preset=preset,
             last=last,

@@ -36,6 +36,18 @@ def cuts(text: str) -> tuple[int | str, ...]:
     return tuple(int(part) if part.lstrip("-").isdigit() else part for part in names(text))
 
 
+def one_cut(text: str) -> int | str:
+    """One cut by depth or by name.
+
+    Raises:
+        InputError: none, or more than one.
+    """
+    found = cuts(text)
+    if len(found) != 1:
+        raise InputError(f"--cut takes one depth or module name, not '{text}'.")
+    return found[0]
+
+
 def integers(text: str, option: str) -> tuple[int, ...]:
     """Whole numbers.
 

@@ -59,7 +59,7 @@ def train(
         model=model,
         split=SplitConfig(
             setup=setup,
-            cut=options.cuts(cut)[0] if options.cuts(cut) else 1,
+            cut=options.one_cut(cut),
             head=head,
             clients=clients,
             turn=turn,

@@ -3,8 +3,9 @@
 import copy
 import datetime
 import functools
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from unsplit.experiment.results import (
 )
 from unsplit.files import writable_folder
 from unsplit.metrics import accuracy
-from unsplit.models import build, check_fits, default_for, depth_of
+from unsplit.models import build_for, depth_of
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
 from unsplit.randomness import draw_seed, generator
 
@@ -88,7 +89,8 @@ def audit(
     untrained, name = _network(config, splits, device)
     training, trained = _train(untrained, name, config, splits, checkpoint, stages("training"))
     source = generator(config.seed + 1)
-    rows, pictures, originals = _invert(config, untrained, training.model(), splits, draw_seed(source), folder, stages)
+    networks = {"before": untrained, "after": training.model()}
+    rows, pictures, originals = _invert(config, networks, splits, draw_seed(source), device, folder, stages)
     labels = _infer_labels(config, untrained, splits, draw_seed(source), device, stages)
     result = AuditResult(
         training=trained,
@@ -110,12 +112,11 @@ def audit(
 
 def _network(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str]:
     """The untrained network, checked against the data and the cuts, and its name."""
-    name = config.model or default_for(splits.train.input_shape)
-    model = build(name, generator=generator(config.seed)).to(device)
-    check_fits(model, splits.train.input_shape, len(splits.train.classes))
+    shape, classes = splits.train.input_shape, len(splits.train.classes)
+    model, name = build_for(config.model, shape, classes, generator=generator(config.seed))
     for cut in config.cuts:
         depth_of(model, cut)
-    return model, name
+    return model.to(device), name
 
 
 def _train(
@@ -169,10 +170,10 @@ def _train(
 
 def _invert(
     config: AuditConfig,
-    untrained: nn.Sequential,
-    trained: nn.Sequential,
+    networks: Mapping[str, nn.Sequential],
     splits: Splits,
     seed: int,
+    device: torch.device,
     folder: Path | None,
     stages: Stages,
 ) -> tuple[list[InversionRow], list[Tensor], Tensor]:
@@ -182,26 +183,29 @@ def _invert(
         mean_input=splits.train.images.mean(0),
     )
     cells = Cells(folder / "cells" if folder is not None else None)
+    depths = sorted({depth_of(networks["before"], cut) for cut in config.cuts})
+    targets, version = fingerprint({"images": evaluation.targets.images}), versions()["unsplit"]
     found = []
-    for state, name in [(state, name) for state in STATES if state in config.states for name in config.presets]:
-        model = trained if state == "after" else untrained
-        for depth in sorted({depth_of(model, cut) for cut in config.cuts}):
-            settings = preset(name, depth)
+    for state in STATES:
+        if state not in config.states:
+            continue
+        weights = fingerprint(networks[state].state_dict())
+        for name, depth in itertools.product(config.presets, depths):
             key = {
-                "weights": fingerprint(model.state_dict()),
-                "targets": fingerprint({"images": evaluation.targets.images}),
-                "attack": [state, depth, name, repr(settings), seed, config.device],
-                "version": versions()["unsplit"],
+                "weights": weights,
+                "targets": targets,
+                "attack": [state, depth, name, repr(preset(name, depth)), seed, config.device],
+                "version": version,
             }
             run = functools.partial(
                 run_inversion,
-                model,
+                networks[state],
                 depth,
                 name,
                 evaluation,
                 state=state,
                 seed=seed,
-                device=checked_device(config.device),
+                device=device,
                 progress=stages(f"inverting depth {depth}, {state} training, {name}"),
             )
             found.append(cells.get_or_run(key, run))
@@ -211,12 +215,7 @@ def _invert(
 def _infer_labels(
     config: AuditConfig, model: nn.Sequential, splits: Splits, seed: int, device: torch.device, stages: Stages
 ) -> list[LabelRow]:
-    runs = [
-        (setup, head, optimizer)
-        for setup in config.label_setups
-        for head in config.label_heads
-        for optimizer in config.label_optimizers
-    ]
+    runs = list(itertools.product(config.label_setups, config.label_heads, config.label_optimizers))
     progress = stages("inferring labels") if runs else silent
     rows: list[LabelRow] = []
     for number, (setup, head, optimizer) in enumerate(runs):
@@ -247,5 +246,5 @@ def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
 
 def _described(function: Callable[..., object]) -> ThreatModelRow:
     model = threat_model(function)
-    reads: Sequence[str] = [kind.value for kind in model.reads]
-    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=tuple(reads), knows=model.sentences)
+    reads = tuple(kind.value for kind in model.reads)
+    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=model.sentences)

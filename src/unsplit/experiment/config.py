@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from unsplit.attacks.unsplit import PRESETS
-from unsplit.errors import InputError, unknown_name
+from unsplit.errors import check_at_least_one, unknown_name
 from unsplit.optim import OptimizerSpec
 
 State = Literal["before", "after"]
@@ -53,9 +53,7 @@ class AuditConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("targets_per_class", "epochs", "batch_size", "label_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        check_at_least_one(self, "targets_per_class", "epochs", "batch_size", "label_steps")
         for known, what, names in (
             (PRESETS, "preset", self.presets),
             (STATES, "state", self.states),

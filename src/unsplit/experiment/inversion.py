@@ -24,7 +24,7 @@ from unsplit.metrics import (
     trivial_guesses,
 )
 from unsplit.models import depth_of, split
-from unsplit.protocol import SplitConfig, evaluated, split_training
+from unsplit.protocol import SplitConfig, predicted, split_training
 from unsplit.randomness import generator
 from unsplit.types import Transcript
 
@@ -77,8 +77,9 @@ def run_inversion(
     found = invert(view, architecture, preset(preset_name, depth), generator=generator(seed), progress=progress)
     seconds = time.perf_counter() - started
     pictures, truth = found.inputs.cpu(), evaluation.targets.images
-    reference = _outputs(bottom, top, evaluation.test, device)
-    clones = [_outputs(clone, top, evaluation.test, device) for clone in found.clones]
+    test = evaluation.test
+    reference = predicted(test.images, bottom, top, device=device)
+    clones = [predicted(test.images, clone, top, device=device) for clone in found.clones]
     guesses = trivial_guesses(truth, evaluation.mean_input)
     error = mse(pictures, truth)
     best = min(guesses.values())
@@ -96,20 +97,14 @@ def run_inversion(
         ssim=ssim(pictures, truth),
         residual=float(found.residual.mean()),
         sign=found.sign.value,
-        clone_accuracy=_mean([accuracy(outputs, evaluation.test.labels) for outputs in clones]),
+        clone_accuracy=_mean([accuracy(outputs, test.labels) for outputs in clones]),
         clone_agreement=_mean([agreement(outputs, reference) for outputs in clones]),
-        reference_accuracy=accuracy(reference, evaluation.test.labels),
-        clone_chance=chance(evaluation.test.labels),
+        reference_accuracy=accuracy(reference, test.labels),
+        clone_chance=chance(test.labels),
         seconds_per_image=seconds / len(truth),
         pictures=f"pictures/depth{depth}-{state}-{preset_name}.png",
     )
     return row, pictures
-
-
-def _outputs(bottom: nn.Module, top: nn.Module, test: Dataset, device: torch.device) -> Tensor:
-    """Outputs of bottom and top on the test inputs, shape [n, classes]."""
-    batches = torch.split(test.images, 512)
-    return torch.cat([evaluated(top, evaluated(bottom, batch.to(device))) for batch in batches]).cpu()
 
 
 def _mean(values: list[float]) -> float:

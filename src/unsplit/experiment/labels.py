@@ -13,12 +13,12 @@ from unsplit.attacks.labels import (
     infer_from_weight_gradients,
     train_clone_head,
 )
-from unsplit.data import Dataset, Splits
+from unsplit.data import Splits
 from unsplit.experiment.results import LabelRow
 from unsplit.knowledge import ClientOptimizer, HeadArchitecture, KnownSamples, LabelSpace
 from unsplit.metrics import Share, accuracy, accuracy_up_to_names, chance, label_accuracy
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, evaluated, split_training
+from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
 from unsplit.randomness import generator
 from unsplit.types import InferredLabels, Kind, Setup
 
@@ -142,15 +142,8 @@ class _LabelAudit:
 
     def _head_accuracy(self, head: nn.Module) -> float:
         """Test accuracy with this head behind the parts that it was attacked behind."""
-        return _tested(self._training, head, self._test)
-
-
-def _tested(training: SplitTraining, head: nn.Module, test: Dataset) -> float:
-    bottom = training.active().bottom
-    outputs = []
-    for batch in torch.split(test.images, 512):
-        values = batch.to(next(head.parameters()).device)
-        if bottom is not None:
-            values = evaluated(bottom.module, values)
-        outputs.append(evaluated(head, evaluated(training.server.body.module, values)))
-    return accuracy(torch.cat(outputs), test.labels)
+        training, device = self._training, next(head.parameters()).device
+        bottom = training.active().bottom
+        before = [] if bottom is None else [bottom.module]
+        outputs = predicted(self._test.images, *before, training.server.body.module, head, device=device)
+        return accuracy(outputs, self._test.labels)

@@ -7,11 +7,11 @@ from pathlib import Path
 from unsplit.attacks import Progress, silent
 from unsplit.data import load
 from unsplit.devices import device as checked_device
-from unsplit.errors import InputError
+from unsplit.errors import InputError, check_at_least_one
 from unsplit.experiment.results import Row
 from unsplit.files import writable_folder, write_text
 from unsplit.metrics import accuracy
-from unsplit.models import build, check_fits, default_for
+from unsplit.models import build_for
 from unsplit.protocol import SERVER, Recorder, SplitConfig, save_transcript, split_training
 from unsplit.randomness import generator
 
@@ -48,10 +48,7 @@ class TrainConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "keep_last", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; it must be at least 1.")
+        check_at_least_one(self, "steps", "epochs", "keep_last", "checkpoint_every")
 
 
 class TrainingSummary(Row):
@@ -83,9 +80,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, progress: 
     """
     device = checked_device(config.device)
     splits = load(config.data)
-    name = config.model or default_for(splits.train.input_shape)
-    model = build(name, generator=generator(config.seed))
-    check_fits(model, splits.train.input_shape, len(splits.train.classes))
+    shape, classes = splits.train.input_shape, len(splits.train.classes)
+    model, name = build_for(config.model, shape, classes, generator=generator(config.seed))
     training = split_training(
         model, splits.train.images, splits.train.labels, config.split, generator=generator(config.seed), device=device
     )

@@ -2,7 +2,7 @@
 
 from .cuts import Cut, Parts, cuts, depth_of, split, split_head, split_u
 from .paper import cifar_net, mnist_net
-from .registry import MODELS, build, check_fits, default_for
+from .registry import MODELS, build, build_for, check_fits, default_for
 from .resnet import resnet
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Cut",
     "Parts",
     "build",
+    "build_for",
     "check_fits",
     "cifar_net",
     "cuts",

@@ -39,6 +39,20 @@ def build(model: str | Callable[[], nn.Module], *, generator: torch.Generator) -
         return sequential(make())
 
 
+def build_for(
+    model: str | None, input_shape: tuple[int, ...], classes: int, *, generator: torch.Generator
+) -> tuple[nn.Sequential, str]:
+    """The model of this name (the paper's net for such inputs if None), checked against the data, and its name.
+
+    Raises:
+        InputError: no such model, or one that does not fit.
+    """
+    name = model or default_for(input_shape)
+    built = build(name, generator=generator)
+    check_fits(built, input_shape, classes)
+    return built, name
+
+
 def default_for(input_shape: tuple[int, ...]) -> str:
     """The name of the paper's net for pictures of this shape.
 

@@ -3,8 +3,9 @@
 from unsplit.protocol.build import SplitConfig, split_training
 from unsplit.protocol.checkpoint import load_network
 from unsplit.protocol.engine import Progress, SplitTraining
-from unsplit.protocol.parties import SERVER, Client, Loss, Segment, Server, evaluated
+from unsplit.protocol.parties import SERVER, Client, Loss, Server
 from unsplit.protocol.recorder import Recorder
+from unsplit.protocol.segment import Segment, evaluated, predicted
 from unsplit.protocol.store import TranscriptWriter, load_transcript, save_transcript
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "evaluated",
     "load_network",
     "load_transcript",
+    "predicted",
     "save_transcript",
     "split_training",
 ]

@@ -12,8 +12,9 @@ from unsplit.errors import InputError
 from unsplit.models import Parts, split, split_head, split_u
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol.engine import SplitTraining
-from unsplit.protocol.parties import Client, Loss, Segment, Server
+from unsplit.protocol.parties import Client, Loss, Server
 from unsplit.protocol.schedule import BatchSchedule, Turns
+from unsplit.protocol.segment import Segment
 from unsplit.randomness import draw_seed
 from unsplit.types import Setup
 

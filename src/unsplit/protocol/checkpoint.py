@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unsplit.errors import FormatError
 from unsplit.files import explained, write_tensors
-from unsplit.protocol.parties import Segment, load_optimizer_tensors, optimizer_tensors
+from unsplit.protocol.segment import Segment, load_optimizer_tensors, optimizer_tensors
 
 FORMAT = "unsplit-checkpoint"
 VERSION = 1

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from unsplit.errors import InputError, unknown_name
 from unsplit.protocol.checkpoint import load_checkpoint, save_checkpoint
-from unsplit.protocol.parties import SERVER, Client, Segment, Server, evaluated
+from unsplit.protocol.parties import SERVER, Client, Server
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.schedule import Turns
-from unsplit.randomness import seeded
+from unsplit.protocol.segment import Segment, predicted
+from unsplit.randomness import numbered_seed, seeded
 from unsplit.types import Message, Setup, Transcript, Truth
 
 Progress = Callable[[int, int, float], None]
@@ -99,7 +100,7 @@ class SplitTraining:
         if self.turns.hands_off(step):
             self._hand_over(step - 1)
         client = self.active(step)
-        with seeded((self._seed * 1_000_003 + step) % 2**63):
+        with seeded(numbered_seed(self._seed, step)):
             first = self.server.begin(step, client.name) if self.setup is Setup.B else client.begin(step)
             self._deliver(first)
         self.steps_done = step + 1
@@ -144,7 +145,7 @@ class SplitTraining:
 
     def predict(self, inputs: Tensor, *, batch_size: int = 512) -> Tensor:
         """The network's outputs for these inputs, in evaluation mode: shape [n, classes]."""
-        return torch.cat([evaluated(self.model(), batch) for batch in torch.split(inputs, batch_size)])
+        return predicted(inputs, self.model(), batch_size=batch_size)
 
     def segments(self) -> Mapping[str, Segment]:
         """Every party's parts by "party.role"."""

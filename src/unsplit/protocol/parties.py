@@ -6,51 +6,15 @@ Any engine that carries messages between parties in order (in one process, or ov
 
 from collections.abc import Callable, Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unsplit.errors import InputError
-from unsplit.optim import OptimizerSpec
 from unsplit.protocol.schedule import BatchSchedule
+from unsplit.protocol.segment import Segment, evaluated, load_optimizer_tensors, optimizer_tensors
 from unsplit.types import Kind, Message, Setup
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 SERVER = "server"
-
-
-class Segment:
-    """Consecutive layers with their optimiser: forward keeps the graph, backward closes it and takes the step."""
-
-    def __init__(self, module: nn.Module, optimizer: OptimizerSpec) -> None:
-        self.module = module
-        parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
-        self.trained = tuple(parameters)
-        self.optimizer = optimizer.build(parameters.values()) if parameters else None
-        self._inputs: Tensor | None = None
-        self._outputs: Tensor | None = None
-
-    def forward(self, inputs: Tensor, *, needs_input_gradient: bool) -> Tensor:
-        """The output for a batch; `inputs` are the segment's own copy from here on."""
-        self._inputs = inputs.detach().clone().requires_grad_(needs_input_gradient)
-        outputs: Tensor = self.module(self._inputs)
-        self._outputs = outputs
-        return outputs
-
-    def backward(self, gradient: Tensor | None = None, *, loss: Tensor | None = None) -> Tensor | None:
-        """Step on the gradient at the output, or on a loss computed from it; returns the gradient at the input."""
-        if self._outputs is None or self._inputs is None:
-            raise RuntimeError("backward without a forward pass before it")
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()
-        if loss is not None:
-            torch.autograd.backward(loss)
-        elif self._outputs.requires_grad:
-            torch.autograd.backward(self._outputs, gradient)
-        if self.optimizer is not None:
-            self.optimizer.step()
-        input_gradient = self._inputs.grad
-        self._inputs = self._outputs = None
-        return input_gradient
 
 
 class Client:
@@ -232,43 +196,6 @@ class Server:
 
     def _message(self, step: int, receiver: str, kind: Kind, payload: Tensor) -> Message:
         return Message(step=step, sender=SERVER, receiver=receiver, kind=kind, payload=payload)
-
-
-def evaluated(module: nn.Module, inputs: Tensor) -> Tensor:
-    """The module's output in evaluation mode, leaving mode, statistics and gradients as they were."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            outputs: Tensor = module(inputs)
-    finally:
-        module.train(training)
-    return outputs
-
-
-def optimizer_tensors(segments: Mapping[str, Segment]) -> dict[str, Tensor]:
-    """The state of the segments' optimisers as "optimizer.ROLE.PARAMETER/KEY"."""
-    return {
-        f"optimizer.{role}.{segment.trained[index]}/{key}": torch.as_tensor(value)
-        for role, segment in segments.items()
-        if segment.optimizer is not None
-        for index, state in segment.optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-        if value is not None
-    }
-
-
-def load_optimizer_tensors(segment: Segment, role: str, tensors: Mapping[str, Tensor]) -> None:
-    """Put the state written by `optimizer_tensors` for this role back, where there is one."""
-    prefix = f"optimizer.{role}."
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith(prefix):
-            parameter, _, key = name.removeprefix(prefix).rpartition("/")
-            state.setdefault(segment.trained.index(parameter), {})[key] = value.clone()
-    if state and segment.optimizer is not None:
-        groups = segment.optimizer.state_dict()["param_groups"]
-        segment.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _unexpected(name: str, message: Message) -> InputError:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unsplit.errors import InputError
+from unsplit.randomness import generator, numbered_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,5 +81,4 @@ class BatchSchedule:
 
 @lru_cache(maxsize=64)
 def _order(samples: int, seed: int, epoch: int) -> Tensor:
-    source = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(samples, generator=source)
+    return torch.randperm(samples, generator=generator(numbered_seed(seed, epoch)))

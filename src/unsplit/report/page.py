@@ -10,7 +10,7 @@ from unsplit.experiment.results import AuditResult, InversionRow
 from unsplit.report.charts import accuracy_chart, error_chart
 from unsplit.report.findings import findings
 from unsplit.report.numbers import error, percent
-from unsplit.report.pictures import Pictures, comparison
+from unsplit.report.pictures import Pictures
 
 
 def render(result: AuditResult, pictures: Pictures) -> str:
@@ -38,11 +38,11 @@ def _figures(rows: Sequence[InversionRow], pictures: Pictures) -> list[dict[str,
     if not pictures.drawable:
         return []
     figures = []
-    for row, inputs in zip(rows, pictures.reconstructions, strict=True):
-        encoded = base64.b64encode(comparison(pictures.originals, inputs)).decode()
+    for row, drawn in zip(rows, pictures.comparisons, strict=True):
+        encoded = base64.b64encode(drawn).decode()
         words = (
-            f"{len(inputs)} original inputs above what the server made of them at depth {row.depth}, {row.state} "
-            f"training, preset {row.preset}: mean squared error {error(row.mse)}, best blind guess "
+            f"{len(pictures.originals)} original inputs above what the server made of them at depth {row.depth}, "
+            f"{row.state} training, preset {row.preset}: mean squared error {error(row.mse)}, best blind guess "
             f"{error(row.mse_best_trivial)}."
         )
         figures.append({"row": row, "source": f"data:image/png;base64,{encoded}", "words": words})

@@ -1,5 +1,6 @@
 """Originals above reconstructions, as PNG."""
 
+import functools
 import io
 from dataclasses import dataclass
 
@@ -31,6 +32,11 @@ class Pictures:
     def drawable(self) -> bool:
         """Whether the inputs are pictures (one or three channels)."""
         return self.originals.ndim == 4 and self.originals.shape[1] in (1, 3)
+
+    @functools.cached_property
+    def comparisons(self) -> tuple[bytes, ...]:
+        """For each reconstruction the PNG of `comparison`, drawn once; none where the inputs are not pictures."""
+        return tuple(comparison(self.originals, inputs) for inputs in self.reconstructions) if self.drawable else ()
 
 
 def comparison(originals: Float[Tensor, "n c h w"], reconstructions: Float[Tensor, "n c h w"]) -> bytes:

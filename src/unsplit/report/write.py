@@ -10,7 +10,7 @@ from unsplit.errors import FormatError
 from unsplit.experiment.results import SCHEMA_VERSION, AuditResult
 from unsplit.files import explained, replacing, writable_folder, write_text
 from unsplit.report.page import render
-from unsplit.report.pictures import Pictures, comparison
+from unsplit.report.pictures import Pictures
 
 
 def write_report(folder: Path, result: AuditResult, pictures: Pictures) -> Path:
@@ -27,16 +27,10 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures) -> Path:
         StorageError: the folder cannot be written, or the disk is full.
     """
     page = render(result, pictures)
-    drawn = {}
-    if pictures.drawable:
-        drawn = {
-            row.pictures: comparison(pictures.originals, inputs)
-            for row, inputs in zip(result.inversion, pictures.reconstructions, strict=True)
-        }
     writable_folder(folder)
-    for name, content in drawn.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
+    for row, drawn in zip(result.inversion, pictures.comparisons, strict=pictures.drawable):
+        with replacing(folder / row.pictures) as temporary:
+            temporary.write_bytes(drawn)
     write_text(folder / "report.json", result.model_dump_json(indent=1) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"

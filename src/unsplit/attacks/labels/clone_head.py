@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks.labels.observed import checked_head
-from unsplit.errors import InputError
+from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import HeadArchitecture, LabelSpace
 from unsplit.optim import OptimizerSpec
 from unsplit.types import Kind, Transcript
@@ -32,9 +32,7 @@ class CloneHeadConfig:
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        check_at_least_one(self, "epochs", "batch_size")
 
 
 def train_clone_head(

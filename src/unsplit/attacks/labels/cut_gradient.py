@@ -14,8 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from unsplit.attacks.labels.observed import UNDECIDED
+from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
-from unsplit.errors import InputError
+from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import KnownSamples, LabelSpace
 from unsplit.randomness import draw_seed
 from unsplit.types import InferredLabels, Kind, Transcript
@@ -35,8 +36,7 @@ class GroupingConfig:
     restarts: int = 10
 
     def __post_init__(self) -> None:
-        if self.restarts < 1:
-            raise InputError(f"restarts is {self.restarts}; it must be at least 1.")
+        check_at_least_one(self, "restarts")
 
 
 @attack(goal="the client's labels up to their names", reads=(Kind.FEATURE_GRAD,))
@@ -121,7 +121,6 @@ def infer_from_known_samples(view: Transcript, known: KnownSamples) -> InferredL
 def _directions(view: Transcript) -> tuple[Tensor, Tensor]:
     """Gradients scaled to length 1, shape [n, features], and which of them are not zero."""
     gradients = view.tensor(Kind.FEATURE_GRAD).flatten(1).cpu()
-    if not bool(torch.isfinite(gradients).all()):
-        raise InputError("The cut gradients hold NaN or infinity; record a run whose training does not diverge.")
+    check_finite("cut gradients", gradients)
     lengths = gradients.norm(dim=1, keepdim=True)
     return gradients / lengths.clamp_min(torch.finfo(gradients.dtype).tiny), lengths.squeeze(1) > 0

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import HeadArchitecture, LabelSpace
 from unsplit.types import Kind, Transcript
@@ -22,8 +23,7 @@ def features_by_step(view: Transcript) -> FeatureBatches:
     features = {message.step: message.tensor for message in view.of(Kind.FEATURES)}
     if not features:
         raise InputError("The transcript holds no features; label inference needs a training in setup (b) or (c).")
-    if not all(bool(torch.isfinite(batch).all()) for batch in features.values()):
-        raise InputError("The features hold NaN or infinity; record a run whose training does not diverge.")
+    check_finite("features", *features.values())
     return features
 
 

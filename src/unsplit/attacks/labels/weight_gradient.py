@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, checked_head, features_by_step
+from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradient, LabelSpace
@@ -191,10 +192,8 @@ def _flat(clone: nn.Module, gradients: HeadWeightGradient) -> Tensor:
                 f"There are {len(observed)} gradients of '{name}' for {len(gradients.steps)} steps; give one for each."
             )
         rows.append(observed.flatten(1))
-    together = torch.cat(rows, 1)
-    if not bool(torch.isfinite(together).all()):
-        raise InputError("The weight gradients hold NaN or infinity; record a run whose training does not diverge.")
-    return together
+    check_finite("weight gradients", *rows)
+    return torch.cat(rows, 1)
 
 
 def _gradient_of_each_label(clone: nn.Module, features: Tensor, classes: int) -> Tensor:

@@ -11,7 +11,7 @@ from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.objectives import Objective, Variation, objective, relative_residual, total_variation
 from unsplit.attacks.unsplit.targets import matched_targets
-from unsplit.errors import InputError, unknown_name
+from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import OptimizerSpec
 from unsplit.types import Kind, Reconstruction, Transcript
@@ -65,9 +65,7 @@ class CoordinateConfig:
     patience: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "input_steps", "weight_steps", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        check_at_least_one(self, "rounds", "input_steps", "weight_steps", "patience")
         for name in ("variation_weight", "norm_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more, and finite.")

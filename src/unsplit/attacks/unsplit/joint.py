@@ -16,7 +16,7 @@ from unsplit.attacks.unsplit.hinge import Misfit, without_last_relu
 from unsplit.attacks.unsplit.objectives import relative_residual, variation_gradient
 from unsplit.attacks.unsplit.symmetry import resolve_sign, stretch
 from unsplit.attacks.unsplit.targets import matched_targets
-from unsplit.errors import InputError
+from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import ClientArchitecture
 from unsplit.types import Kind, Reconstruction, Sign, Transcript
 
@@ -49,8 +49,7 @@ class JointConfig:
     resolve_sign: bool = True
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps is {self.steps}; it must be at least 1.")
+        check_at_least_one(self, "steps")
         for name in ("input_rate", "weight_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, and finite.")

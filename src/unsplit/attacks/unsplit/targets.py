@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientArchitecture
 from unsplit.types import Kind, Transcript
@@ -18,8 +19,7 @@ def matched_targets(
             cannot produce.
     """
     targets = view.tensor(Kind.SMASHED)
-    if not bool(torch.isfinite(targets).all()):
-        raise InputError("The smashed data hold NaN or infinity; record a run whose training does not diverge.")
+    check_finite("smashed data", targets)
     clone = architecture.blueprint.instantiate(generator=generator, device=targets.device)
     try:
         with torch.no_grad():
