@@ -400,3 +400,26 @@ def test_unknown_words_are_one_sentence(name, value):
 def test_an_unknown_preset_suggests_one():
     with pytest.raises(InputError, match="did you mean 'released'"):
         preset("realeased", 1)
+
+
+@pytest.mark.parametrize("partition", ["inputs-weights", "layers", "merged"])
+def test_searching_side_by_side_finds_what_searching_one_by_one_finds(partition):
+    bottom, _ = split(build("mnist-net", generator=generator(3)), 3)
+    smashed = bottom(torch.rand(5, 1, 28, 28, generator=generator(5)))
+    message = Message(step=0, sender="client0", receiver="server", kind=Kind.SMASHED, payload=smashed)
+    view = Transcript(observer="server", messages=[message])
+    architecture = ClientArchitecture.of(bottom, (1, 28, 28))
+    config = CoordinateConfig(
+        rounds=12, input_steps=5, weight_steps=5, tolerance=0.2, patience=2, start="uniform", partition=partition
+    )
+    together, alone = (
+        invert_by_coordinates(view, architecture, replace(config, at_once=size), generator=generator(4))
+        for size in (3, 1)
+    )
+    assert together.rounds == alone.rounds
+    assert len(set(alone.rounds)) > 1, "some must end before others for this to test anything"
+    torch.testing.assert_close(together.inputs, alone.inputs, atol=2e-3, rtol=0)
+    torch.testing.assert_close(together.residual, alone.residual, atol=1e-3, rtol=1e-2)
+    for one, other in zip(together.clones, alone.clones, strict=True):
+        for name, value in one.state_dict().items():
+            torch.testing.assert_close(value, other.state_dict()[name], atol=2e-3, rtol=0)

@@ -1,11 +1,13 @@
 """UnSplit's inversion and model stealing by coordinate descent: the paper's Algorithm 1."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
 
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
@@ -15,6 +17,11 @@ from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import OptimizerSpec
 from unsplit.types import Kind, Reconstruction, Transcript
+
+_Block = tuple[list[Tensor], torch.optim.Optimizer, int]
+
+# Optimisers that treat every number by itself, so that stacked searches stay independent.
+_ELEMENTWISE = {"adam", "adamw", "adamax", "nadam", "radam", "sgd", "rmsprop", "adagrad", "adadelta", "rprop"}
 
 _WORDS = {
     "partition": ("inputs-weights", "layers", "merged"),
@@ -43,6 +50,8 @@ class CoordinateConfig:
         tolerance: end an input when the objective has not improved by this share of itself for `patience` rounds;
             None never ends early.
         patience: see `tolerance`.
+        at_once: how many inputs to search for side by side where each has a clone of its own; they do not touch each
+            other, so this changes the time it takes and nothing else (rounding aside).
 
     Raises:
         InputError: a number out of its range, or an unknown name.
@@ -63,9 +72,10 @@ class CoordinateConfig:
     new_clone: bool = True
     tolerance: float | None = 1e-3
     patience: int = 50
+    at_once: int = 16
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, "rounds", "input_steps", "weight_steps", "patience")
+        check_at_least_one(self, "rounds", "input_steps", "weight_steps", "patience", "at_once")
         for name in ("variation_weight", "norm_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more, and finite.")
@@ -116,92 +126,167 @@ def invert_by_coordinates(
         See the presets, which list those of each.
     """
     targets, clone = matched_targets(view, architecture, generator)
-    inputs, residuals, rounds = [], [], []
-    clones: list[nn.Module] = []
-    for index, target in enumerate(torch.split(targets, 1)):
+    shape = (1, *architecture.input_shape)
+    clones, firsts = [clone], []
+    for index in range(len(targets)):
         if index and config.new_clone:
-            clone = architecture.blueprint.instantiate(generator=generator, device=targets.device)
-        search = _Search(target, clone, architecture, config, generator)
-        done = search.run(progress, index, len(targets))
-        inputs.append(search.x.detach())
-        residuals.append(search.residual())
-        rounds.append(done)
-        if config.new_clone or not clones:
-            clones.append(clone)
+            clones.append(architecture.blueprint.instantiate(generator=generator, device=targets.device))
+        unit = torch.full(shape, 0.5) if config.start == "half" else torch.rand(shape, generator=generator)
+        firsts.append((architecture.low + (architecture.high - architecture.low) * unit).to(targets.device))
+    size = config.at_once if config.new_clone and _separable(clone, config) else 1
+    found = []
+    for first in range(0, len(targets), size):
+        group = slice(first, first + size)
+        search = _Search(
+            torch.cat(firsts[group]), targets[group], clones[group] if config.new_clone else clones, config
+        )
+        found.append(search.run(_shifted(progress, first, len(targets))))
     return Reconstruction(
-        inputs=torch.cat(inputs), clones=tuple(clones), residual=torch.cat(residuals), rounds=tuple(rounds)
+        inputs=torch.cat([inputs for inputs, _, _ in found]),
+        clones=tuple(clones),
+        residual=torch.cat([residual for _, residual, _ in found]),
+        rounds=tuple(rounds for _, _, counts in found for rounds in counts),
     )
 
 
-class _Search:
-    """The search for one input and its clone."""
+def _shifted(progress: Progress, before: int, total: int) -> Callable[[float, float], None]:
+    """Tell `progress` of a group of searches, of which `before` others have been done."""
+    return lambda done, loss: progress(before + done, total, loss)
 
-    def __init__(
-        self,
-        target: Tensor,
-        clone: nn.Module,
-        architecture: ClientArchitecture,
-        config: CoordinateConfig,
-        generator: torch.Generator,
-    ) -> None:
-        shape = (1, *architecture.input_shape)
-        unit = torch.full(shape, 0.5) if config.start == "half" else torch.rand(shape, generator=generator)
-        first = architecture.low + (architecture.high - architecture.low) * unit
-        self.x = first.to(target.device).requires_grad_()
-        self._target = target
-        self._clone = clone
+
+def _separable(clone: nn.Module, config: CoordinateConfig) -> bool:
+    """Whether searches can run side by side and stay apart: no layer that changes itself as it runs, and optimisers
+    that treat every number by itself.
+    """
+    names = {config.input_optimizer.name.lower(), config.weight_optimizer.name.lower()}
+    return next(clone.buffers(), None) is None and names <= _ELEMENTWISE
+
+
+class _Search:
+    """The search for some inputs and a clone for each, side by side.
+
+    The clones' weights are stacked, so that one pass serves all of them; what has converged leaves the stack.
+    """
+
+    def __init__(self, first: Tensor, targets: Tensor, clones: Sequence[nn.Module], config: CoordinateConfig) -> None:
         self._config = config
+        self._targets = targets
+        self._clones = clones
         self._fit_input: Objective = objective(config.input_objective)
         self._fit_weights: Objective = objective(config.weight_objective)
+        self._x = first.clone().requires_grad_()
+        self._weights: dict[str, Tensor] = dict(clones[0].named_parameters())
+        if len(clones) > 1:
+            stacked, _ = stack_module_state(list(clones))
+            self._weights = {name: value.detach().requires_grad_() for name, value in stacked.items()}
+        self._where = list(range(len(targets)))
         self._blocks = self._partition()
+        self._inputs = torch.empty_like(first)
+        self._residual = first.new_empty(len(first))
 
-    def run(self, progress: Progress, index: int, total: int) -> int:
-        """Rounds until convergence or the last; returns how many."""
-        config, best, since = self._config, float("inf"), 0
+    def run(self, tell: Callable[[float, float], None]) -> tuple[Tensor, Tensor, list[int]]:
+        """Rounds until everything has converged, or the last; returns inputs, residuals, and rounds of each."""
+        config, total = self._config, len(self._where)
+        rounds = [config.rounds] * total
+        best, since = [float("inf")] * total, [0] * total
         for done in range(1, config.rounds + 1):
             for block, optimizer, steps in self._blocks:
-                loss = self._descend(block, optimizer, steps)
-            progress(index + done / config.rounds, total, loss)
-            if config.tolerance is not None:
-                improved = loss < best * (1 - config.tolerance)
-                best, since = (loss, 0) if improved else (best, since + 1)
-                if since >= config.patience:
-                    return done
-        return config.rounds
+                losses = self._descend(block, optimizer, steps)
+            share = done / config.rounds
+            tell(total - len(self._where) * (1 - share), float(losses.mean()))
+            if config.tolerance is None:
+                continue
+            for loss, index in zip(losses.tolist(), self._where, strict=True):
+                improved = loss < best[index] * (1 - config.tolerance)
+                best[index], since[index] = (loss, 0) if improved else (best[index], since[index] + 1)
+            going = [since[index] < config.patience for index in self._where]
+            for index, goes in zip(self._where, going, strict=True):
+                rounds[index] = rounds[index] if goes else done
+            if not all(going):
+                self._keep(torch.tensor(going))
+            if not self._where:
+                break
+        if self._where:
+            self._keep(torch.zeros(len(self._where), dtype=torch.bool))
+        return self._inputs, self._residual, rounds
 
-    def residual(self) -> Tensor:
-        """How well the clone's output fits the target, shape [1]."""
-        with torch.no_grad():
-            return relative_residual(self._clone(self.x), self._target)
-
-    def _partition(self) -> list[tuple[list[Tensor], torch.optim.Optimizer, int]]:
+    def _partition(self) -> list[_Block]:
         config = self._config
-        weights = [parameter for parameter in self._clone.parameters() if parameter.requires_grad]
+        weights = {name: value for name, value in self._weights.items() if value.requires_grad}
         if config.partition == "merged":
-            return [([self.x, *weights], config.input_optimizer.build([self.x, *weights]), config.input_steps)]
-        layers = [list(layer.parameters(recurse=False)) for layer in self._clone.modules()]
-        groups = [group for group in layers if group] if config.partition == "layers" else [weights]
-        blocks: list[tuple[list[Tensor], torch.optim.Optimizer, int]] = [
-            ([self.x], config.input_optimizer.build([self.x]), config.input_steps)
-        ]
-        blocks += [([*group], config.weight_optimizer.build(group), config.weight_steps) for group in groups if group]
+            merged = [self._x, *weights.values()]
+            return [(merged, config.input_optimizer.build(merged), config.input_steps)]
+        groups = [list(weights.values())]
+        if config.partition == "layers":
+            layers: dict[str, list[Tensor]] = {}
+            for name, value in weights.items():
+                layers.setdefault(name.rpartition(".")[0], []).append(value)
+            groups = list(layers.values())
+        blocks: list[_Block] = [([self._x], config.input_optimizer.build([self._x]), config.input_steps)]
+        blocks += [(group, config.weight_optimizer.build(group), config.weight_steps) for group in groups if group]
         return blocks
 
-    def _descend(self, block: list[Tensor], optimizer: torch.optim.Optimizer, steps: int) -> float:
-        config, on_input = self._config, block[0] is self.x
-        loss = torch.zeros(())
+    def _descend(self, block: list[Tensor], optimizer: torch.optim.Optimizer, steps: int) -> Tensor:
+        """Move one block; returns each search's objective before the last step, shape [n]."""
+        config, on_input = self._config, block[0] is self._x
+        losses = torch.zeros(len(self._where))
         for _ in range(steps):
-            output = self._clone(self.x)
+            output = self._output()
             if on_input:
-                loss = self._fit_input(output, self._target)
+                losses = self._each(self._fit_input, output, self._targets)
                 if config.variation_weight:
-                    loss = loss + config.variation_weight * total_variation(self.x, config.variation)
+                    losses = losses + config.variation_weight * self._each(self._variation, self._x)
                 if config.norm_weight:
-                    loss = loss + config.norm_weight * self.x.square().mean()
+                    losses = losses + config.norm_weight * self._x.square().flatten(1).mean(1)
             else:
-                loss = self._fit_weights(output, self._target)
+                losses = self._each(self._fit_weights, output, self._targets)
             # Gradients of this block only: the others are held fixed.
-            for value, gradient in zip(block, torch.autograd.grad(loss, block), strict=True):
+            for value, gradient in zip(block, torch.autograd.grad(losses.sum(), block), strict=True):
                 value.grad = gradient
             optimizer.step()
-        return float(loss.detach())
+        return losses.detach()
+
+    def _output(self) -> Tensor:
+        """What each clone makes of its own input, shape [n, ...]."""
+        if len(self._clones) == 1:
+            alone: Tensor = self._clones[0](self._x)
+            return alone
+        together: Tensor = vmap(self._one)(self._weights, self._x)
+        return together
+
+    def _one(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        output: Tensor = functional_call(self._clones[0], weights, (x[None],))
+        return output[0]
+
+    def _variation(self, images: Tensor) -> Tensor:
+        return total_variation(images, self._config.variation)
+
+    def _each(self, term: Callable[..., Tensor], *values: Tensor) -> Tensor:
+        """A term of the objective for each search by itself, shape [n]."""
+        if len(self._where) == 1:
+            return term(*values)[None]
+        apart: Tensor = vmap(lambda *one: term(*(value[None] for value in one)))(*values)
+        return apart
+
+    @torch.no_grad()
+    def _keep(self, going: Tensor) -> None:
+        """Note down the searches that have ended, in the clones too, and go on with the others."""
+        residual = self._each(relative_residual, self._output(), self._targets).flatten()
+        for place in (~going).nonzero().flatten().tolist():
+            index = self._where[place]
+            self._inputs[index], self._residual[index] = self._x[place], residual[place]
+            if len(self._clones) > 1:
+                for name, value in self._clones[index].named_parameters():
+                    value.copy_(self._weights[name][place])
+        self._where = [index for index, goes in zip(self._where, going.tolist(), strict=True) if goes]
+        self._targets = self._targets[going]
+        if not self._where or len(self._clones) == 1:
+            return
+        for block, optimizer, _ in self._blocks:
+            for value in block:
+                for key, state in optimizer.state[value].items():
+                    if state.shape == value.shape:
+                        optimizer.state[value][key] = state[going]
+        for value in (self._x, *self._weights.values()):
+            value.grad = None
+            value.data = value.data[going]
