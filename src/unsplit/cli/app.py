@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unsplit.cli import attack, audit, data, train
+from unsplit.cli import attack, audit, data, reproduce, train
 from unsplit.cli.console import err, out
 from unsplit.errors import UnsplitError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("attack", epilog=attack.EXAMPLES)(attack.attack)
+app.command("reproduce", epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.unsplit import invert, preset
+from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, invert, preset
 from unsplit.data import Dataset
 from unsplit.experiment.results import InversionRow
 from unsplit.knowledge import ClientArchitecture
@@ -66,15 +66,19 @@ def run_inversion(
     state: Literal["before", "after"],
     seed: int,
     device: torch.device,
+    settings: CoordinateConfig | JointConfig | None = None,
     progress: Progress = silent,
 ) -> tuple[InversionRow, Tensor]:
-    """Attack `model` cut at `cut` with one preset; returns the scores and the pictures [n, *input shape]."""
+    """Attack `model` cut at `cut` with one preset (or with other `settings` under its name); returns the scores and
+    the pictures [n, *input shape].
+    """
     depth = depth_of(model, cut)
     bottom, top = split(model, cut)
     view = observe_inference(model, cut, evaluation.targets, device)
     architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
     started = time.perf_counter()
-    found = invert(view, architecture, preset(preset_name, depth), generator=generator(seed), progress=progress)
+    chosen = settings or preset(preset_name, depth)
+    found = invert(view, architecture, chosen, generator=generator(seed), progress=progress)
     seconds = time.perf_counter() - started
     pictures, truth = found.inputs.cpu(), evaluation.targets.images
     test = evaluation.test

@@ -1,0 +1,98 @@
+"""`unsplit reproduce`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import joblib
+import typer
+
+from unsplit.cli import options
+from unsplit.cli.console import err, progress_bars
+from unsplit.cli.console import out as console
+from unsplit.errors import unknown_name
+from unsplit.experiment.reproduce import (
+    TABLES,
+    ExecutorConfig,
+    Progress,
+    Selection,
+    Store,
+    estimate,
+    missing,
+    plan,
+    run,
+)
+
+EXAMPLES = """**Examples**
+
+`unsplit reproduce table2 --budget smoke` : does it all work? The embedded digits, two minutes
+
+`unsplit reproduce table2 --datasets mnist,fashion-mnist --preset joint,paper --budget full`
+
+`unsplit reproduce figure2 --datasets cifar-10 --depths 1,2,3 --seeds 0`
+
+`unsplit reproduce all --budget full --executor ray --address auto`
+"""
+
+
+def reproduce(
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(TABLES)}, or all.", show_default=False)],
+    preset: Annotated[str, typer.Option(help="Presets of UnSplit's inversion: joint, paper, released.")] = "joint",
+    datasets: Annotated[str | None, typer.Option(help="Data sets; those of the budget if left out.")] = None,
+    depths: Annotated[str | None, typer.Option(help="Depths; those of the paper if left out.")] = None,
+    states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",
+    seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0,1,2; those of the budget if left out.")] = None,
+    budget: Annotated[str, typer.Option(help="How much work: smoke, short or full.")] = "short",
+    resume: Annotated[bool, typer.Option(help="Leave alone what is stored already.")] = True,
+    store: Annotated[Path, typer.Option(help="Folder that keeps every result.")] = Path("runs/reproduce"),
+    executor: Annotated[str, typer.Option(help="Where to run: local, ray or dask.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Address of the Ray or Dask cluster.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time; one a core if left out.")] = None,
+    device: options.Device = "cpu",
+    quiet: options.Quiet = False,
+) -> None:
+    """Run the paper's tables and figures again.
+
+    Every cell is stored as soon as it ends. Run the command again, after whatever stopped it, and it goes on.
+    """
+    if what != "all" and what not in TABLES:
+        raise unknown_name("table", what, [*TABLES, "all"])
+    selection = Selection(
+        tables=tuple(TABLES) if what == "all" else (what,),
+        presets=options.names(preset),
+        datasets=options.names(datasets) if datasets else None,
+        depths=options.integers(depths, "--depths") if depths else None,
+        states=options.names(states),
+        seeds=options.integers(seeds, "--seeds") if seeds else None,
+        budget=budget,
+        device=device,
+    )
+    where = ExecutorConfig(executor=executor, jobs=jobs, address=address)
+    cells = plan(selection)
+    with Store(store) as opened:
+        todo = missing(opened, cells) if resume else cells
+        if not quiet:
+            seconds = estimate(opened, todo, jobs or joblib.cpu_count())
+            time = "about " + _duration(seconds) if seconds is not None else "no like cell timed yet"
+            console.print(f"{len(cells)} cells, {len(todo)} to run, {time}; results in {store}.", soft_wrap=True)
+        with progress_bars(quiet=quiet) as bars:
+            advance = bars.stage(what)
+
+            def tell(progress: Progress) -> None:
+                advance(progress.done, progress.total, float("nan"))
+                if progress.error is not None:
+                    err.print(f"{progress.cell.label} failed: {progress.error}", markup=False, soft_wrap=True)
+                elif not quiet:
+                    line = f"[{progress.done}/{progress.total}] {progress.cell.label}: {progress.seconds:.1f} s"
+                    err.print(line, markup=False, soft_wrap=True)
+
+            summary = run(opened, cells, where, resume=resume, tell=tell)
+    if not quiet:
+        console.print(f"{summary.ran} cells run, {summary.kept} kept from before, {summary.failed} failed.")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
