@@ -13,6 +13,17 @@ from torch import Tensor, nn
 from conftest import noise
 from unsplit import attacks, knowledge
 from unsplit.attacks import attack, threat_model
+from unsplit.attacks.collaborative import (
+    BlackBoxConfig,
+    ShadowConfig,
+    StreamConfig,
+    WhiteBoxConfig,
+    invert_black_box,
+    invert_by_shadow,
+    invert_by_shadow_without_data,
+    invert_white_box,
+    stream_black_box,
+)
 from unsplit.attacks.labels import (
     GroupingConfig,
     MatchingConfig,
@@ -22,12 +33,16 @@ from unsplit.attacks.labels import (
 )
 from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, invert_by_coordinates, invert_jointly
 from unsplit.knowledge import (
+    AuxiliaryData,
     ClientArchitecture,
+    ClientQueries,
+    ClientWeights,
     HeadArchitecture,
     HeadWeightGradient,
     Knowledge,
     KnownSamples,
     LabelSpace,
+    OwnTop,
 )
 from unsplit.models import build, split, split_head
 from unsplit.protocol import Recorder, SplitConfig, split_training
@@ -40,6 +55,11 @@ ATTACKS = {
     infer_from_weight_gradients: ({Kind.FEATURES}, (HeadWeightGradient, HeadArchitecture, LabelSpace)),
     group_by_cut_gradient: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     infer_from_known_samples: ({Kind.FEATURE_GRAD}, (KnownSamples,)),
+    invert_white_box: ({Kind.SMASHED}, (ClientWeights,)),
+    invert_black_box: ({Kind.SMASHED}, (ClientArchitecture, ClientQueries, AuxiliaryData)),
+    stream_black_box: ({Kind.SMASHED}, (ClientArchitecture, ClientQueries, AuxiliaryData)),
+    invert_by_shadow: ({Kind.SMASHED}, (ClientArchitecture, OwnTop, AuxiliaryData)),
+    invert_by_shadow_without_data: ({Kind.SMASHED}, (ClientArchitecture, OwnTop)),
 }
 KINDS = [
     kind
@@ -173,7 +193,12 @@ def whole_transcript(allowed):
 
 
 MODEL = build("mnist-net", generator=generator(0))
-ARCHITECTURE = ClientArchitecture.of(split(MODEL, 1)[0], (1, 28, 28))
+BOTTOM, TOP = split(MODEL, 1)
+ARCHITECTURE = ClientArchitecture.of(BOTTOM, (1, 28, 28))
+OWN = OwnTop(top=TOP, classes=10)
+DATA = AuxiliaryData(inputs=torch.rand(4, 1, 28, 28, generator=generator(3)), labels=torch.arange(4))
+QUERIES = {"queries": ClientQueries(BOTTOM, 8), "data": DATA, "architecture": ARCHITECTURE}
+SHADOW = ShadowConfig(epochs=1, noise_samples=4, inversion=WhiteBoxConfig(steps=1))
 HEAD = HeadArchitecture.of(split_head(MODEL, 1)[1])
 ARGUMENTS = {
     invert_jointly: {"architecture": ARCHITECTURE, "config": JointConfig(steps=1)},
@@ -188,6 +213,13 @@ ARGUMENTS = {
     },
     group_by_cut_gradient: {"space": LabelSpace(classes=4), "config": GroupingConfig(restarts=1)},
     infer_from_known_samples: {"known": KnownSamples(indices=(0, 1), labels=(0, 1))},
+    invert_white_box: {
+        "weights": ClientWeights(bottom=BOTTOM, input_shape=(1, 28, 28)), "config": WhiteBoxConfig(steps=1)
+    },
+    invert_black_box: {**QUERIES, "config": BlackBoxConfig(epochs=1)},
+    stream_black_box: {**QUERIES, "config": StreamConfig()},
+    invert_by_shadow: {"architecture": ARCHITECTURE, "top": OWN, "data": DATA, "config": SHADOW},
+    invert_by_shadow_without_data: {"architecture": ARCHITECTURE, "top": OWN, "config": SHADOW},
 }  # fmt: skip
 
 

@@ -5,11 +5,12 @@ sentences and the attacks' signatures, never typed by hand.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .errors import InputError
@@ -177,17 +178,83 @@ class KnownSamples(Knowledge):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AuxiliaryData(Knowledge):
-    """Data of the attacker's own that resembles the client's: inputs of shape [n, *input shape]."""
+    """Data of the attacker's own that resembles the client's.
+
+    Args:
+        inputs: shape [n, *input shape].
+        labels: their classes, shape [n]; None where the attacker has none.
+    """
 
     means = "data of its own that resembles the client's"
 
     inputs: Float[Tensor, "n ..."]
+    labels: Int[Tensor, " n"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnTop(Knowledge):
+    """The rest of the trained network: the server's own layers, with their weights.
+
+    Args:
+        top: from smashed data to [n, classes] logits.
+        classes: how many there are.
+    """
+
+    means = "its own layers of the trained network"
+
+    top: nn.Module
+    classes: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClientWeights(Knowledge):
-    """The client's bottom with its weights: the white box."""
+    """The client's bottom with its weights: the white box.
+
+    Args:
+        bottom: evaluated by the attack, never changed.
+        input_shape: shape of one input.
+        low, high: range of the inputs' values.
+    """
 
     means = "the weights of the client's first layers"
 
     bottom: nn.Module
+    input_shape: tuple[int, ...]
+    low: float = 0.0
+    high: float = 1.0
+
+
+class ClientQueries(Knowledge):
+    """The client as a black box: it answers inputs of the attacker's choice with its smashed data, up to a number.
+    A client that follows the protocol does not, so an attacker who has this is not honest-but-curious.
+
+    Args:
+        answer: the client's bottom as a function; the attacker can do nothing with it but ask.
+        budget: the most inputs that will be answered.
+    """
+
+    means = "the client's answers to inputs of its own choice, up to a budget"
+
+    def __init__(self, answer: Callable[[Tensor], Tensor], budget: int) -> None:
+        self._answer = answer
+        self._left = self.budget = budget
+
+    @property
+    def used(self) -> int:
+        """How many inputs have been answered."""
+        return self.budget - self._left
+
+    def ask(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """The smashed data of these inputs.
+
+        Raises:
+            InputError: more inputs than the budget has left.
+        """
+        if len(inputs) > self._left:
+            raise InputError(
+                f"{len(inputs)} queries were asked and {self._left} of {self.budget} are left; raise the budget, or "
+                "ask fewer."
+            )
+        self._left -= len(inputs)
+        with torch.no_grad():
+            return self._answer(inputs).detach().clone()
