@@ -107,7 +107,7 @@ def test_a_changed_configuration_is_another_cell():
     cell = plan(Selection(tables=("table2",), budget="smoke"))[0]
     assert isinstance(cell, InversionCell)
     assert replace(cell, settings=replace(cell.settings, steps=151)).key != cell.key
-    assert replace(cell, training=replace(cell.training, epochs=2)).client.key != cell.client.key
+    assert replace(cell, training=replace(cell.training, epochs=2)).needs.key != cell.needs.key
     assert replace(cell).key == cell.key
 
 
@@ -141,7 +141,7 @@ def test_a_client_is_trained_once_and_its_failure_fails_its_cells(tmp_path):
         summary = run(store, broken, LOCAL)
         assert summary.failed == len(broken) + 1
         errors = [cell.row["error"] for cell in store if cell.config["kind"] == "inversion"]
-    assert all("client could not be trained" in error for error in errors)
+    assert all("What it needs (training nothing, seed 0) failed" in error for error in errors)
 
 
 def test_tensors_are_kept_once_and_a_lost_file_is_made_again(tmp_path):

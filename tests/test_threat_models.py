@@ -24,6 +24,7 @@ from unsplit.attacks.collaborative import (
     invert_white_box,
     stream_black_box,
 )
+from unsplit.attacks.hijack import HijackConfig, hijack_feature_space
 from unsplit.attacks.labels import (
     GroupingConfig,
     MatchingConfig,
@@ -60,6 +61,7 @@ ATTACKS = {
     stream_black_box: ({Kind.SMASHED}, (ClientArchitecture, ClientQueries, AuxiliaryData)),
     invert_by_shadow: ({Kind.SMASHED}, (ClientArchitecture, OwnTop, AuxiliaryData)),
     invert_by_shadow_without_data: ({Kind.SMASHED}, (ClientArchitecture, OwnTop)),
+    hijack_feature_space: ({Kind.SMASHED}, (AuxiliaryData,)),
 }
 KINDS = [
     kind
@@ -97,6 +99,11 @@ def test_the_threat_model_is_the_signature(function):
     parameters = inspect.signature(function, eval_str=True).parameters
     assert {name for name, parameter in parameters.items() if parameter.annotation not in model.knows} <= SETTINGS
     assert tuple(one.annotation for one in parameters.values() if one.annotation in model.knows) == model.knows
+
+
+def test_only_the_hijacker_departs_from_the_protocol():
+    assert {function for function in ATTACKS if threat_model(function).forges} == {hijack_feature_space}
+    assert threat_model(hijack_feature_space).forges == (Kind.CUT_GRAD,)
 
 
 @pytest.mark.parametrize("function", ATTACKS)
@@ -220,6 +227,9 @@ ARGUMENTS = {
     stream_black_box: {**QUERIES, "config": StreamConfig()},
     invert_by_shadow: {"architecture": ARCHITECTURE, "top": OWN, "data": DATA, "config": SHADOW},
     invert_by_shadow_without_data: {"architecture": ARCHITECTURE, "top": OWN, "config": SHADOW},
+    hijack_feature_space: {  # Pictures of twice the size of the feature maps, as this attack wants them.
+        "data": AuxiliaryData(inputs=torch.zeros(2, 1, 48, 48)), "config": HijackConfig(width=2)
+    },
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """An optimiser as a plain value, so that it can be agreed on, written down and known to an attacker."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,3 +60,23 @@ class OptimizerSpec:
     def __str__(self) -> str:
         options = "".join(f", {key} {value}" for key, value in self.options.items())
         return f"{self.name.lower()}, rate {self.lr:g}{options}"
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as "PARAMETER NUMBER/KEY"."""
+    return {
+        f"{index}/{key}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+        if value is not None
+    }
+
+
+def load_state_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `state_tensors` gave, where it is not empty."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = value.clone()
+    if state:
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -24,12 +24,14 @@ class ThreatModel:
         goal: what it is after.
         reads: the kinds of message it reads.
         knows: the types of knowledge in its signature.
+        forges: the kinds of message that it sends instead of the protocol's; a passive attack forges none.
     """
 
     attack: str
     goal: str
     reads: tuple[Kind, ...]
     knows: tuple[type[Knowledge], ...]
+    forges: tuple[Kind, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ _THREAT_MODELS: dict[Any, ThreatModel] = {}
 
 
 def attack(
-    *, goal: str, reads: tuple[Kind, ...]
+    *, goal: str, reads: tuple[Kind, ...], forges: tuple[Kind, ...] = ()
 ) -> Callable[[Callable[Concatenate[Transcript, P], R]], Callable[Concatenate[Transcript, P], R]]:
     """Declare a function an attack: it is given only the messages of the kinds that it reads, and every parameter
     that is neither the view nor a setting must be a type of knowledge.
@@ -67,7 +69,9 @@ def attack(
         def restricted(view: Transcript, /, *args: P.args, **kwargs: P.kwargs) -> R:
             return function(view.of(*reads), *args, **kwargs)
 
-        _THREAT_MODELS[restricted] = ThreatModel(attack=function.__name__, goal=goal, reads=reads, knows=tuple(knows))
+        _THREAT_MODELS[restricted] = ThreatModel(
+            attack=function.__name__, goal=goal, reads=reads, knows=tuple(knows), forges=forges
+        )
         return restricted
 
     return declare

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,35 +80,41 @@ def run_inversion(
     chosen = settings or preset(preset_name, depth)
     found = invert(view, architecture, chosen, generator=generator(seed), progress=progress)
     seconds = time.perf_counter() - started
-    pictures, truth = found.inputs.cpu(), evaluation.targets.images
+    pictures = found.inputs.cpu()
     test = evaluation.test
     reference = predicted(test.images, bottom, top, device=device)
     clones = [predicted(test.images, clone, top, device=device) for clone in found.clones]
-    guesses = trivial_guesses(truth, evaluation.mean_input)
-    error = mse(pictures, truth)
-    best = min(guesses.values())
     row = InversionRow(
         depth=depth,
         cut=[name for name, _ in model.named_children()][depth],
         state=state,
         preset=preset_name,
-        mse=error,
-        mse_scale_free=mse_scale_free(pictures, truth),
-        mse_best_trivial=best,
-        guesses=guesses,
-        skill=skill(error, guesses),
-        psnr=psnr(pictures, truth),
-        ssim=ssim(pictures, truth),
+        **picture_scores(pictures, evaluation),
         residual=float(found.residual.mean()),
         sign=found.sign.value,
         clone_accuracy=_mean([accuracy(outputs, test.labels) for outputs in clones]),
         clone_agreement=_mean([agreement(outputs, reference) for outputs in clones]),
         reference_accuracy=accuracy(reference, test.labels),
         clone_chance=chance(test.labels),
-        seconds_per_image=seconds / len(truth),
+        seconds_per_image=seconds / len(pictures),
         pictures=f"pictures/depth{depth}-{state}-{preset_name}.png",
     )
     return row, pictures
+
+
+def picture_scores(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
+    """The scores of reconstructions [n, *input shape] of the targets, by their names in `InversionRow`."""
+    truth = evaluation.targets.images
+    guesses, error = trivial_guesses(truth, evaluation.mean_input), mse(pictures, truth)
+    return {
+        "mse": error,
+        "mse_scale_free": mse_scale_free(pictures, truth),
+        "mse_best_trivial": min(guesses.values()),
+        "guesses": guesses,
+        "skill": skill(error, guesses),
+        "psnr": psnr(pictures, truth),
+        "ssim": ssim(pictures, truth),
+    }
 
 
 def _mean(values: list[float]) -> float:

@@ -3,7 +3,7 @@
 from unsplit.protocol.build import SplitConfig, split_training
 from unsplit.protocol.checkpoint import load_network
 from unsplit.protocol.engine import Progress, SplitTraining
-from unsplit.protocol.parties import SERVER, Client, Loss, Server
+from unsplit.protocol.parties import SERVER, Client, Loss, MaliciousServer, Server
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.segment import Segment, evaluated, predicted
 from unsplit.protocol.store import TranscriptWriter, load_transcript, save_transcript
@@ -12,6 +12,7 @@ __all__ = [
     "SERVER",
     "Client",
     "Loss",
+    "MaliciousServer",
     "Progress",
     "Recorder",
     "Segment",

@@ -198,6 +198,27 @@ class Server:
         return Message(step=step, sender=SERVER, receiver=receiver, kind=kind, payload=payload)
 
 
+class MaliciousServer(Server):
+    """A server of setup (a) that answers smashed data with a gradient of its own; its layers stay as they are.
+
+    Args:
+        body: the layers that it pretends to train.
+        answer: from smashed data [n, ...] to the gradient to send, of the same shape.
+    """
+
+    def __init__(self, *, body: Segment, answer: Callable[[Tensor], Tensor], loss: Loss) -> None:
+        super().__init__(setup=Setup.A, body=body, loss=loss)
+        self.last_loss = 0.0
+        self._answer = answer
+
+    def receive(self, message: Message) -> list[Message]:
+        """Answer the labels, which complete a client's step, with the forged gradient."""
+        if message.kind is Kind.LABELS and self._smashed is not None:
+            smashed, self._smashed = self._smashed, None
+            return self._cut_gradient(message, self._answer(smashed))
+        return super().receive(message)
+
+
 def _unexpected(name: str, message: Message) -> InputError:
     return InputError(
         f"{name} cannot use a {message.kind.value} message at step {message.step} in this setup; "

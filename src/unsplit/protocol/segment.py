@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from unsplit.optim import OptimizerSpec
+from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
 
 
 class Segment:
@@ -77,24 +77,22 @@ def predicted(
 
 def optimizer_tensors(segments: Mapping[str, Segment]) -> dict[str, Tensor]:
     """The state of the segments' optimisers as "optimizer.ROLE.PARAMETER/KEY"."""
-    return {
-        f"optimizer.{role}.{segment.trained[index]}/{key}": torch.as_tensor(value)
-        for role, segment in segments.items()
-        if segment.optimizer is not None
-        for index, state in segment.optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-        if value is not None
-    }
+    found = {}
+    for role, segment in segments.items():
+        if segment.optimizer is not None:
+            for name, value in state_tensors(segment.optimizer).items():
+                index, _, key = name.partition("/")
+                found[f"optimizer.{role}.{segment.trained[int(index)]}/{key}"] = value
+    return found
 
 
 def load_optimizer_tensors(segment: Segment, role: str, tensors: Mapping[str, Tensor]) -> None:
     """Put the state written by `optimizer_tensors` for this role back, where there is one."""
     prefix = f"optimizer.{role}."
-    state: dict[int, dict[str, Tensor]] = {}
+    state = {}
     for name, value in tensors.items():
         if name.startswith(prefix):
             parameter, _, key = name.removeprefix(prefix).rpartition("/")
-            state.setdefault(segment.trained.index(parameter), {})[key] = value.clone()
-    if state and segment.optimizer is not None:
-        groups = segment.optimizer.state_dict()["param_groups"]
-        segment.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            state[f"{segment.trained.index(parameter)}/{key}"] = value
+    if segment.optimizer is not None:
+        load_state_tensors(segment.optimizer, state)

@@ -17,12 +17,14 @@ class ClientConfig:
         batch_size: samples a step.
         optimizer: of both parties.
         samples: train on the first so many samples only; None for all.
+        model: by its name in the registry; None for the paper's network for the data.
     """
 
     epochs: int = 10
     batch_size: int = 64
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     samples: int | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

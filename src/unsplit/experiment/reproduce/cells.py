@@ -65,15 +65,19 @@ class Cell:
         raise NotImplementedError
 
     @property
-    def client(self) -> "ClientCell | None":
-        """The cell whose network this one attacks, None if it needs none."""
+    def needs(self) -> "Cell | None":
+        """The cell that must have ended before this one, for its tensors: as a rule the client that is attacked."""
         return None
 
-    def run(self, client: Mapping[str, Tensor]) -> tuple[Row, Tensors]:
+    def select(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Those of the needed cell's tensors that this one reads."""
+        return tensors
+
+    def run(self, needed: Mapping[str, Tensor]) -> tuple[Row, Tensors]:
         """Do the work.
 
         Args:
-            client: the tensors of the `client` cell.
+            needed: the selected tensors of the cell that this one needs.
         """
         raise NotImplementedError
 
@@ -89,12 +93,12 @@ class ClientCell(Cell):
     def label(self) -> str:
         return f"training {self.dataset}, seed {self.seed}"
 
-    def run(self, client: Mapping[str, Tensor]) -> tuple[Row, Tensors]:  # noqa: ARG002
-        splits, wanted = _data(self.dataset), self.training
+    def run(self, needed: Mapping[str, Tensor]) -> tuple[Row, Tensors]:  # noqa: ARG002
+        splits, wanted = data(self.dataset), self.training
         train = splits.train
         if wanted.samples is not None:
             train = train.subset(torch.arange(min(wanted.samples, len(train))))
-        model = network(splits, self.seed)
+        model = network(splits, self.seed, wanted.model)
         config = SplitConfig(
             cut=0,
             batch_size=wanted.batch_size,
@@ -114,38 +118,50 @@ class ClientCell(Cell):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InversionCell(Cell):
-    """UnSplit's inversion and stealing at one depth, of the client as it was after some epoch."""
+class ClientAttackCell(Cell):
+    """Base of the cells that attack a client as it was after some epoch, at one depth."""
 
-    kind = "inversion"
     depth: int
     epoch: int
-    preset: str
-    settings: CoordinateConfig | JointConfig
     training: ClientConfig
 
     @property
-    def label(self) -> str:
-        return f"{self.dataset}, depth {self.depth}, {self.state} training, {self.preset}, seed {self.seed}"
-
-    @property
-    def client(self) -> ClientCell:
+    def needs(self) -> ClientCell:
         return ClientCell(dataset=self.dataset, seed=self.seed, device=self.device, training=self.training)
+
+    def select(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: value for name, value in tensors.items() if name.startswith(f"{self.epoch}/")}
 
     @property
     def state(self) -> Literal["before", "after"]:
         """Before training, or after some of it."""
         return "after" if self.epoch else "before"
 
-    def run(self, client: Mapping[str, Tensor]) -> tuple[Row, Tensors]:
-        splits = _data(self.dataset)
-        model = network(splits, self.seed)
-        model.load_state_dict(weights(client, self.epoch))
+    def attacked(self, needed: Mapping[str, Tensor]) -> nn.Sequential:
+        """The whole network that this cell attacks, on the device."""
+        model = network(data(self.dataset), self.seed, self.training.model)
+        model.load_state_dict(weights(needed, self.epoch))
+        return model.to(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionCell(ClientAttackCell):
+    """UnSplit's inversion and stealing at one depth."""
+
+    kind = "inversion"
+    preset: str
+    settings: CoordinateConfig | JointConfig
+
+    @property
+    def label(self) -> str:
+        return f"{self.dataset}, depth {self.depth}, {self.state} training, {self.preset}, seed {self.seed}"
+
+    def run(self, needed: Mapping[str, Tensor]) -> tuple[Row, Tensors]:
         row, pictures = run_inversion(
-            model.to(self.device),
+            self.attacked(needed),
             self.depth,
             self.preset,
-            _evaluation(self.dataset),
+            evaluation(self.dataset),
             settings=self.settings,
             state=self.state,
             seed=self.seed,
@@ -168,8 +184,8 @@ class LabelCell(Cell):
     def label(self) -> str:
         return f"labels of {self.dataset}, head of {self.depth}, seed {self.seed}"
 
-    def run(self, client: Mapping[str, Tensor]) -> tuple[Row, Tensors]:  # noqa: ARG002
-        splits = _data(self.dataset)
+    def run(self, needed: Mapping[str, Tensor]) -> tuple[Row, Tensors]:  # noqa: ARG002
+        splits = data(self.dataset)
         rows = run_labels(
             network(splits, self.seed),
             splits,
@@ -184,20 +200,21 @@ class LabelCell(Cell):
 
 
 @functools.lru_cache(maxsize=1)
-def _data(name: str) -> Splits:
+def data(name: str) -> Splits:
     """The data set, kept while a process works on cells of it."""
     return load(name)
 
 
 @functools.lru_cache(maxsize=1)
-def _evaluation(name: str) -> Evaluation:
-    splits = _data(name)
+def evaluation(name: str) -> Evaluation:
+    """The ten targets, one of each class of the test set, and what scores an attack on them."""
+    splits = data(name)
     return Evaluation(targets=splits.test.one_per_class(), test=splits.test, mean_input=splits.train.images.mean(0))
 
 
-def network(splits: Splits, seed: int) -> nn.Sequential:
-    """The paper's network for these data, before training."""
-    return build_for(None, splits.train.input_shape, len(splits.train.classes), generator=generator(seed))[0]
+def network(splits: Splits, seed: int, model: str | None = None) -> nn.Sequential:
+    """A network for these data before training: the paper's, or another of the registry."""
+    return build_for(model, splits.train.input_shape, len(splits.train.classes), generator=generator(seed))[0]
 
 
 def weights(client: Mapping[str, Tensor], epoch: int) -> Tensors:

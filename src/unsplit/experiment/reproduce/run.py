@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from unsplit.experiment.reproduce.cells import Cell, ClientCell, InversionCell, Row, Tensors, weights
+from unsplit.experiment.reproduce.cells import Cell, Row, Tensors
 from unsplit.experiment.reproduce.execute import ExecutorConfig, Outcome, execute
 from unsplit.experiment.reproduce.store import Store
 
@@ -20,11 +20,11 @@ class Task:
     """A cell with what it needs; small enough to send to another machine."""
 
     cell: Cell
-    client: Mapping[str, Tensor] = field(default_factory=dict)
+    needed: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(self) -> Done:
         started = time.perf_counter()
-        row, tensors = self.cell.run(self.client)
+        row, tensors = self.cell.run(self.needed)
         return row, tensors, time.perf_counter() - started
 
 
@@ -56,13 +56,17 @@ class Summary:
 
 
 def missing(store: Store, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that have to be run: those that are not stored, or failed; with the clients that they attack."""
+    """The cells that have to be run: those that are not stored, or failed; with the cells that they need."""
     wanted: dict[str, Cell] = {}
+
+    def want(cell: Cell) -> None:
+        if not _stored(store, cell) and cell.key not in wanted:
+            if cell.needs is not None:
+                want(cell.needs)
+            wanted[cell.key] = cell
+
     for cell in cells:
-        if not _stored(store, cell):
-            if cell.client is not None and not _stored(store, cell.client):
-                wanted.setdefault(cell.client.key, cell.client)
-            wanted.setdefault(cell.key, cell)
+        want(cell)
     return list(wanted.values())
 
 
@@ -102,31 +106,37 @@ def run(
         store: open for writing.
         cells: of a plan.
         config: where they run.
-        resume: leave alone what is stored; without, everything is run again (trained clients apart).
+        resume: leave alone what is stored; without, these cells are run again (not those that they need).
         tell: follows the progress.
     """
-    todo = missing(store, cells)
+    todo, wanted = missing(store, cells), {cell.key for cell in cells}
     if not resume:
-        todo = [*(cell for cell in todo if isinstance(cell, ClientCell)), *cells]
+        todo = [*(cell for cell in todo if cell.key not in wanted), *cells]
     done = failed = 0
-    clients = [cell for cell in todo if isinstance(cell, ClientCell)]
-    others = [cell for cell in todo if not isinstance(cell, ClientCell)]
-    for phase in (clients, others):
+    waves: dict[int, list[Cell]] = {}
+    for cell in todo:
+        waves.setdefault(_rank(cell), []).append(cell)
+    for _, wave in sorted(waves.items()):
         ready = []
-        for cell in phase:
-            if cell.client is None or _stored(store, cell.client):
+        for cell in wave:
+            if cell.needs is None or _stored(store, cell.needs):
                 ready.append(cell)
                 continue
-            _fail(store, cell, "Its client could not be trained; see that cell's error.", "")
+            _fail(store, cell, f"What it needs ({cell.needs.label}) failed; see that cell's error.", "")
             done, failed = done + 1, failed + 1
-            tell(Progress(cell=cell, error="its client failed", done=done, total=len(todo), seconds=0.0))
-        tasks = [Task(cell=cell, client=_client(store, cell)) for cell in ready]
+            tell(Progress(cell=cell, error=f"{cell.needs.label} failed", done=done, total=len(todo), seconds=0.0))
+        tasks = [Task(cell=cell, needed=_needed(store, cell)) for cell in ready]
         for outcome in execute(_call, tasks, config):
             cell = ready[outcome.index]
             seconds = _keep(store, cell, outcome)
             done, failed = done + 1, failed + (outcome.error is not None)
             tell(Progress(cell=cell, error=outcome.error, done=done, total=len(todo), seconds=seconds))
-    return Summary(ran=done, kept=len(cells) - len(others), failed=failed)
+    return Summary(ran=done, kept=len(wanted - {cell.key for cell in todo}), failed=failed)
+
+
+def _rank(cell: Cell) -> int:
+    """How many cells must have ended one after another before this one."""
+    return 0 if cell.needs is None else 1 + _rank(cell.needs)
 
 
 def _call(task: Task) -> Done:
@@ -138,15 +148,13 @@ def _stored(store: Store, cell: Cell) -> bool:
     return found is not None and found.status == "done"
 
 
-def _client(store: Store, cell: Cell) -> Mapping[str, Tensor]:
-    """The weights that a cell attacks: of the one epoch that it needs."""
-    if cell.client is None:
+def _needed(store: Store, cell: Cell) -> Mapping[str, Tensor]:
+    if cell.needs is None:
         return {}
-    found = store.get(cell.client.key)
-    if found is None or not isinstance(cell, InversionCell):
-        raise RuntimeError(f"no stored client for {cell.label}")
-    chosen = weights(store.tensors(found), cell.epoch)
-    return {f"{cell.epoch}/{name}": value for name, value in chosen.items()}
+    found = store.get(cell.needs.key)
+    if found is None:
+        raise RuntimeError(f"{cell.needs.label} is not stored, which {cell.label} needs")
+    return cell.select(store.tensors(found))
 
 
 def _keep(store: Store, cell: Cell, outcome: Outcome[Done]) -> float:
