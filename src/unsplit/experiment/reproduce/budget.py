@@ -40,6 +40,11 @@ class Budget:
         steps: of the joint attack, at most.
         clients: by data set, how its client is trained.
         label_steps: single-sample steps whose labels are inferred.
+        white_box_steps: of the white-box attack, at most.
+        shadow_epochs, own_samples: training of the query-free attack's shadow, at most.
+        query_runs, queries, query_pictures: of Table 5.
+        hijack_parts, hijack_iterations: stretches of the hijacking attack, and the iterations of each.
+        hijack_width: channels of its critic.
     """
 
     name: str
@@ -50,6 +55,15 @@ class Budget:
     steps: int | None
     clients: Mapping[str, ClientConfig]
     label_steps: int = 1000
+    white_box_steps: int = 5000
+    shadow_epochs: int = 50
+    own_samples: int = 5000
+    query_runs: int = 30
+    queries: int = 30
+    query_pictures: int = 500
+    hijack_parts: int = 20
+    hijack_iterations: int = 500
+    hijack_width: int = 256
 
     def settings(self, name: str, depth: int) -> CoordinateConfig | JointConfig:
         """The settings of an inversion preset at a depth within this budget."""
@@ -80,6 +94,15 @@ BUDGETS: dict[str, Budget] = {
         steps=150,
         clients=_SMOKE,
         label_steps=50,
+        white_box_steps=200,
+        shadow_epochs=1,
+        own_samples=200,
+        query_runs=2,
+        queries=5,
+        query_pictures=50,
+        hijack_parts=2,
+        hijack_iterations=5,
+        hijack_width=8,
     ),
     "short": Budget(
         name="short",
@@ -89,6 +112,9 @@ BUDGETS: dict[str, Budget] = {
         rounds=10,
         steps=None,
         clients=_FULL,
+        shadow_epochs=10,
+        own_samples=1000,
+        hijack_parts=2,
     ),
     "full": Budget(
         name="full",
@@ -100,8 +126,11 @@ BUDGETS: dict[str, Budget] = {
         clients=_FULL,
     ),
 }
-"""smoke: does everything work, on the embedded digits; short: ten rounds of coordinate descent, one seed; full: the
-paper's settings, three seeds."""
+"""smoke: does everything work, on the embedded digits; short: one seed, ten rounds of coordinate descent, shadows of
+ten epochs on 1,000 samples, 1,000 iterations of hijacking; full: the paper's settings, three seeds."""
+
+RESNET_CLIENT = ClientConfig(epochs=1, model="resnet")
+"""The client that UnSplit attacks in Figure 3b: the network that the hijacking attack is run on, trained as usual."""
 
 
 def budget(name: str) -> Budget:

@@ -1,14 +1,21 @@
 """The paper's tables and figures as grids of cells."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from unsplit.attacks.collaborative import ShadowConfig, StreamConfig, WhiteBoxConfig, white_box_reference
+from unsplit.attacks.hijack import HijackConfig
 from unsplit.attacks.unsplit import PRESETS
 from unsplit.errors import InputError, unknown_name
-from unsplit.experiment.reproduce.budget import Budget, ClientConfig, budget
+from unsplit.experiment.reproduce.budget import RESNET_CLIENT, Budget, ClientConfig, budget
 from unsplit.experiment.reproduce.cells import Cell, InversionCell, LabelCell
+from unsplit.experiment.reproduce.rivals import Collaborative, CollaborativeCell, HijackCell, QueryCell
+from unsplit.models import build
 from unsplit.optim import OptimizerSpec
+from unsplit.randomness import generator
 
+RESNET_CUT = 7
+"""After the fourth residual block, where the hijacking attack's authors cut."""
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar-10")
 
 
@@ -141,9 +148,128 @@ def _table3(selection: Selection, chosen: Budget) -> list[Cell]:
     ]
 
 
+def _table4(selection: Selection, chosen: Budget) -> list[Cell]:
+    """The attacks of He et al. beside UnSplit's, at depth three."""
+    depths = [depth for depth in selection.depths or chosen.depths or (3,) if depth == 3] or [2]
+    return _after(selection, chosen, depths, selection.chosen_seeds[:1])
+
+
+def _table5(selection: Selection, chosen: Budget) -> list[Cell]:
+    return [
+        QueryCell(
+            dataset=dataset,
+            seed=selection.chosen_seeds[0],
+            device=selection.device,
+            depth=depth,
+            epoch=chosen.clients[dataset].epochs,
+            settings=StreamConfig(),
+            queries=chosen.queries,
+            pictures=chosen.query_pictures,
+            runs=chosen.query_runs,
+            training=chosen.clients[dataset],
+        )
+        for dataset in selection.chosen_datasets
+        for depth in selection.depths or chosen.depths or range(1, 7)
+        if depth in range(1, 7)
+    ]
+
+
+def _table6(selection: Selection, chosen: Budget) -> list[Cell]:
+    """The pictures of Table 2, of one seed."""
+    return _table2(replace(selection, seeds=selection.chosen_seeds[:1]), chosen)
+
+
+def _figure3a(selection: Selection, chosen: Budget) -> list[Cell]:
+    return _after(selection, chosen, selection.depths or chosen.depths, selection.chosen_seeds)
+
+
+def _figure3b(selection: Selection, chosen: Budget) -> list[Cell]:
+    """The hijacking attack as it goes on, and UnSplit's joint attack on the same network, trained as usual."""
+    dataset = "digits" if "digits" in selection.chosen_datasets else "mnist"
+    seed = selection.chosen_seeds[0]
+    cells: list[Cell] = [
+        HijackCell(
+            dataset=dataset,
+            seed=seed,
+            device=selection.device,
+            part=part,
+            iterations=chosen.hijack_iterations,
+            settings=HijackConfig(width=chosen.hijack_width),
+            client_optimizer=OptimizerSpec(lr=1e-5),
+        )
+        for part in range(chosen.hijack_parts)
+    ]
+    training = replace(RESNET_CLIENT, samples=chosen.clients[dataset].samples)
+    cells += [
+        InversionCell(
+            dataset=dataset,
+            seed=seed,
+            device=selection.device,
+            depth=RESNET_CUT,
+            epoch=epoch,
+            preset="joint",
+            settings=chosen.settings("joint", RESNET_CUT),
+            training=training,
+        )
+        for epoch in (0, training.epochs)
+    ]
+    return cells
+
+
+def _after(selection: Selection, chosen: Budget, depths: Sequence[int] | None, seeds: tuple[int, ...]) -> list[Cell]:
+    """White box, UnSplit and query-free on trained clients."""
+    narrowed = replace(selection, depths=None if depths is None else tuple(depths))
+    cells: list[Cell] = []
+    for dataset in selection.chosen_datasets:
+        client = chosen.clients[dataset]
+        for seed in seeds:
+            for name in selection.presets:
+                cells += _depths(narrowed, chosen, dataset, seed, name, client.epochs, client)
+            for depth in depths or depths_of(dataset):
+                if depth in depths_of(dataset):
+                    cells += _collaborative(selection, chosen, dataset, seed, depth)
+    return cells
+
+
+def _collaborative(selection: Selection, chosen: Budget, dataset: str, seed: int, depth: int) -> list[Cell]:
+    layers = weighted_layers(dataset, depth)
+    white_box = white_box_reference(layers, colour=dataset == "cifar-10")
+    shadow = ShadowConfig(epochs=chosen.shadow_epochs, noise_samples=chosen.own_samples)
+    attacks: list[tuple[Collaborative, WhiteBoxConfig | ShadowConfig]] = [
+        ("white box", replace(white_box, steps=min(white_box.steps, chosen.white_box_steps))),
+        ("query-free, own data", shadow),
+        ("query-free, no data", shadow),
+    ]
+    return [
+        CollaborativeCell(
+            dataset=dataset,
+            seed=seed,
+            device=selection.device,
+            depth=depth,
+            epoch=chosen.clients[dataset].epochs,
+            attack=attack,
+            settings=settings,
+            own_samples=chosen.own_samples,
+            training=chosen.clients[dataset],
+        )
+        for attack, settings in attacks
+    ]
+
+
+def weighted_layers(dataset: str, depth: int) -> int:
+    """How many layers with weights the client has at a depth of the paper's network."""
+    model = build("cifar-net" if dataset == "cifar-10" else "mnist-net", generator=generator(0))
+    return sum(hasattr(layer, "weight") for layer in list(model)[: depth + 1])
+
+
 TABLES: dict[str, Callable[[Selection, Budget], list[Cell]]] = {
     "table2": _table2,
     "table3": _table3,
+    "table4": _table4,
+    "table5": _table5,
+    "table6": _table6,
     "figure2": _figure2,
+    "figure3a": _figure3a,
+    "figure3b": _figure3b,
 }
 """What can be reproduced, and the cells that it takes."""
