@@ -21,6 +21,7 @@ from unsplit.experiment.reproduce import (
     plan,
     run,
 )
+from unsplit.report.reproduction import write_results
 
 EXAMPLES = """**Examples**
 
@@ -31,11 +32,15 @@ EXAMPLES = """**Examples**
 `unsplit reproduce figure2 --datasets cifar-10 --depths 1,2,3 --seeds 0`
 
 `unsplit reproduce all --budget full --executor ray --address auto`
+
+`unsplit reproduce report` : the pages, from whatever has been run
 """
 
 
 def reproduce(
-    what: Annotated[str, typer.Argument(help=f"One of {', '.join(TABLES)}, or all.", show_default=False)],
+    what: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(TABLES)}; all of them; or report.", show_default=False)
+    ],
     preset: Annotated[str, typer.Option(help="Presets of UnSplit's inversion: joint, paper, released.")] = "joint",
     datasets: Annotated[str | None, typer.Option(help="Data sets; those of the budget if left out.")] = None,
     depths: Annotated[str | None, typer.Option(help="Depths; those of the paper if left out.")] = None,
@@ -47,15 +52,24 @@ def reproduce(
     executor: Annotated[str, typer.Option(help="Where to run: local, ray or dask.")] = "local",
     address: Annotated[str | None, typer.Option(help="Address of the Ray or Dask cluster.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time; one a core if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="report: folder of the pages; report/ in the store if left out.")
+    ] = None,
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
 ) -> None:
-    """Run the paper's tables and figures again.
+    """Run the paper's tables and figures again, or lay what was run beside what the paper prints (report).
 
     Every cell is stored as soon as it ends. Run the command again, after whatever stopped it, and it goes on.
     """
+    if what == "report":
+        with Store(store, write=False) as opened:
+            page = write_results(opened, out or store / "report")
+        if not quiet:
+            console.print(f"Wrote {page}, and beside it results.md, results.json and pictures/.", soft_wrap=True)
+        return
     if what != "all" and what not in TABLES:
-        raise unknown_name("table", what, [*TABLES, "all"])
+        raise unknown_name("table", what, [*TABLES, "all", "report"])
     selection = Selection(
         tables=tuple(TABLES) if what == "all" else (what,),
         presets=options.names(preset),

@@ -1,0 +1,30 @@
+"""Writing the pages of a reproduction to a folder."""
+
+from pathlib import Path
+
+from unsplit.experiment.reproduce.rows import collect, dump_rows, read_rows
+from unsplit.experiment.reproduce.store import Store
+from unsplit.files import replacing, writable_folder, write_text
+from unsplit.report.reproduction.grids import picture_grids
+from unsplit.report.reproduction.page import page_html, page_markdown
+from unsplit.report.reproduction.plots import plots
+
+
+def write_results(store: Store, folder: Path) -> Path:
+    """Write `results.json`, `results.md`, `results.html` and `pictures/`; returns the HTML page's path.
+
+    Raises:
+        StorageError: the folder cannot be written, or the disk is full.
+    """
+    writable_folder(folder)
+    write_text(folder / "results.json", dump_rows(collect(store)))
+    # The page is made from what the file says, so that it can be made from it again.
+    rows = read_rows(folder / "results.json")
+    pictures = {**picture_grids(store), **plots(rows)}
+    for name, content in pictures.items():
+        with replacing(writable_folder(folder / "pictures") / name) as temporary:
+            temporary.write_bytes(content)
+    markdown = page_markdown(rows, sorted(pictures))
+    write_text(folder / "results.md", markdown)
+    write_text(folder / "results.html", page_html(markdown))
+    return folder / "results.html"
