@@ -223,6 +223,7 @@ BAD = {
     "table2 --budget fll": "did you mean 'full'",
     "table2 --executor rya": "did you mean 'ray'",
     "table2 --states during": "Unknown state",
+    "report": "There are no results in",
 }
 
 
@@ -235,3 +236,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, tmp_path, monkeypa
     printed = capsys.readouterr().err
     assert BAD[arguments] in printed
     assert len(printed.strip().splitlines()) == 1
+
+
+def test_without_the_data_the_command_that_gets_them_is_said_before_anything_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UNSPLIT_DATA", str(tmp_path))
+    monkeypatch.setattr("unsplit.data.sources._cache", lambda: tmp_path)
+    arguments = ["unsplit", "reproduce", "table2", "--datasets", "mnist", "--store", str(tmp_path / "store")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert "unsplit data fetch mnist" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()

@@ -9,6 +9,7 @@ import typer
 from unsplit.cli import options
 from unsplit.cli.console import err, progress_bars
 from unsplit.cli.console import out as console
+from unsplit.data import require
 from unsplit.errors import unknown_name
 from unsplit.experiment.reproduce import (
     TABLES,
@@ -82,6 +83,9 @@ def reproduce(
     )
     where = ExecutorConfig(executor=executor, jobs=jobs, address=address)
     cells = plan(selection)
+    if executor == "local":
+        for name in {cell.dataset for cell in cells} - {"digits"}:
+            require(name)
     with Store(store) as opened:
         todo = missing(opened, cells) if resume else cells
         if not quiet:

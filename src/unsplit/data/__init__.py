@@ -2,7 +2,7 @@
 
 from unsplit.data.dataset import Dataset, Splits, from_tensors, stratified
 from unsplit.data.folder import read_folder
-from unsplit.data.sources import SOURCES, Availability, FileStatus, available, fetch, load, locate, verify
+from unsplit.data.sources import SOURCES, Availability, FileStatus, available, fetch, load, locate, require, verify
 
 __all__ = [
     "SOURCES",
@@ -16,6 +16,7 @@ __all__ = [
     "load",
     "locate",
     "read_folder",
+    "require",
     "stratified",
     "verify",
 ]

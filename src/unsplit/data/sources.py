@@ -130,15 +130,25 @@ def load(
             source = generator if generator is not None else torch.Generator().manual_seed(0)
             return stratified(read_folder(Path(key)), _FOLDER_TEST_SHARE, generator=source)
         raise unknown_name("data set", key, ["digits", *SOURCES])
-    folder = locate(key, root=root)
-    if folder is None and download:
-        folder = fetch(key, root=root)
+    if download and locate(key, root=root) is None:
+        fetch(key, root=root)
+    folder = require(key, root=root)
+    return Splits(train=SOURCES[key].read(folder, "train"), test=SOURCES[key].read(folder, "test"))
+
+
+def require(name: str, *, root: Path | None = None) -> Path:
+    """The folder that holds all files of a set in `SOURCES`.
+
+    Raises:
+        DataError: none does; the message says how to get it.
+    """
+    folder = locate(name, root=root)
     if folder is None:
         raise DataError(
-            f"The data set '{key}' is not on this machine; get it with `unsplit data fetch {key}`, or set UNSPLIT_DATA "
-            f"to the folder that holds its folder '{SOURCES[key].folder}'."
+            f"The data set '{name}' is not on this machine; get it with `unsplit data fetch {name}`, or set "
+            f"UNSPLIT_DATA to the folder that holds its folder '{SOURCES[name].folder}'."
         )
-    return Splits(train=SOURCES[key].read(folder, "train"), test=SOURCES[key].read(folder, "test"))
+    return folder
 
 
 def locate(name: str, *, root: Path | None = None) -> Path | None:

@@ -1,14 +1,16 @@
 """Running tasks side by side: joblib over local processes, or over a Ray or Dask cluster through its back ends."""
 
 import importlib
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, parallel_config, register_parallel_backend
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from unsplit.errors import InputError, check_at_least_one, unknown_name
@@ -16,6 +18,7 @@ from unsplit.errors import InputError, check_at_least_one, unknown_name
 T = TypeVar("T")
 R = TypeVar("R")
 
+Deaths = tuple[type[BaseException], ...]
 EXECUTORS = ("local", "ray", "dask")
 
 
@@ -55,23 +58,26 @@ class Outcome(Generic[R]):
 def execute(work: Callable[[T], R], tasks: Sequence[T], config: ExecutorConfig) -> Iterator[Outcome[R]]:
     """Run `work` on every task; outcomes come as they end, each exactly once.
 
-    A task that raises gives an outcome with its error, and the others go on. Where a local worker is killed (for
-    memory, say), the tasks that had no outcome yet are run again one at a time, so that only a task that kills its
-    worker by itself is given up.
+    A task that raises gives an outcome with its error, and the others go on. Where a worker is killed (for memory,
+    say), the tasks that had no outcome yet are run again: side by side as long as any of them ends before the next
+    death, then one at a time, so that only a task that kills its worker by itself is given up.
 
     Raises:
         InputError: the cluster's library is not installed, or there is no cluster at the address.
     """
     left = set(range(len(tasks)))
-    with ExitStack() as stack:
-        stack.enter_context(_backend(config))
-        try:
-            for outcome in _parallel(work, tasks, sorted(left), config.jobs or -1):
-                left.discard(outcome.index)
-                yield outcome
-        except TerminatedWorkerError:
-            for index in sorted(left):
-                yield _alone(work, tasks, index)
+    with _backend(config) as deaths:
+        before = len(left) + 1
+        while len(left) < before:
+            before = len(left)
+            try:
+                for outcome in _parallel(work, tasks, sorted(left), config.jobs or -1):
+                    left.discard(outcome.index)
+                    yield outcome
+            except deaths:
+                continue
+        for index in sorted(left):
+            yield _alone(work, tasks, index, deaths)
 
 
 def _parallel(work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int], jobs: int) -> Iterator[Outcome[R]]:
@@ -80,11 +86,11 @@ def _parallel(work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int]
     return outcomes
 
 
-def _alone(work: Callable[[T], R], tasks: Sequence[T], index: int) -> Outcome[R]:
+def _alone(work: Callable[[T], R], tasks: Sequence[T], index: int, deaths: Deaths) -> Outcome[R]:
     try:
         # Two jobs, since a single one would run in this very process, which must survive.
         return next(_parallel(work, tasks, [index], 2))
-    except TerminatedWorkerError:
+    except deaths:
         return Outcome(index=index, error="Its process was killed, most likely for want of memory; run fewer --jobs.")
 
 
@@ -97,30 +103,49 @@ def _attempt(work: Callable[[T], R], index: int, task: T) -> Outcome[R]:
         return Outcome(index=index, error=message, details=traceback.format_exc())
 
 
-def _backend(config: ExecutorConfig) -> AbstractContextManager[Any]:
-    stack = ExitStack()
-    if config.executor == "local":
-        stack.enter_context(parallel_config(backend="loky", inner_max_num_threads=1))
-        return stack
-    if config.executor == "ray":
-        ray = _library("ray")
-        register = _library("ray.util.joblib").register_ray
-        try:
-            if not ray.is_initialized():
-                ray.init(address=config.address, log_to_driver=False, num_cpus=None if config.address else config.jobs)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise _no_cluster("Ray", config.address) from error
-        register()
-        stack.enter_context(parallel_config(backend="ray"))
-        return stack
-    distributed = _library("distributed")
+@contextmanager
+def _backend(config: ExecutorConfig) -> Iterator[Deaths]:
+    """Joblib set to run where it is to run; gives the errors that mean that a worker has died."""
+    begin = {"local": _local, "ray": _ray, "dask": _dask}[config.executor]
+    with begin(config) as deaths:
+        yield deaths
+
+
+@contextmanager
+def _local(_: ExecutorConfig) -> Iterator[Deaths]:
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        yield (TerminatedWorkerError,)
+
+
+@contextmanager
+def _ray(config: ExecutorConfig) -> Iterator[Deaths]:
+    ray, backend = _library("ray"), _library("ray.util.joblib.ray_backend").RayBackend
+    if config.address and ":" in config.address:
+        _reachable(config.address)
     try:
-        client = distributed.Client(config.address, timeout=10) if config.address else distributed.Client()
+        ray.init(address=config.address, log_to_driver=False, num_cpus=None if config.address else config.jobs)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _no_cluster("Ray", config.address) from error
+    # Ray's back end can hand out results as they come; it only does not say so.
+    streaming = type("Streaming", (backend,), {"supports_return_generator": True})
+    register_parallel_backend("unsplit-ray", streaming)
+    try:
+        with parallel_config(backend="unsplit-ray"):
+            yield (ray.exceptions.RayError,)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _dask(config: ExecutorConfig) -> Iterator[Deaths]:
+    distributed = _library("distributed")
+    own = {"n_workers": config.jobs, "threads_per_worker": 1, "dashboard_address": None}
+    try:
+        client = distributed.Client(config.address, timeout=10) if config.address else distributed.Client(**own)
     except (OSError, ValueError) as error:
         raise _no_cluster("Dask", config.address) from error
-    stack.enter_context(client)
-    stack.enter_context(parallel_config(backend="dask"))
-    return stack
+    with client, parallel_config(backend="dask"):
+        yield (distributed.KilledWorker,)
 
 
 def _library(name: str) -> Any:
@@ -131,6 +156,15 @@ def _library(name: str) -> Any:
         raise InputError(
             f"The executor needs {name}, which is not installed; install it with `pip install unsplit[{extra}]`."
         ) from error
+
+
+def _reachable(address: str) -> None:
+    """Ray looks for minutes for a cluster that is not there."""
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster("Ray", address) from error
 
 
 def _no_cluster(kind: str, address: str | None) -> InputError:
