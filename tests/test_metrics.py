@@ -150,3 +150,14 @@ def test_the_wilson_interval_by_hand():
 
 def test_chance_is_the_commonest_class():
     assert metrics.chance(torch.tensor([0, 1, 1, 2])) == 0.5
+
+
+def test_the_scale_free_error_of_each_picture_forgives_each_its_own_sign():
+    truth = torch.rand(4, 1, 6, 6, generator=generator(0))
+    signs = torch.tensor([1.0, -1.0, 0.5, -2.0]).reshape(4, 1, 1, 1)
+    found = signs * truth + torch.rand(4, 1, 1, 1, generator=generator(1))
+    assert metrics.mse_scale_free_each(found, truth) == pytest.approx(0, abs=1e-10)
+    assert metrics.mse_scale_free(found, truth) > 0.01
+    constant = torch.zeros_like(truth)
+    spread = truth.flatten(1).var(dim=1, correction=0).mean()
+    assert metrics.mse_scale_free_each(constant, truth) == pytest.approx(float(spread), rel=1e-5)

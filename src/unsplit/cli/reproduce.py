@@ -56,6 +56,7 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option(help="report: folder of the pages; report/ in the store if left out.")
     ] = None,
+    readme: Annotated[Path | None, typer.Option(help="For report: a Markdown file that gets the front table.")] = None,
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
 ) -> None:
@@ -65,7 +66,7 @@ def reproduce(
     """
     if what == "report":
         with Store(store, write=False) as opened:
-            page = write_results(opened, out or store / "report")
+            page = write_results(opened, out or store / "report", readme)
         if not quiet:
             console.print(f"Wrote {page}, and beside it results.md, results.json and pictures/.", soft_wrap=True)
         return

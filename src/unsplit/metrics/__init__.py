@@ -9,7 +9,7 @@ from unsplit.metrics.classification import (
     label_accuracy,
 )
 from unsplit.metrics.guesses import skill, trivial_guesses
-from unsplit.metrics.reconstruction import mse, mse_scale_free, psnr, ssim
+from unsplit.metrics.reconstruction import mse, mse_scale_free, mse_scale_free_each, psnr, ssim
 
 __all__ = [
     "Share",
@@ -20,6 +20,7 @@ __all__ = [
     "label_accuracy",
     "mse",
     "mse_scale_free",
+    "mse_scale_free_each",
     "psnr",
     "skill",
     "ssim",

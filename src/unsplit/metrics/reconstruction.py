@@ -24,6 +24,12 @@ def mse_scale_free(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]
     return float((y - slope * x).square().mean())
 
 
+def mse_scale_free_each(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]) -> float:
+    """As `mse_scale_free` with an a and b for each target: forgives too that contrast and sign differ between them."""
+    pairs = zip(inputs, truth, strict=True)
+    return sum(mse_scale_free(found[None], true[None]) for found, true in pairs) / len(truth)
+
+
 def psnr(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."], *, high: float = 1.0) -> float:
     """Peak signal-to-noise ratio in dB over all targets, for data in [0, high]."""
     return float(peak_signal_noise_ratio(inputs, truth, data_range=(0.0, high)))

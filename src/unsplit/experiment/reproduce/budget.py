@@ -109,7 +109,7 @@ BUDGETS: dict[str, Budget] = {
         datasets=("mnist", "fashion-mnist", "cifar-10"),
         seeds=(0,),
         depths=None,
-        rounds=10,
+        rounds=3,
         steps=None,
         clients=_FULL,
         shadow_epochs=10,
@@ -126,7 +126,7 @@ BUDGETS: dict[str, Budget] = {
         clients=_FULL,
     ),
 }
-"""smoke: does everything work, on the embedded digits; short: one seed, ten rounds of coordinate descent, shadows of
+"""smoke: does everything work, on the embedded digits; short: one seed, three rounds of coordinate descent, shadows of
 ten epochs on 1,000 samples, 1,000 iterations of hijacking; full: the paper's settings, three seeds."""
 
 RESNET_CLIENT = ClientConfig(epochs=1, model="resnet")

@@ -9,21 +9,24 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 from scipy.stats import t
 
-from unsplit.errors import FormatError
+from unsplit.errors import DataError, FormatError
 from unsplit.experiment.reproduce import paper
 from unsplit.experiment.reproduce.budget import BUDGETS
-from unsplit.experiment.reproduce.cells import Cell, InversionCell, LabelCell
+from unsplit.experiment.reproduce.cells import Cell, InversionCell, LabelCell, evaluation
 from unsplit.experiment.reproduce.plan import RESNET_CUT, Selection, depths_of, plan
 from unsplit.experiment.reproduce.rivals import CollaborativeCell, HijackCell, QueryCell
 from unsplit.experiment.reproduce.store import Store, Stored
 from unsplit.experiment.results import Row
 from unsplit.files import explained
+from unsplit.metrics import mse_scale_free_each
 
 PAPER_SETS = ("mnist", "fashion-mnist", "cifar-10")
 PRESETS_SHOWN = ("joint", "paper", "released")
 HIJACKING = "feature-space hijacking"
 
-Metric = Literal["mse", "mse_scale_free", "ssim", "psnr", "clone_accuracy", "label_accuracy", "queries"]
+Metric = Literal[
+    "mse", "mse_scale_free", "mse_scale_free_each", "ssim", "psnr", "clone_accuracy", "label_accuracy", "queries"
+]
 Verdict = Literal["reproduced", "better", "undecided", "not reproduced"]
 
 
@@ -178,6 +181,16 @@ class Reader:
                 return Found(results, budget, "", f"{command} --seeds {seeds} --budget {budget}")
         return Found([], "full", reason, f"{command} --budget full")
 
+    def scale_free_each(self, found: Found, dataset: str) -> list[float]:
+        """The diagnostic that needs the originals: nothing where the data set is not on this machine."""
+        if not found.results:
+            return []
+        try:
+            truth = evaluation(dataset).targets.images
+        except DataError:
+            return []
+        return [mse_scale_free_each(self._store.tensors(result)["inputs"], truth) for result in found.results]
+
     def _cells(self, table: str, dataset: str, preset: str, budget: str) -> list[Cell]:
         key = (table, dataset, preset, budget)
         if key not in self._planned:
@@ -217,6 +230,16 @@ def _table2(reader: Reader) -> list[ResultRow]:
                     # Of the released settings a sample is enough; where there is none, that is not worth a row.
                     if found.results or preset != "released":
                         rows += _inversion_rows(found, "table2", dataset, depth, state, preset)
+                        row = found.row(
+                            "mse_scale_free_each",
+                            reader.scale_free_each(found, dataset),
+                            table="table2",
+                            dataset=dataset,
+                            depth=depth,
+                            state=state,
+                            preset=preset,
+                        )
+                        rows += [row] if row.value is not None else []
     return rows
 
 

@@ -4,18 +4,30 @@ from pathlib import Path
 
 from unsplit.experiment.reproduce.rows import collect, dump_rows, read_rows
 from unsplit.experiment.reproduce.store import Store
-from unsplit.files import replacing, writable_folder, write_text
+from unsplit.files import explained, replacing, writable_folder, write_text
+from unsplit.report.reproduction.front import with_front_table
 from unsplit.report.reproduction.grids import picture_grids
 from unsplit.report.reproduction.page import page_html, page_markdown
 from unsplit.report.reproduction.plots import plots
 
 
-def write_results(store: Store, folder: Path) -> Path:
+def write_results(store: Store, folder: Path, readme: Path | None = None) -> Path:
     """Write `results.json`, `results.md`, `results.html` and `pictures/`; returns the HTML page's path.
 
+    Args:
+        store: what was run.
+        folder: made if need be.
+        readme: also put the front table between the marks of this Markdown file.
+
     Raises:
-        StorageError: the folder cannot be written, or the disk is full.
+        StorageError: the folder or the file cannot be written, or the disk is full.
+        FormatError: the file has no place for the table.
     """
+    front = None
+    if readme is not None:
+        with explained(readme):
+            front = readme.read_text(encoding="utf-8")
+        with_front_table(front, [])
     writable_folder(folder)
     write_text(folder / "results.json", dump_rows(collect(store)))
     # The page is made from what the file says, so that it can be made from it again.
@@ -27,4 +39,6 @@ def write_results(store: Store, folder: Path) -> Path:
     markdown = page_markdown(rows, sorted(pictures))
     write_text(folder / "results.md", markdown)
     write_text(folder / "results.html", page_html(markdown))
+    if readme is not None and front is not None:
+        write_text(readme, with_front_table(front, rows))
     return folder / "results.html"
