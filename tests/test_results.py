@@ -15,11 +15,11 @@ from scipy import stats
 from unsplit.cli import main
 from unsplit.errors import FormatError
 from unsplit.experiment.reproduce import ExecutorConfig, Selection, Store, paper, plan, run
+from unsplit.experiment.reproduce.collect import collect
+from unsplit.experiment.reproduce.reader import interval
 from unsplit.experiment.reproduce.rows import (
     ResultRow,
-    collect,
     dump_rows,
-    interval,
     no_better_than_a_guess,
     read_rows,
     verdict,

@@ -12,8 +12,8 @@ from torch.nn import functional
 from unsplit.errors import DataError
 from unsplit.experiment.reproduce.cells import Cell, InversionCell, evaluation
 from unsplit.experiment.reproduce.plan import depths_of
+from unsplit.experiment.reproduce.reader import Reader
 from unsplit.experiment.reproduce.rivals import CollaborativeCell
-from unsplit.experiment.reproduce.rows import Reader
 from unsplit.experiment.reproduce.store import Store
 
 _SCALE, _GAP, _MARGIN = 2, 2, 150

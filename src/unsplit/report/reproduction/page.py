@@ -79,8 +79,24 @@ def _overview(rows: Sequence[ResultRow], _: Pictures) -> str:
     return (
         "## At a glance\n\nCells of Table 2 (errors before and after training, accuracies of the clone):\n\n"
         + _table(header, lines)
+        + _paper_against_guesses(judged)
         + f"\nClaims in words, over data sets and presets: {held.count('held')} held, {held.count('did not hold')} did "
         f"not hold, {held.count('cannot be told')} cannot be told from what was run.\n"
+    )
+
+
+def _paper_against_guesses(judged: Sequence[ResultRow]) -> str:
+    """How many of the paper's own errors are not below the best guess's on the same targets."""
+    cells = {
+        (row.dataset, row.depth, row.state): row.paper >= row.trivial
+        for row in judged
+        if row.metric == "mse" and row.paper is not None and row.trivial is not None
+    }
+    if not cells:
+        return ""
+    return (
+        f"\nOf the {len(cells)} errors that the paper prints for these cells, {sum(cells.values())} are not below the "
+        "best guess on our targets.\n"
     )
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from unsplit.experiment.reproduce.rows import collect, dump_rows, read_rows
+from unsplit.experiment.reproduce.collect import collect
+from unsplit.experiment.reproduce.rows import dump_rows, read_rows
 from unsplit.experiment.reproduce.store import Store
 from unsplit.files import explained, replacing, writable_folder, write_text
 from unsplit.report.reproduction.front import with_front_table

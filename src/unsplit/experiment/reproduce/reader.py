@@ -1,0 +1,132 @@
+"""Finding the results of a plan's cells in a store."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from scipy.stats import t
+
+from unsplit.errors import DataError
+from unsplit.experiment.reproduce.cells import Cell, evaluation
+from unsplit.experiment.reproduce.plan import Selection, plan
+from unsplit.experiment.reproduce.rows import PAPER_SETS, Metric, ResultRow
+from unsplit.experiment.reproduce.store import Store, Stored
+from unsplit.metrics import mse_scale_free_each
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean, and the ends of its 95 % interval by Student's t; no ends for a single value."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None, None
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+    half = float(t.ppf(0.975, len(values) - 1)) * spread
+    return mean, mean - half, mean + half
+
+
+_BOUNDS = {"clone_accuracy": (0.0, 1.0), "label_accuracy": (0.0, 1.0), "ssim": (-1.0, 1.0)}
+
+
+class Found:
+    """The stored results of cells that differ in their seed only, of the largest budget that was run."""
+
+    def __init__(self, results: Sequence[Stored], budget: str, reason: str, command: str) -> None:
+        self.results, self.budget, self.reason, self.command = results, budget, reason, command
+
+    def row(
+        self,
+        metric: Metric,
+        values: Iterable[float],
+        *,
+        table: str,
+        dataset: str,
+        depth: int | None,
+        state: str,
+        preset: str,
+        paper: float | None = None,
+        trivial: float | None = None,
+        note: str = "",
+    ) -> ResultRow:
+        measured = list(values)
+        mean, low, high = interval(measured) if measured else (None, None, None)
+        if low is not None and high is not None:
+            least, most = _BOUNDS.get(metric, (0.0, math.inf))
+            low, high = max(low, least), min(high, most)
+        if not measured:
+            note = self.reason
+        elif self.budget != "full":
+            note = ", ".join(filter(None, (note, f"{self.budget} budget")))
+        return ResultRow(
+            table=table,
+            dataset=dataset,
+            depth=depth,
+            state=state,
+            preset=preset,
+            metric=metric,
+            value=mean,
+            low=low,
+            high=high,
+            seeds=len(self.results),
+            paper=paper,
+            trivial=trivial,
+            command=self.command,
+            note=note,
+        )
+
+
+class Reader:
+    """Finds a plan's cells in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        stored = list(store)
+        seeds = sorted({int(str(cell.config["seed"])) for cell in stored if "seed" in cell.config})
+        self.seeds = tuple(seeds) or (0,)
+        self._planned: dict[tuple[str, str, str, str], list[Cell]] = {}
+        self.sets = {str(cell.config.get("dataset")) for cell in stored if cell.config["kind"] != "client"}
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The paper's three, and the digits where they are all that was run."""
+        return ("digits",) if self.sets == {"digits"} else PAPER_SETS
+
+    def find(
+        self, table: str, dataset: str, wanted: Callable[[Cell], bool], *, preset: str | None = None, options: str = ""
+    ) -> Found:
+        """The results of the cells of a table that are wanted, of the largest budget that has any."""
+        reason = "not run"
+        command = f"unsplit reproduce {table} --datasets {dataset}"
+        command += (f" --preset {preset}" if preset else "") + options
+        for budget in ("full", "short", "smoke"):
+            if budget == "smoke" and dataset != "digits":
+                continue
+            results = []
+            for cell in self._cells(table, dataset, preset or "joint", budget):
+                if wanted(cell):
+                    stored = self._store.get(cell.key)
+                    if stored is not None and stored.status == "done":
+                        results.append(stored)
+                    elif stored is not None:
+                        reason = f"failed: {stored.row['error']}"
+            if results:
+                seeds = ",".join(sorted({str(result.config["seed"]) for result in results}))
+                return Found(results, budget, "", f"{command} --seeds {seeds} --budget {budget}")
+        return Found([], "full", reason, f"{command} --budget full")
+
+    def scale_free_each(self, found: Found, dataset: str) -> list[float]:
+        """The diagnostic that needs the originals: nothing where the data set is not on this machine."""
+        if not found.results:
+            return []
+        try:
+            truth = evaluation(dataset).targets.images
+        except DataError:
+            return []
+        return [mse_scale_free_each(self._store.tensors(result)["inputs"], truth) for result in found.results]
+
+    def _cells(self, table: str, dataset: str, preset: str, budget: str) -> list[Cell]:
+        key = (table, dataset, preset, budget)
+        if key not in self._planned:
+            selection = Selection(
+                tables=(table,), presets=(preset,), datasets=(dataset,), seeds=self.seeds, budget=budget
+            )
+            self._planned[key] = plan(selection)
+        return self._planned[key]
