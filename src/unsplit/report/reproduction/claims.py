@@ -193,25 +193,25 @@ def _query_free(rows: Sequence[ResultRow]) -> list[Claim]:
 
 
 def _hijacking(rows: Sequence[ResultRow]) -> list[Claim]:
-    points = [
-        (epoch_of(row), row.value)
-        for row in select(rows, table="figure3b", preset=HIJACKING, metric="mse")
-        if row.value is not None
-    ]
-    unsplit = only(rows, table="figure3b", preset="joint", state="after", metric="mse")
-    if not points or unsplit is None or unsplit.value is None:
-        return []
-    level = unsplit.value
-    crossed = next((iteration for iteration, value in sorted(points) if value < level), None)
-    last, at_last = max(points)
-    enough = crossed is not None or last >= paper.HIJACK_LIKE_UNTIL
-    seen = f"UnSplit (joint) {error(level)}; hijacking {error(at_last)} after {last:,} iterations, "
-    seen += f"below UnSplit's from iteration {crossed:,} on" if crossed is not None else "never below UnSplit's"
-    return [
-        Claim(
-            table="figure3b",
-            text=f"UnSplit is no worse than the hijacking attack until about {paper.HIJACK_LIKE_UNTIL:,} iterations.",
-            held=None if not enough else crossed is None or crossed >= paper.HIJACK_LIKE_UNTIL,
-            seen=seen,
+    made = []
+    for dataset in distinct(select(rows, table="figure3b"), "dataset"):
+        chosen = select(rows, table="figure3b", dataset=dataset, metric="mse")
+        points = [(epoch_of(row), row.value) for row in select(chosen, preset=HIJACKING) if row.value is not None]
+        unsplit = only(chosen, preset="joint", state="after")
+        if not points or unsplit is None or unsplit.value is None:
+            continue
+        level, (last, at_last) = unsplit.value, max(points)
+        crossed = next((iteration for iteration, value in sorted(points) if value < level), None)
+        enough = crossed is not None or last >= paper.HIJACK_LIKE_UNTIL
+        seen = f"{title(str(dataset))}: UnSplit (joint) {error(level)}, hijacking {error(at_last)} after {last:,} "
+        seen += f"and below UnSplit's from {crossed:,} on" if crossed is not None else "and never below UnSplit's"
+        made.append(
+            Claim(
+                table="figure3b",
+                text="UnSplit is no worse than the hijacking attack until about "
+                f"{paper.HIJACK_LIKE_UNTIL:,} iterations.",
+                held=None if not enough else crossed is None or crossed >= paper.HIJACK_LIKE_UNTIL,
+                seen=seen,
+            )
         )
-    ]
+    return made

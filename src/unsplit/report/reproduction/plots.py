@@ -74,6 +74,7 @@ def _figure3a(rows: Sequence[ResultRow]) -> bytes | None:
 
 def _figure3b(rows: Sequence[ResultRow]) -> bytes | None:
     chosen = [row for row in select(rows, table="figure3b", metric="mse") if row.value is not None]
+    chosen = select(chosen, dataset=chosen[0].dataset) if chosen else []
     curve = sorted((epoch_of(row), row.value or 0) for row in select(chosen, preset=HIJACKING))
     if not curve:
         return None
