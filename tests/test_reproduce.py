@@ -15,7 +15,7 @@ import torch
 
 from unsplit.cli.app import main
 from unsplit.errors import FormatError, InputError, StorageError
-from unsplit.experiment.reproduce import ExecutorConfig, Selection, Store, estimate, missing, plan, run
+from unsplit.experiment.reproduce import TABLES, ExecutorConfig, Selection, Store, estimate, missing, plan, run
 from unsplit.experiment.reproduce.cells import Cell, ClientCell, InversionCell
 from unsplit.experiment.reproduce.execute import execute
 
@@ -207,6 +207,38 @@ def test_the_plan_is_the_papers_grid():
     assert {cell.depth for cell in cells if cell.dataset == "cifar-10"} == set(range(1, 9))
     assert all(cell.settings.rounds == 1000 for cell in cells if cell.preset == "paper")
     assert len(plan(Selection(tables=("table2", "figure2"), budget="short", datasets=("mnist",)))) == 11 * 6
+
+
+def labels_of(*tables, **options):
+    return [cell.label for cell in plan(Selection(tables=tables, budget="full", **options))]
+
+
+def test_the_plans_of_the_comparisons():
+    assert len(labels_of("table4")) == 3 * 4
+    assert all("depth 3" in label for label in labels_of("table4"))
+    assert len(labels_of("figure3a", seeds=(0,))) == (6 + 6 + 8) * 4
+    assert [cell.runs for cell in plan(Selection(tables=("table5",), budget="full"))] == [30] * 18
+    assert labels_of("white-box", datasets=("mnist", "fashion-mnist")) == [
+        f"mnist, depth {depth}, after training, white box, seed 0" for depth in (0, 4)
+    ]
+    hijack = [label for label in labels_of("figure3b") if "hijacking" in label]
+    assert hijack[0] == "hijacking mnist, iterations 0 to 500, seed 0"
+    assert hijack[-1].startswith("hijacking mnist, iterations 9500 to 10000")
+    assert set(labels_of("table6")) <= set(labels_of("table2"))
+
+
+def test_all_tables_share_their_cells():
+    one_by_one = [cell.key for name in TABLES for cell in plan(Selection(tables=(name,), budget="full"))]
+    together = [cell.key for cell in plan(Selection(tables=tuple(TABLES), budget="full"))]
+    assert len(together) == len(set(one_by_one)) < len(one_by_one)
+
+
+def test_what_a_cell_needs_is_run_before_it(tmp_path):
+    cells = plan(Selection(tables=("figure3b",), budget="smoke"))
+    with Store(tmp_path) as store:
+        todo = missing(store, cells[1:2])
+        assert [cell.label for cell in todo] == [cell.label for cell in cells[:2]]
+        assert missing(store, [replace(cell, seed=1) for cell in cells[:2]])[0].seed == 1
 
 
 def test_outcomes_come_once_each():

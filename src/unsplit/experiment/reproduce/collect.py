@@ -7,7 +7,7 @@ from typing import Any
 from unsplit.experiment.reproduce import paper
 from unsplit.experiment.reproduce.budget import BUDGETS
 from unsplit.experiment.reproduce.cells import Cell, InversionCell, LabelCell
-from unsplit.experiment.reproduce.plan import RESNET_CUT, depths_of
+from unsplit.experiment.reproduce.plan import RESNET_CUT, depths_of, white_box_depths
 from unsplit.experiment.reproduce.reader import Found, Reader
 from unsplit.experiment.reproduce.rivals import CollaborativeCell, HijackCell, QueryCell
 from unsplit.experiment.reproduce.rows import HIJACKING, PAPER_SETS, ResultRow
@@ -217,7 +217,7 @@ def _white_box(reader: Reader) -> list[ResultRow]:
             paper=paper.HE_PSNR.get(dataset, {}).get(depth),
         )
         for dataset in reader.datasets
-        for depth in paper.HE_PSNR.get(dataset, {} if dataset in PAPER_SETS else {0: 0.0})
+        for depth in white_box_depths(dataset)
         for found in [
             reader.find(
                 "white-box",

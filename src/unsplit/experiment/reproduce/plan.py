@@ -246,7 +246,7 @@ def _white_box(selection: Selection, chosen: Budget) -> list[Cell]:
         cell
         for dataset in selection.chosen_datasets
         for seed in selection.chosen_seeds[:1]
-        for depth in HE_PSNR.get(dataset, {0: 0.0})
+        for depth in white_box_depths(dataset)
         for cell in _collaborative(selection, chosen, dataset, seed, depth)[:1]
     ]
 
@@ -274,6 +274,11 @@ def _collaborative(selection: Selection, chosen: Budget, dataset: str, seed: int
         )
         for attack, settings in attacks
     ]
+
+
+def white_box_depths(dataset: str) -> tuple[int, ...]:
+    """The depths of the table white-box."""
+    return (0,) if dataset == "digits" else tuple(HE_PSNR.get(dataset, ()))
 
 
 def weighted_layers(dataset: str, depth: int) -> int:
