@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
+# What pytest is told besides: two processes.
+PYTEST ?= -n 2
 
 .PHONY: help demo test lint format bench notebook clean
 

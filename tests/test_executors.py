@@ -99,7 +99,7 @@ def test_a_worker_killed_half_way_loses_nothing_and_does_nothing_twice(cluster, 
     assert stored == {seed: ("done", seed**2) for seed in range(10)}
     assert again.ran == 0
     runs = [len(file.read_text().split()) for file in log.iterdir()]
-    assert sum(runs) <= 10 + 2, "only what was being run at the time of the death was run again"
+    assert sum(runs) <= 10 + 4, "only what was under way or not yet handed over at the death was run again"
     workers = {line for file in log.iterdir() for line in file.read_text().split()}
     assert len(workers) >= 2
 
