@@ -3,21 +3,15 @@
 import io
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unsplit.experiment.reproduce.rows import HIJACKING, ResultRow
-from unsplit.report.reproduction.select import distinct, epoch_of, only, select, title
+from unsplit.report.reproduction.select import ATTACKS_OF_3A, compared, distinct, epoch_of, only, select, title
 
 _COLOURS = ("#a8481e", "#1c5a99", "#4b7a1f", "#7a3f95", "#7d6608")
-_ATTACKS = (
-    ("figure3a", "white box"),
-    ("table2", "joint"),
-    ("table2", "paper"),
-    ("figure3a", "query-free, own data"),
-    ("figure3a", "query-free, no data"),
-)
 
 
 def plots(rows: Sequence[ResultRow]) -> dict[str, bytes]:
@@ -46,30 +40,36 @@ def _figure2(rows: Sequence[ResultRow]) -> bytes | None:
 
 
 def _figure3a(rows: Sequence[ResultRow]) -> bytes | None:
-    chosen = [row for row in rows if (row.table, row.preset) in _ATTACKS and row.state == "after"]
-    chosen = [row for row in chosen if row.metric == "mse" and row.value is not None]
-    if not any(row.table == "figure3a" for row in chosen):
+    """Means over depths, with the upper and lower quartiles, as the paper draws them."""
+    chosen = {str(dataset): compared(rows, str(dataset)) for dataset in distinct(rows, "dataset")}
+    chosen = {dataset: found for dataset, found in chosen.items() if any(found.values())}
+    if not any(row.table == "figure3a" for found in chosen.values() for errors in found.values() for row in errors):
         return None
-    figure, axes = _axes("", "mean squared error")
-    sets = distinct(chosen, "dataset")
-    for number, (table, attack) in enumerate(_ATTACKS):
-        for place, dataset in enumerate(sets):
-            values = sorted(row.value or 0 for row in select(chosen, table=table, preset=attack, dataset=dataset))
-            if not values:
-                continue
-            mean = sum(values) / len(values)
-            at = place + (number - 2) * 0.16
-            label = (attack if table == "figure3a" else f"UnSplit, {attack}") if place == 0 else None
-            axes.bar(at, mean, 0.14, color=_COLOURS[number], label=label)
-            low, high = values[len(values) // 4], values[-1 - len(values) // 4]
-            axes.plot([at, at], [low, high], color="#1d2126", linewidth=1)
-    for place, dataset in enumerate(sets):
-        guess = only(chosen, dataset=dataset)
-        if guess is not None and guess.trivial is not None:
-            label = "best guess" if place == 0 else None
-            axes.plot([place - 0.45, place + 0.45], [guess.trivial] * 2, ":", color="#1d2126", label=label)
-    axes.set_xticks(range(len(sets)), [title(str(dataset)) for dataset in sets])
+    figure, axes = _axes("", "mean squared error, mean over depths")
+    for number, (table, attack) in enumerate(ATTACKS_OF_3A):
+        label: str | None = attack if table == "figure3a" else f"UnSplit, {attack}"
+        for place, found in enumerate(chosen.values()):
+            values = sorted(row.value or 0 for row in found.get(attack, []))
+            if values:
+                at = place + (number - 2) * 0.16
+                axes.bar(at, sum(values) / len(values), 0.14, color=_COLOURS[number], label=label)
+                axes.plot([at, at], np.quantile(values, [0.25, 0.75]), color="#1d2126", linewidth=1)
+                label = None
+    for place, found in enumerate(chosen.values()):
+        guess = next(row.trivial for errors in found.values() for row in errors)
+        axes.plot(
+            [place - 0.45, place + 0.45], [guess or 0] * 2, ":", color="#1d2126", label=None if place else "best guess"
+        )
+    depths = [sorted({row.depth or 0 for errors in found.values() for row in errors}) for found in chosen.values()]
+    names = [f"{title(dataset)}\ndepths {_span(shared)}" for dataset, shared in zip(chosen, depths, strict=True)]
+    axes.set_xticks(range(len(chosen)), names)
     return _png(figure, axes)
+
+
+def _span(depths: Sequence[int]) -> str:
+    """Depths in words: "1 to 6", or a list where some are missing."""
+    whole = len(depths) > 1 and list(depths) == list(range(depths[0], depths[-1] + 1))
+    return f"{depths[0]} to {depths[-1]}" if whole else ", ".join(map(str, depths))
 
 
 def _figure3b(rows: Sequence[ResultRow]) -> bytes | None:

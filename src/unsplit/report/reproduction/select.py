@@ -22,6 +22,31 @@ def distinct(rows: Iterable[ResultRow], name: str) -> list[object]:
     return list(dict.fromkeys(getattr(row, name) for row in rows))
 
 
+ATTACKS_OF_3A = (
+    ("figure3a", "white box"),
+    ("table2", "joint"),
+    ("table2", "paper"),
+    ("figure3a", "query-free, own data"),
+    ("figure3a", "query-free, no data"),
+)
+"""The attacks of Figure 3a: the table of their rows, and their name in `preset`."""
+
+
+def compared(rows: Iterable[ResultRow], dataset: str) -> dict[str, list[ResultRow]]:
+    """The errors of Figure 3a's attacks on one data set's trained clients, by name.
+
+    At the depths that all attacks have that were run at all; UnSplit's only where it was run in full.
+    """
+    found = {}
+    for table, attack in ATTACKS_OF_3A:
+        chosen = select(rows, table=table, dataset=dataset, preset=attack, state="after", metric="mse")
+        measured = [row for row in chosen if row.value is not None and not (row.note and table == "table2")]
+        if measured:
+            found[attack] = measured
+    shared = set.intersection(*({row.depth for row in chosen} for chosen in found.values())) if found else set()
+    return {attack: [row for row in chosen if row.depth in shared] for attack, chosen in found.items()}
+
+
 def mean_value(rows: Sequence[ResultRow]) -> float | None:
     """Mean of the values, None if there is none or one is missing."""
     values = [row.value for row in rows if row.value is not None]
