@@ -112,7 +112,7 @@ class StreamConfig:
         InputError: a number out of its range.
     """
 
-    replays: int = 1
+    replays: int = 50
     batch_size: int = 32
     optimizer: OptimizerSpec = field(default_factory=lambda: OptimizerSpec(options={"amsgrad": True, "eps": 1e-3}))
 
@@ -160,7 +160,7 @@ def stream_black_box(
 
     Departures:
         - He et al. train on all of their data for 50 epochs; UnSplit counts queries and does not say how the network is
-        trained as they come. With one replay, each query is followed by one step.
+          trained as they come. Here 50 steps follow each query, on a batch of those answered so far.
     """
     targets, inverse = _begin(view, architecture, generator)
     low, high = architecture.low, architecture.high

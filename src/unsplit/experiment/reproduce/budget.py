@@ -59,7 +59,7 @@ class Budget:
     shadow_epochs: int = 50
     own_samples: int = 5000
     query_runs: int = 30
-    queries: int = 30
+    queries: int = 20
     query_pictures: int = 500
     hijack_parts: int = 20
     hijack_iterations: int = 500

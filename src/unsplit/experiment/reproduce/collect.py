@@ -7,7 +7,7 @@ from typing import Any
 from unsplit.experiment.reproduce import paper
 from unsplit.experiment.reproduce.budget import BUDGETS
 from unsplit.experiment.reproduce.cells import Cell, InversionCell, LabelCell
-from unsplit.experiment.reproduce.plan import RESNET_CUT, depths_of, white_box_depths
+from unsplit.experiment.reproduce.plan import RESNET_CUTS, depths_of, white_box_depths
 from unsplit.experiment.reproduce.reader import Found, Reader
 from unsplit.experiment.reproduce.rivals import CollaborativeCell, HijackCell, QueryCell
 from unsplit.experiment.reproduce.rows import HIJACKING, PAPER_SETS, ResultRow
@@ -246,7 +246,7 @@ def _queries(curves: list[list[float]], threshold: float | None) -> tuple[list[f
 def _figure3b(reader: Reader) -> list[ResultRow]:
     rows = []
     for dataset in reader.datasets:
-        names: dict[str, Any] = {"table": "figure3b", "dataset": dataset, "depth": RESNET_CUT}
+        names: dict[str, Any] = {"table": "figure3b", "dataset": dataset, "depth": RESNET_CUTS[-1]}
         hijack = reader.find("figure3b", dataset, lambda cell: isinstance(cell, HijackCell))
         if not hijack.results and dataset in PAPER_SETS[1:]:
             continue  # The paper has MNIST only.
@@ -259,9 +259,9 @@ def _figure3b(reader: Reader) -> list[ResultRow]:
             rows.append(row.model_copy(update={"seeds": 1}))
         if not points:
             rows.append(hijack.row("mse", [], state="iteration 0", preset=HIJACKING, **names))
-        for state in ("before", "after"):
-            found = reader.find("figure3b", dataset, _is_inversion("joint", RESNET_CUT, state))
-            rows += _inversion_rows(found, "figure3b", dataset, RESNET_CUT, state, "joint", printed=False)
+        for depth in RESNET_CUTS:
+            found = reader.find("figure3b", dataset, _is_inversion("joint", depth, "after"))
+            rows += _inversion_rows(found, "figure3b", dataset, depth, "after", "joint", printed=False)
     return rows
 
 

@@ -15,8 +15,8 @@ from unsplit.models import build
 from unsplit.optim import OptimizerSpec
 from unsplit.randomness import generator
 
-RESNET_CUT = 7
-"""After the fourth residual block, where the hijacking attack's authors cut."""
+RESNET_CUTS = (4, 5, 6, 7)
+"""After each of the client's residual blocks; the hijacking attack's authors cut after the last."""
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar-10")
 
 
@@ -214,13 +214,13 @@ def _figure3b(selection: Selection, chosen: Budget) -> list[Cell]:
                 dataset=dataset,
                 seed=seed,
                 device=selection.device,
-                depth=RESNET_CUT,
-                epoch=epoch,
+                depth=depth,
+                epoch=training.epochs,
                 preset="joint",
-                settings=chosen.settings("joint", RESNET_CUT),
+                settings=chosen.settings("joint", depth),
                 training=training,
             )
-            for epoch in (0, training.epochs)
+            for depth in (RESNET_CUTS if chosen.depths is None else RESNET_CUTS[:1])
         ]
     return cells
 

@@ -206,7 +206,10 @@ def _figure3a(rows: Sequence[ResultRow], pictures: Pictures) -> str:
 
 
 def _figure3b(rows: Sequence[ResultRow], pictures: Pictures) -> str:
-    return _figure("Figure 3b: UnSplit and feature-space hijacking", rows, "figure3b", pictures)
+    chosen = [row for row in select(rows, table="figure3b", metric="mse") if row.preset == "joint"]
+    lines = [[title(row.dataset), str(row.depth), _number(row), row.note] for row in chosen]
+    table = _table(["data", "depth in the ResNet", "UnSplit, joint", "note"], lines) if lines else ""
+    return _figure("Figure 3b: UnSplit and feature-space hijacking", rows, "figure3b", pictures, table)
 
 
 def _white_box(rows: Sequence[ResultRow], _: Pictures) -> str:

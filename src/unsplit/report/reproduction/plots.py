@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from unsplit.experiment.reproduce.plan import RESNET_CUTS
 from unsplit.experiment.reproduce.rows import HIJACKING, ResultRow
 from unsplit.report.reproduction.select import ATTACKS_OF_3A, compared, distinct, epoch_of, only, select, title
 
@@ -80,10 +81,9 @@ def _figure3b(rows: Sequence[ResultRow]) -> bytes | None:
         return None
     figure, axes = _axes("iterations of the hijacking attack", "mean squared error")
     axes.plot(*zip(*curve, strict=True), color=_COLOURS[0], label="feature-space hijacking")
-    for number, state in ((1, "after"), (2, "before")):
-        row = only(chosen, preset="joint", state=state)
-        if row is not None and row.value is not None:
-            axes.axhline(row.value, color=_COLOURS[number], label=f"UnSplit, joint, {state} training")
+    for number, row in enumerate(select(chosen, preset="joint")):
+        block = (row.depth or 0) - RESNET_CUTS[0] + 1
+        axes.axhline(row.value or 0, color=_COLOURS[number + 1], label=f"UnSplit, joint, cut after block {block}")
     if chosen[0].trivial is not None:
         axes.axhline(chosen[0].trivial, color="#1d2126", linewidth=0.9, linestyle=":", label="best guess")
     axes.set_ylim(bottom=0)
