@@ -52,6 +52,7 @@ def row(**fields):
         ({"metric": "clone_accuracy", "value": 0.50, "paper": 0.91}, "not reproduced"),
         ({"metric": "queries", "value": 20.0, "paper": 9.5}, "not reproduced"),
         ({"paper": None}, None),
+        ({"note": "short budget"}, None),
         ({"value": None}, None),
     ],
 )

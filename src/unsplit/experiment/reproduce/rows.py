@@ -40,14 +40,14 @@ class ResultRow(Row):
 
 
 def verdict(row: ResultRow) -> Verdict | None:
-    """How a number compares with the paper's; None where either is missing.
+    """How a number compares with the paper's; None where either is missing, or ours is of a smaller budget.
 
     Reproduced: our mean lies within 10 % of the paper's value (accuracies: two points), or within 25 % (five points)
     with the paper's value in our interval. Undecided: the paper's value is in our interval, and our mean is farther
     off. Better and not reproduced: the interval (of one seed: the value) lies wholly on the side that is better or
     worse for the attacker.
     """
-    if row.value is None or row.paper is None:
+    if row.value is None or row.paper is None or smaller_budget(row):
         return None
     accuracy = row.metric.endswith("accuracy")
     near, far = (0.02, 0.05) if accuracy else (0.1 * row.paper, 0.25 * row.paper)
@@ -59,6 +59,11 @@ def verdict(row: ResultRow) -> Verdict | None:
         return "undecided"
     higher_is_better = accuracy or row.metric in ("ssim", "psnr")
     return "better" if (row.value > row.paper) == higher_is_better else "not reproduced"
+
+
+def smaller_budget(row: ResultRow) -> bool:
+    """Whether the number comes from less work than the paper's settings ask for."""
+    return row.note.endswith(" budget")
 
 
 def no_better_than_a_guess(row: ResultRow) -> bool:

@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from unsplit.experiment.reproduce.rows import PAPER_SETS, ResultRow, no_better_than_a_guess, verdict
+from unsplit.experiment.reproduce.rows import PAPER_SETS, ResultRow, no_better_than_a_guess, smaller_budget, verdict
 from unsplit.report.numbers import error, percent
 from unsplit.report.reproduction.claims import claims
 from unsplit.report.reproduction.select import distinct, mean_value, only, select, title
@@ -20,10 +20,11 @@ leaves open, is in [reproduction.md](reproduction.md).
 95 % intervals over seeds (Student's t). *Reproduced*: our mean lies within 10 % of the paper's value (accuracies: two
 points), or within 25 % (five points) with the paper's value in our interval. *Undecided*: the paper's value is in our
 interval, and our mean is farther off. *Better* and *not reproduced*: the interval (of one seed: the value) lies wholly
-on the side that is better or worse for the attacker. **†**: not shown to be better than a guess that has seen no
-message, whose value our interval reaches: for errors the best of half grey, black, the best constant and the mean
-training picture, for accuracies the commonest class. *Scale-free* is the error after the best single a·x + b, which
-uses the truth: a diagnostic, no attack result; *of each picture*, with an a and a b for every picture.
+on the side that is better or worse for the attacker. Numbers of a smaller budget than the paper's settings get no
+verdict. **†**: not shown to be better than a guess that has seen no message, whose value our interval reaches: for
+errors the best of half grey, black, the best constant and the mean training picture, for accuracies the commonest
+class. *Scale-free* is the error after the best single a·x + b, which uses the truth: a diagnostic, no attack result; *of
+each picture*, with an a and a b for every picture.
 """
 Pictures = Sequence[str]
 
@@ -70,10 +71,10 @@ def _overview(rows: Sequence[ResultRow], _: Pictures) -> str:
             verdicts = [verdict(row) for row in chosen]
             guesses = sum(no_better_than_a_guess(row) for row in chosen)
             counts = [verdicts.count(word) for word in ("reproduced", "better", "undecided", "not reproduced")]
-            unmeasured = sum(row.value is None for row in chosen)
-            lines.append([title(str(dataset)), str(preset), *map(str, counts), str(guesses), str(unmeasured)])
+            counts += [sum(map(smaller_budget, chosen)), sum(row.value is None for row in chosen), guesses]
+            lines.append([title(str(dataset)), str(preset), *map(str, counts)])
     verdicts_shown = ["reproduced", "better", "undecided", "not reproduced"]
-    header = ["data", "preset", *verdicts_shown, "no better than a guess †", "not run"]
+    header = ["data", "preset", *verdicts_shown, "smaller budget", "not run", "no better than a guess †"]
     made = claims(rows)
     held = [claim.outcome for claim in made]
     return (
