@@ -23,8 +23,8 @@ interval, and our mean is farther off. *Better* and *not reproduced*: the interv
 on the side that is better or worse for the attacker. Numbers of a smaller budget than the paper's settings get no
 verdict. **†**: not shown to be better than a guess that has seen no message, whose value our interval reaches: for
 errors the best of half grey, black, the best constant and the mean training picture, for accuracies the commonest
-class. *Scale-free* is the error after the best single a·x + b, which uses the truth: a diagnostic, no attack result; *of
-each picture*, with an a and a b for every picture.
+class. *Scale-free* is the error after the best single a·x + b, which uses the truth: a diagnostic, no attack result;
+*of each picture*, with an a and a b for every picture.
 """
 Pictures = Sequence[str]
 
