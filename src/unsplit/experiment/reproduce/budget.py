@@ -39,6 +39,7 @@ class Budget:
         rounds: of coordinate descent, at most.
         steps: of the joint attack, at most.
         clients: by data set, how its client is trained.
+        clones_scored_on: test samples that score clones where there is one for each picture; None for all.
         label_steps: single-sample steps whose labels are inferred.
         white_box_steps: of the white-box attack, at most.
         shadow_epochs, own_samples: training of the query-free attack's shadow, at most.
@@ -54,6 +55,7 @@ class Budget:
     rounds: int | None
     steps: int | None
     clients: Mapping[str, ClientConfig]
+    clones_scored_on: int | None = None
     label_steps: int = 1000
     white_box_steps: int = 5000
     shadow_epochs: int = 50
@@ -112,6 +114,7 @@ BUDGETS: dict[str, Budget] = {
         rounds=3,
         steps=None,
         clients=_FULL,
+        clones_scored_on=1000,
         shadow_epochs=10,
         own_samples=1000,
         hijack_parts=2,

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -146,22 +146,33 @@ class ClientAttackCell(Cell):
 
 @dataclass(frozen=True, kw_only=True)
 class InversionCell(ClientAttackCell):
-    """UnSplit's inversion and stealing at one depth."""
+    """UnSplit's inversion and stealing at one depth.
+
+    Args:
+        preset: the settings' name.
+        settings: of the attack.
+        scored_on: score clones on the first so many test samples only; None for all of them.
+    """
 
     kind = "inversion"
     preset: str
     settings: CoordinateConfig | JointConfig
+    scored_on: int | None = None
 
     @property
     def label(self) -> str:
         return f"{self.dataset}, depth {self.depth}, {self.state} training, {self.preset}, seed {self.seed}"
 
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Row, Tensors]:
+        judged = evaluation(self.dataset)
+        if self.scored_on is not None:
+            few = judged.test.subset(torch.arange(min(self.scored_on, len(judged.test))))
+            judged = replace(judged, test=few)
         row, pictures = run_inversion(
             self.attacked(needed),
             self.depth,
             self.preset,
-            evaluation(self.dataset),
+            judged,
             settings=self.settings,
             state=self.state,
             seed=self.seed,

@@ -124,6 +124,7 @@ def _depths(
             epoch=epoch,
             preset=name,
             settings=chosen.settings(name, depth),
+            scored_on=None if name == "joint" else chosen.clones_scored_on,
             training=client,
         )
         for depth in wanted
