@@ -220,6 +220,8 @@ def test_a_failed_cell_gives_its_reason(tmp_path):
 
 
 def test_the_report_of_a_store(smoked, tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "table6-mnist-joint.png").write_bytes(b"of an earlier report")
     arguments = ["unsplit", "reproduce", "report", "--store", str(smoked), "--out", str(tmp_path), "--quiet"]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as caught:

@@ -34,9 +34,13 @@ def write_results(store: Store, folder: Path, readme: Path | None = None) -> Pat
     # The page is made from what the file says, so that it can be made from it again.
     rows = read_rows(folder / "results.json")
     pictures = {**picture_grids(store), **plots(rows)}
+    gallery = writable_folder(folder / "pictures")
     for name, content in pictures.items():
-        with replacing(writable_folder(folder / "pictures") / name) as temporary:
+        with replacing(gallery / name) as temporary:
             temporary.write_bytes(content)
+    # Of an earlier report, whose cells are no longer there.
+    for stale in {path.name for kind in ("table", "figure") for path in gallery.glob(f"{kind}*.png")} - set(pictures):
+        (gallery / stale).unlink()
     markdown = page_markdown(rows, sorted(pictures))
     write_text(folder / "results.md", markdown)
     write_text(folder / "results.html", page_html(markdown))
