@@ -124,9 +124,10 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(tmp_path):
     assert [progress.error for progress in told if progress.error] == ["ValueError: went wrong"]
 
 
-def test_a_worker_killed_for_memory_takes_only_its_own_cell(tmp_path):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_worker_killed_for_memory_takes_only_its_own_cell(tmp_path, jobs):
     with Store(tmp_path) as store:
-        summary = run(store, quick(6, n2="killed"), LOCAL)
+        summary = run(store, quick(6, n2="killed"), ExecutorConfig(jobs=jobs))
         assert (summary.ran, summary.failed) == (6, 1)
         rows = {cell.config["number"]: cell for cell in store}
     assert "memory" in rows[2].row["error"]

@@ -82,14 +82,20 @@ def execute(work: Callable[[T], R], tasks: Sequence[T], config: ExecutorConfig) 
 
 def _parallel(work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int], jobs: int) -> Iterator[Outcome[R]]:
     calls = (delayed(_attempt)(work, index, tasks[index]) for index in indices)
-    outcomes: Iterator[Outcome[R]] = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(calls)
+    # A single job would run in this very process, which must survive: two workers then, with one task at a time.
+    side_by_side = Parallel(
+        n_jobs=2 if jobs == 1 else jobs,
+        pre_dispatch=1 if jobs == 1 else "2 * n_jobs",
+        return_as="generator_unordered",
+        batch_size=1,
+    )
+    outcomes: Iterator[Outcome[R]] = side_by_side(calls)
     return outcomes
 
 
 def _alone(work: Callable[[T], R], tasks: Sequence[T], index: int, deaths: Deaths) -> Outcome[R]:
     try:
-        # Two jobs, since a single one would run in this very process, which must survive.
-        return next(_parallel(work, tasks, [index], 2))
+        return next(_parallel(work, tasks, [index], 1))
     except deaths:
         return Outcome(index=index, error="Its process was killed, most likely for want of memory; run fewer --jobs.")
 
