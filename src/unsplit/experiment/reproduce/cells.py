@@ -7,6 +7,7 @@ attacks from the cell that trained it, and gives back a row and tensors. It neit
 import functools
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Literal
@@ -34,7 +35,7 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(ABC):
     """Base of all cells.
 
     Args:
@@ -60,9 +61,9 @@ class Cell:
         return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """The cell in a few words."""
-        raise NotImplementedError
 
     @property
     def needs(self) -> "Cell | None":
@@ -73,13 +74,13 @@ class Cell:
         """Those of the needed cell's tensors that this one reads."""
         return tensors
 
+    @abstractmethod
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Row, Tensors]:
         """Do the work.
 
         Args:
             needed: the selected tensors of the cell that this one needs.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

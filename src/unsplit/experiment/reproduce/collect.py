@@ -1,15 +1,15 @@
 """From the store to rows: what was measured of each table and figure, and what was not."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from unsplit.experiment.reproduce import paper
 from unsplit.experiment.reproduce.budget import BUDGETS
-from unsplit.experiment.reproduce.cells import Cell, InversionCell, LabelCell
+from unsplit.experiment.reproduce.cells import InversionCell, LabelCell
 from unsplit.experiment.reproduce.plan import RESNET_CUTS, depths_of, white_box_depths
-from unsplit.experiment.reproduce.reader import Found, Reader
-from unsplit.experiment.reproduce.rivals import CollaborativeCell, HijackCell, QueryCell
+from unsplit.experiment.reproduce.reader import Found, Reader, is_collaborative, is_inversion
+from unsplit.experiment.reproduce.rivals import HijackCell, QueryCell
 from unsplit.experiment.reproduce.rows import HIJACKING, PAPER_SETS, ResultRow
 from unsplit.experiment.reproduce.store import Store, Stored
 
@@ -26,12 +26,6 @@ def collect(store: Store) -> list[ResultRow]:
     ]
 
 
-def _is_inversion(preset: str, depth: int, state: str) -> Callable[[Cell], bool]:
-    return lambda cell: (
-        isinstance(cell, InversionCell) and (cell.preset, cell.depth, cell.state) == (preset, depth, state)
-    )
-
-
 def _table2(reader: Reader) -> list[ResultRow]:
     rows = []
     for dataset in reader.datasets:
@@ -40,7 +34,7 @@ def _table2(reader: Reader) -> list[ResultRow]:
                 for depth in depths_of(dataset):
                     options = f" --states {state} --depths {depth}"
                     found = reader.find(
-                        "table2", dataset, _is_inversion(preset, depth, state), preset=preset, options=options
+                        "table2", dataset, is_inversion(preset, depth, state), preset=preset, options=options
                     )
                     # Of the released settings a sample is enough; where there is none, that is not worth a row.
                     if found.results or preset != "released":
@@ -159,9 +153,7 @@ def _figure3a(reader: Reader) -> list[ResultRow]:
                 found = reader.find(
                     "figure3a",
                     dataset,
-                    lambda cell, attack=attack, depth=depth: (  # type: ignore[misc]
-                        isinstance(cell, CollaborativeCell) and (cell.attack, cell.depth) == (attack, depth)
-                    ),
+                    is_collaborative(attack, depth),
                     options=f" --depths {depth}",
                 )
                 of_attack = _inversion_rows(found, "figure3a", dataset, depth, "after", attack, printed=False)
@@ -184,7 +176,7 @@ def _table5(reader: Reader) -> list[ResultRow]:
             printed = paper.TABLE2.get(dataset, {}).get(depth, (None, None, None))[1]
             thresholds = {"the paper's error": printed}
             for preset in ("joint", "paper"):
-                ours = reader.find("table2", dataset, _is_inversion(preset, depth, "after"), preset=preset)
+                ours = reader.find("table2", dataset, is_inversion(preset, depth, "after"), preset=preset)
                 thresholds[f"our error, {preset}"] = _mean([result.row for result in ours.results], "mse")
             curves: list[list[float]] = [curve for result in found.results for curve in _curves(result)]
             for name, threshold in thresholds.items():
@@ -220,13 +212,7 @@ def _white_box(reader: Reader) -> list[ResultRow]:
         )
         for dataset in reader.datasets
         for depth in white_box_depths(dataset)
-        for found in [
-            reader.find(
-                "white-box",
-                dataset,
-                lambda cell, depth=depth: isinstance(cell, CollaborativeCell) and cell.depth == depth,  # type: ignore[misc]
-            )
-        ]
+        for found in [reader.find("white-box", dataset, is_collaborative("white box", depth))]
     ]
 
 
@@ -260,7 +246,7 @@ def _figure3b(reader: Reader) -> list[ResultRow]:
         if not points:
             rows.append(hijack.row("mse", [], state="iteration 0", preset=HIJACKING, **names))
         for depth in RESNET_CUTS:
-            found = reader.find("figure3b", dataset, _is_inversion("joint", depth, "after"))
+            found = reader.find("figure3b", dataset, is_inversion("joint", depth, "after"))
             rows += _inversion_rows(found, "figure3b", dataset, depth, "after", "joint", printed=False)
     return rows
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from scipy.stats import t
 
 from unsplit.errors import DataError
-from unsplit.experiment.reproduce.cells import Cell, evaluation
+from unsplit.experiment.reproduce.cells import Cell, InversionCell, evaluation
 from unsplit.experiment.reproduce.plan import Selection, plan
+from unsplit.experiment.reproduce.rivals import CollaborativeCell
 from unsplit.experiment.reproduce.rows import PAPER_SETS, Metric, ResultRow
 from unsplit.experiment.reproduce.store import Store, Stored
 from unsplit.metrics import mse_scale_free_each
@@ -21,6 +22,18 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
     half = float(t.ppf(0.975, len(values) - 1)) * spread
     return mean, mean - half, mean + half
+
+
+def is_inversion(preset: str, depth: int, state: str) -> Callable[[Cell], bool]:
+    """Whether a cell is UnSplit's inversion with this preset, at this depth, before or after training."""
+    return lambda cell: (
+        isinstance(cell, InversionCell) and (cell.preset, cell.depth, cell.state) == (preset, depth, state)
+    )
+
+
+def is_collaborative(attack: str, depth: int) -> Callable[[Cell], bool]:
+    """Whether a cell is this attack of He et al. at this depth."""
+    return lambda cell: isinstance(cell, CollaborativeCell) and (cell.attack, cell.depth) == (attack, depth)
 
 
 _BOUNDS = {"clone_accuracy": (0.0, 1.0), "label_accuracy": (0.0, 1.0), "ssim": (-1.0, 1.0)}

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from unsplit.errors import DataError
-from unsplit.experiment.reproduce.cells import Cell, InversionCell, evaluation
+from unsplit.experiment.reproduce.cells import evaluation
 from unsplit.experiment.reproduce.plan import depths_of
-from unsplit.experiment.reproduce.reader import Reader
-from unsplit.experiment.reproduce.rivals import CollaborativeCell
+from unsplit.experiment.reproduce.reader import Found, Reader, is_collaborative, is_inversion
 from unsplit.experiment.reproduce.store import Store
 
 _SCALE, _GAP, _MARGIN = 2, 2, 150
@@ -44,39 +43,32 @@ def picture_grids(store: Store) -> dict[str, bytes]:
 
 def _table4(store: Store, reader: Reader, dataset: str) -> list[Line]:
     depth = 2 if dataset == "digits" else 3
-    lines = []
-    for attack in ("white box", "query-free, own data", "query-free, no data"):
-
-        def wanted(cell: Cell, attack: str = attack) -> bool:
-            return isinstance(cell, CollaborativeCell) and (cell.attack, cell.depth) == (attack, depth)
-
-        lines.append((attack, _pictures(store, reader, "table4", dataset, wanted, "joint")))
-    for preset in ("paper", "joint"):
-
-        def of_preset(cell: Cell, preset: str = preset) -> bool:
-            return isinstance(cell, InversionCell) and (cell.preset, cell.depth, cell.state) == (
-                preset,
-                depth,
-                "after",
-            )
-
-        lines.insert(1, (f"UnSplit, {preset}", _pictures(store, reader, "table4", dataset, of_preset, preset)))
-    return lines
+    wanted = {
+        "white box": ("joint", is_collaborative("white box", depth)),
+        **{f"UnSplit, {preset}": (preset, is_inversion(preset, depth, "after")) for preset in ("joint", "paper")},
+        **{
+            attack: ("joint", is_collaborative(attack, depth))
+            for attack in ("query-free, own data", "query-free, no data")
+        },
+    }
+    return [
+        (label, _pictures(store, reader.find("table4", dataset, cells, preset=preset)))
+        for label, (preset, cells) in wanted.items()
+    ]
 
 
 def _table6(store: Store, reader: Reader, dataset: str, preset: str, state: str) -> list[Line]:
-    lines = []
-    for depth in depths_of(dataset):
+    return [
+        (
+            f"depth {depth}",
+            _pictures(store, reader.find("table6", dataset, is_inversion(preset, depth, state), preset=preset)),
+        )
+        for depth in depths_of(dataset)
+    ]
 
-        def wanted(cell: Cell, depth: int = depth) -> bool:
-            return isinstance(cell, InversionCell) and (cell.preset, cell.depth, cell.state) == (preset, depth, state)
 
-        lines.append((f"depth {depth}", _pictures(store, reader, "table6", dataset, wanted, preset)))
-    return lines
-
-
-def _pictures(store: Store, reader: Reader, table: str, dataset: str, wanted: object, preset: str) -> Tensor | None:
-    found = reader.find(table, dataset, wanted, preset=preset)  # type: ignore[arg-type]
+def _pictures(store: Store, found: Found) -> Tensor | None:
+    """Those of the first seed."""
     if not found.results:
         return None
     first = min(found.results, key=lambda result: int(str(result.config["seed"])))
