@@ -28,7 +28,7 @@ def attack(
     model: Annotated[str, typer.Option(help="The network, by name or my_module:function.")] = "mnist-net",
     cut: Annotated[str, typer.Option(help="Where it was cut, by depth or module name.")] = "1",
     input_shape: Annotated[str, typer.Option(help="Shape of one input.")] = "1,28,28",
-    preset: Annotated[str, typer.Option(help="Inversion preset: joint, paper, paper-literal, released.")] = "joint",
+    preset: Annotated[str, typer.Option(help="Preset: strong, joint, paper, paper-literal, released.")] = "joint",
     last: Annotated[int, typer.Option(min=1, help="Attack the last so many steps of it.")] = 1,
     observed: Annotated[str, typer.Option(help="Labels: from cut_grad or weight_grad.")] = "cut_grad",
     head: Annotated[int, typer.Option(help="Labels: layers with weights in the client's head.")] = 1,

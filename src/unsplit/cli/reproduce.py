@@ -42,7 +42,7 @@ def reproduce(
     what: Annotated[
         str, typer.Argument(help=f"One of {', '.join(TABLES)}; all of them; or report.", show_default=False)
     ],
-    preset: Annotated[str, typer.Option(help="Presets of UnSplit's inversion: joint, paper, released.")] = "joint",
+    preset: Annotated[str, typer.Option(help="Inversion presets: strong, joint, paper, released.")] = "joint",
     datasets: Annotated[str | None, typer.Option(help="Data sets; those of the budget if left out.")] = None,
     depths: Annotated[str | None, typer.Option(help="Depths; those of the paper if left out.")] = None,
     states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",

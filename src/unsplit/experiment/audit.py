@@ -19,7 +19,7 @@ from unsplit.data import Splits, load
 from unsplit.devices import device as checked_device
 from unsplit.experiment.cells import Cells, fingerprint
 from unsplit.experiment.config import STATES, AuditConfig
-from unsplit.experiment.inversion import Evaluation, run_inversion
+from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import machine, versions
 from unsplit.experiment.results import (
@@ -181,6 +181,7 @@ def _invert(
         targets=splits.test.one_per_class(config.targets_per_class),
         test=splits.test,
         mean_input=splits.train.images.mean(0),
+        others=more_inputs(splits.train),
     )
     cells = Cells(folder / "cells" if folder is not None else None)
     depths = sorted({depth_of(networks["before"], cut) for cut in config.cuts})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, invert, preset
+from unsplit.attacks.unsplit import AmortisedConfig, InversionConfig, invert, preset
 from unsplit.data import Dataset
 from unsplit.experiment.results import InversionRow
 from unsplit.knowledge import ClientArchitecture
@@ -28,6 +28,8 @@ from unsplit.protocol import SplitConfig, predicted, split_training
 from unsplit.randomness import generator
 from unsplit.types import Transcript
 
+_BATCH = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -37,15 +39,22 @@ class Evaluation:
         targets: the inputs that are attacked.
         test: inputs that no party trained on, to score the clone with.
         mean_input: mean of the training inputs, a trivial guess.
+        others: more inputs of the client, shape [n, ...], that pass through the same weights; their smashed data, and
+            nothing else of them, reach the attacks that learn from many samples.
     """
 
     targets: Dataset
     test: Dataset
     mean_input: Tensor
+    others: Tensor | None = None
 
 
-def observe_inference(model: nn.Sequential, cut: int | str, targets: Dataset, device: torch.device) -> Transcript:
-    """What the server sees when the client sends the targets through its bottom of a network cut at `cut`."""
+def observe_inference(
+    model: nn.Sequential, cut: int | str, targets: Dataset, device: torch.device, others: Tensor | None = None
+) -> Transcript:
+    """What the server sees when the client sends the targets, and then `others`, through its bottom of a network cut at
+    `cut`.
+    """
     deployed = split_training(
         model,
         targets.images,
@@ -54,7 +63,8 @@ def observe_inference(model: nn.Sequential, cut: int | str, targets: Dataset, de
         generator=generator(0),
         device=device,
     )
-    return deployed.infer(targets.images.to(device), batch_size=len(targets))
+    images = targets.images if others is None else torch.cat([targets.images, others])
+    return deployed.infer(images.to(device), batch_size=max(len(targets), _BATCH))
 
 
 def run_inversion(
@@ -66,7 +76,7 @@ def run_inversion(
     state: Literal["before", "after"],
     seed: int,
     device: torch.device,
-    settings: CoordinateConfig | JointConfig | None = None,
+    settings: InversionConfig | None = None,
     progress: Progress = silent,
 ) -> tuple[InversionRow, Tensor]:
     """Attack `model` cut at `cut` with one preset (or with other `settings` under its name); returns the scores and
@@ -74,13 +84,17 @@ def run_inversion(
     """
     depth = depth_of(model, cut)
     bottom, top = split(model, cut)
-    view = observe_inference(model, cut, evaluation.targets, device)
+    chosen = settings or preset(preset_name, depth)
+    others = None
+    if isinstance(chosen, AmortisedConfig) and evaluation.others is not None:
+        others = evaluation.others[: chosen.samples]
+    view = observe_inference(model, cut, evaluation.targets, device, others)
     architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
     started = time.perf_counter()
-    chosen = settings or preset(preset_name, depth)
     found = invert(view, architecture, chosen, generator=generator(seed), progress=progress)
     seconds = time.perf_counter() - started
-    pictures = found.inputs.cpu()
+    number = len(evaluation.targets)
+    pictures = found.inputs[:number].cpu()
     test = evaluation.test
     reference = predicted(test.images, bottom, top, device=device)
     clones = [predicted(test.images, clone, top, device=device) for clone in found.clones]
@@ -90,13 +104,15 @@ def run_inversion(
         state=state,
         preset=preset_name,
         **picture_scores(pictures, evaluation),
-        residual=float(found.residual.mean()),
+        residual=float(found.residual[:number].mean()),
         sign=found.sign.value,
+        agreement=found.agreement,
+        smashed=len(found.inputs),
         clone_accuracy=_mean([accuracy(outputs, test.labels) for outputs in clones]),
         clone_agreement=_mean([agreement(outputs, reference) for outputs in clones]),
         reference_accuracy=accuracy(reference, test.labels),
         clone_chance=chance(test.labels),
-        seconds_per_image=seconds / len(pictures),
+        seconds_per_image=seconds / len(found.inputs),
         pictures=f"pictures/depth{depth}-{state}-{preset_name}.png",
     )
     return row, pictures
@@ -119,3 +135,9 @@ def picture_scores(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def more_inputs(train: Dataset, number: int = 5000) -> Tensor:
+    """Training inputs drawn at random (the same at every call), for `Evaluation.others`."""
+    order = torch.randperm(len(train), generator=generator(0))
+    return train.images[order[:number]]

@@ -33,6 +33,10 @@ class InversionRow(Row):
     ssim: float = Field(description="structural similarity, 1 for identical pictures")
     residual: float = Field(description="relative squared error with which the attack fits the smashed data")
     sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
+    agreement: float | None = Field(
+        default=None, description="correlation of the pictures of the attack's two best restarts; null without restarts"
+    )
+    smashed: int = Field(default=0, description="smashed samples that the attack saw, the targets among them")
     clone_accuracy: float = Field(description="test accuracy of the stolen bottom through the server's own top")
     clone_agreement: float = Field(description="share of test inputs on which clone and client agree")
     reference_accuracy: float = Field(description="test accuracy of the client's own bottom, same top")

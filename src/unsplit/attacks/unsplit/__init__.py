@@ -1,18 +1,26 @@
-"""UnSplit's inversion and model stealing: the paper's coordinate descent, and the joint attack on many targets."""
+"""UnSplit's inversion and model stealing: the paper's coordinate descent, the joint attack on many targets, and the
+amortised attack, which trains a decoder on all smashed data.
+"""
 
+from unsplit.attacks.unsplit.amortised import AmortisedConfig, invert_by_decoder
+from unsplit.attacks.unsplit.candidate import LearningConfig
 from unsplit.attacks.unsplit.coordinate import CoordinateConfig, invert_by_coordinates
 from unsplit.attacks.unsplit.joint import JointConfig, invert_jointly
 from unsplit.attacks.unsplit.objectives import OBJECTIVES, total_variation
-from unsplit.attacks.unsplit.presets import PRESETS, attack_of, invert, preset
+from unsplit.attacks.unsplit.presets import PRESETS, InversionConfig, attack_of, invert, preset
 
 __all__ = [
     "OBJECTIVES",
     "PRESETS",
+    "AmortisedConfig",
     "CoordinateConfig",
+    "InversionConfig",
     "JointConfig",
+    "LearningConfig",
     "attack_of",
     "invert",
     "invert_by_coordinates",
+    "invert_by_decoder",
     "invert_jointly",
     "preset",
     "total_variation",

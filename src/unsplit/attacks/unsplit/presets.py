@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.unsplit.amortised import AmortisedConfig, invert_by_decoder
 from unsplit.attacks.unsplit.coordinate import CoordinateConfig, invert_by_coordinates
 from unsplit.attacks.unsplit.joint import JointConfig, invert_jointly
 from unsplit.errors import unknown_name
@@ -65,16 +66,27 @@ def joint(depth: int) -> JointConfig:
     return JointConfig() if depth < 3 else JointConfig(variation_start=0.3)
 
 
-PRESETS: dict[str, Callable[[int], CoordinateConfig | JointConfig]] = {
+def strong(depth: int) -> AmortisedConfig:  # noqa: ARG001
+    """A decoder shared by all smashed data the server has seen, with restarts: the best pictures and clones at every
+    depth but where one convolution is all there is. It wants a thousand smashed samples or more beside the targets.
+    """
+    return AmortisedConfig()
+
+
+InversionConfig = CoordinateConfig | JointConfig | AmortisedConfig
+"""The settings of an inversion attack, which also say which attack."""
+
+PRESETS: dict[str, Callable[[int], InversionConfig]] = {
     "joint": joint,
     "paper": paper,
     "paper-literal": paper_literal,
     "released": released,
+    "strong": strong,
 }
 """The presets by name; each gives the settings for a depth."""
 
 
-def preset(name: str, depth: int) -> CoordinateConfig | JointConfig:
+def preset(name: str, depth: int) -> InversionConfig:
     """The settings of a preset at a depth.
 
     Raises:
@@ -85,20 +97,22 @@ def preset(name: str, depth: int) -> CoordinateConfig | JointConfig:
     return PRESETS[name](depth)
 
 
-def attack_of(config: CoordinateConfig | JointConfig) -> Callable[..., Reconstruction]:
-    """The attack that these settings are for: `invert_by_coordinates` or `invert_jointly`."""
+def attack_of(config: InversionConfig) -> Callable[..., Reconstruction]:
+    """The attack that these settings are for."""
+    if isinstance(config, AmortisedConfig):
+        return invert_by_decoder
     return invert_jointly if isinstance(config, JointConfig) else invert_by_coordinates
 
 
 def invert(
     view: Transcript,
     architecture: ClientArchitecture,
-    config: CoordinateConfig | JointConfig,
+    config: InversionConfig,
     *,
     generator: torch.Generator,
     progress: Progress = silent,
 ) -> Reconstruction:
-    """Run the attack that these settings are for; see `invert_by_coordinates` and `invert_jointly`."""
+    """Run the attack that these settings are for, with its threat model and its errors."""
     return attack_of(config)(view, architecture, config, generator=generator, progress=progress)
 
 

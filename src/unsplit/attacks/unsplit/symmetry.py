@@ -53,9 +53,9 @@ def first_layer(clone: nn.Module) -> FirstLayer | None:
 
 
 @torch.no_grad()
-def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) -> Tensor:
-    """Stretch all pictures by one scale and offset to fill the known range (all but 0.1 % of the pixels at either
-    end, which are clipped), and mend the clone's first layer so that
+def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture, *, stray: float = _STRAY) -> Tensor:
+    """Stretch all pictures by one scale and offset to fill the known range (all but a share `stray` of the pixels at
+    either end, which are clipped), and mend the clone's first layer so that
     it still gives the same smashed data. Without biases, or with zero padding (whose zeros would have to move too),
     only the scale is free.
 
@@ -63,15 +63,16 @@ def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) 
         inputs: shape [n, *input shape].
         clone: changed in place.
         architecture: gives the range.
+        stray: see above.
     """
     layer = first_layer(clone)
     if layer is None or architecture.low != 0.0:
         return inputs
     movable = layer.bias is not None and not layer.padded
     ordered = inputs.flatten().sort().values
-    stray = int(_STRAY * len(ordered))
-    offset = ordered[stray] if movable else inputs.new_zeros(())
-    scale = (ordered[-1 - stray] - offset) / architecture.high
+    outside = int(stray * len(ordered))
+    offset = ordered[outside] if movable else inputs.new_zeros(())
+    scale = (ordered[-1 - outside] - offset) / architecture.high
     if scale <= 0:
         return inputs
     if layer.bias is not None and movable:

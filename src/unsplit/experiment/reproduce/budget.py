@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, preset
+from unsplit.attacks.unsplit import AmortisedConfig, InversionConfig, JointConfig, preset
 from unsplit.errors import unknown_name
 from unsplit.optim import OptimizerSpec
 
@@ -37,7 +37,8 @@ class Budget:
         seeds: the same.
         depths: the same; None for all of the paper's table.
         rounds: of coordinate descent, at most.
-        steps: of the joint attack, at most.
+        steps: of the joint and the amortised attack, at most.
+        restarts: of the amortised attack, at most.
         clients: by data set, how its client is trained.
         clones_scored_on: test samples that score clones where there is one for each picture; None for all.
         label_steps: single-sample steps whose labels are inferred.
@@ -55,6 +56,7 @@ class Budget:
     rounds: int | None
     steps: int | None
     clients: Mapping[str, ClientConfig]
+    restarts: int | None = None
     clones_scored_on: int | None = None
     label_steps: int = 1000
     white_box_steps: int = 5000
@@ -67,11 +69,17 @@ class Budget:
     hijack_iterations: int = 500
     hijack_width: int = 256
 
-    def settings(self, name: str, depth: int) -> CoordinateConfig | JointConfig:
+    def settings(self, name: str, depth: int) -> InversionConfig:
         """The settings of an inversion preset at a depth within this budget."""
         chosen = preset(name, depth)
         if isinstance(chosen, JointConfig):
             return chosen if self.steps is None else replace(chosen, steps=min(self.steps, chosen.steps))
+        if isinstance(chosen, AmortisedConfig):
+            return replace(
+                chosen,
+                steps=min(self.steps or chosen.steps, chosen.steps),
+                candidates=min(self.restarts or chosen.candidates, chosen.candidates),
+            )
         return chosen if self.rounds is None else replace(chosen, rounds=min(self.rounds, chosen.rounds))
 
 
@@ -94,6 +102,7 @@ BUDGETS: dict[str, Budget] = {
         depths=(1, 2),
         rounds=2,
         steps=150,
+        restarts=2,
         clients=_SMOKE,
         label_steps=50,
         white_box_steps=200,

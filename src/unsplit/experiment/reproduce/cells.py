@@ -15,9 +15,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks.unsplit import CoordinateConfig, JointConfig
+from unsplit.attacks.unsplit import InversionConfig
 from unsplit.data import Splits, load
-from unsplit.experiment.inversion import Evaluation, run_inversion
+from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import versions
 from unsplit.experiment.reproduce.budget import ClientConfig
@@ -157,7 +157,7 @@ class InversionCell(ClientAttackCell):
 
     kind = "inversion"
     preset: str
-    settings: CoordinateConfig | JointConfig
+    settings: InversionConfig
     scored_on: int | None = None
 
     @property
@@ -221,7 +221,12 @@ def data(name: str) -> Splits:
 def evaluation(name: str) -> Evaluation:
     """The ten targets, one of each class of the test set, and what scores an attack on them."""
     splits = data(name)
-    return Evaluation(targets=splits.test.one_per_class(), test=splits.test, mean_input=splits.train.images.mean(0))
+    return Evaluation(
+        targets=splits.test.one_per_class(),
+        test=splits.test,
+        mean_input=splits.train.images.mean(0),
+        others=more_inputs(splits.train),
+    )
 
 
 def network(splits: Splits, seed: int, model: str | None = None) -> nn.Sequential:

@@ -13,7 +13,7 @@ from unsplit.experiment.reproduce.rivals import HijackCell, QueryCell
 from unsplit.experiment.reproduce.rows import HIJACKING, PAPER_SETS, ResultRow
 from unsplit.experiment.reproduce.store import Store, Stored
 
-PRESETS_SHOWN = ("joint", "paper", "released")
+PRESETS_SHOWN = ("strong", "joint", "paper", "released")
 
 
 def collect(store: Store) -> list[ResultRow]:
@@ -37,7 +37,7 @@ def _table2(reader: Reader) -> list[ResultRow]:
                         "table2", dataset, is_inversion(preset, depth, state), preset=preset, options=options
                     )
                     # Of the released settings a sample is enough; where there is none, that is not worth a row.
-                    if found.results or preset != "released":
+                    if found.results or preset not in ("released", "strong"):
                         rows += _inversion_rows(found, "table2", dataset, depth, state, preset)
                         row = found.row(
                             "mse_scale_free_each",

@@ -124,7 +124,7 @@ def _depths(
             epoch=epoch,
             preset=name,
             settings=chosen.settings(name, depth),
-            scored_on=None if name == "joint" else chosen.clones_scored_on,
+            scored_on=None if name in ("joint", "strong") else chosen.clones_scored_on,
             training=client,
         )
         for depth in wanted

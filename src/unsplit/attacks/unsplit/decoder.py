@@ -1,0 +1,166 @@
+"""A decoder from smashed data to pictures, shared by all samples.
+
+Free pictures can explain their smashed data each in its own way. A decoder cannot: it is convolutional, so what it
+does at one place and for one sample it does at every place and for all of them.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unsplit.errors import InputError
+
+_SLOPE = 0.1
+_FROM_FLAT = 32
+
+# Channels that hardly vary are not blown up to the size of the others.
+_LEAST_DEVIATION = 0.05
+
+
+class Decoder(nn.Module):
+    """From smashed data [n, ...] to pictures [n, c, h, w] with values from 0 to 1.
+
+    Args:
+        clone: tells which pixels each place of the smashed data looks at.
+        samples: smashed data, whose mean and deviation it is normalised by.
+        picture: shape [c, h, w] of a picture.
+        width: channels of the convolutions.
+        blocks: residual blocks of two convolutions.
+        tilt: logit of the first pictures: negative starts dark, positive bright.
+        mixed_precision: convolutions in bfloat16.
+
+    The convolutions work at half the picture's resolution; smashed data that is still a map is resampled to where
+    its places look, and smashed data that is flat passes through a dense layer first.
+
+    Raises:
+        InputError: the inputs are not pictures.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    position: Tensor
+    places: Tensor
+
+    def __init__(
+        self,
+        clone: nn.Module,
+        samples: Float[Tensor, "n ..."],
+        picture: tuple[int, ...],
+        *,
+        width: int = 32,
+        blocks: int = 2,
+        tilt: float = 0.0,
+        mixed_precision: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(picture) != 3:
+            raise InputError(
+                f"The decoder makes pictures, and inputs here have shape {picture}; use the preset 'joint' for them."
+            )
+        self._picture = picture
+        self._half = (-(-picture[1] // 2), -(-picture[2] // 2))
+        self._mixed_precision = mixed_precision
+        self._spatial = samples.ndim == 4
+        over = [0, *range(2, samples.ndim)] if self._spatial else [0]
+        deviation = samples.std(over, unbiased=False, keepdim=True)[0]
+        self.register_buffer("mean", samples.mean(over, keepdim=True)[0])
+        self.register_buffer("deviation", deviation.clamp_min(_LEAST_DEVIATION * float(samples.std())))
+        if self._spatial:
+            self.register_buffer("places", _places(clone, samples.shape[2:], picture, self._half, samples.device))
+            channels = samples.shape[1]
+        else:
+            coarse = (-(-picture[1] // 4), -(-picture[2] // 4))
+            self.dense = nn.Sequential(
+                nn.Linear(samples[0].numel(), _FROM_FLAT * coarse[0] * coarse[1]),
+                nn.LeakyReLU(_SLOPE),
+                nn.Unflatten(1, (_FROM_FLAT, *coarse)),
+                nn.UpsamplingBilinear2d(self._half),
+            )
+            channels = _FROM_FLAT
+        rows, columns = (torch.linspace(-1, 1, size) for size in self._half)
+        self.register_buffer("position", torch.stack(torch.meshgrid(rows, columns, indexing="ij")))
+        self.first = nn.Conv2d(channels + 2, width, 3, padding=1)
+        self.blocks = nn.ModuleList(_block(width) for _ in range(blocks))
+        # Of the last convolution, the first channels are a smooth picture and the others its four pixels in detail.
+        self.last = nn.Conv2d(width, 5 * picture[0], 3, padding=1)
+        with torch.no_grad():
+            bias: Tensor = self.last.get_parameter("bias")
+            bias[: picture[0]] += tilt
+        self.to(device=samples.device)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, smashed: Float[Tensor, "n ..."]) -> Float[Tensor, "n c h w"]:
+        with torch.autocast(smashed.device.type, torch.bfloat16, enabled=self._mixed_precision):
+            logits = self._logits((smashed - self.mean) / self.deviation)
+        channels, height, width = self._picture
+        smooth = functional.interpolate(logits[:, :channels].float(), scale_factor=2, mode="bilinear")
+        detail = functional.pixel_shuffle(logits[:, channels:].float(), 2)
+        return (smooth + detail)[:, :, :height, :width].sigmoid()
+
+    def _logits(self, smashed: Tensor) -> Tensor:
+        if self._spatial:
+            maps = functional.grid_sample(
+                smashed, self.places.expand(len(smashed), -1, -1, -1), padding_mode="zeros", align_corners=False
+            )
+        else:
+            maps = self.dense(smashed.flatten(1))
+        features = self.first(torch.cat([maps, self.position.expand(len(maps), -1, -1, -1)], 1))
+        for block in self.blocks:
+            features = features + block(features)
+        logits: Tensor = self.last(functional.leaky_relu(features, _SLOPE))
+        return logits
+
+
+def _block(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LeakyReLU(_SLOPE),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.LeakyReLU(_SLOPE),
+        nn.Conv2d(width, width, 3, padding=1),
+    )
+
+
+def _places(
+    clone: nn.Module, size: torch.Size, picture: tuple[int, ...], half: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Where in a map of smashed data to look for each place at half the resolution, as `grid_sample` wants it."""
+    axes = []
+    for axis in (0, 1):
+        stride, start = receptive_centres(clone, picture, axis, size[axis])
+        pixel = 2 * torch.arange(half[axis]) + 0.5
+        axes.append((2 * (pixel - start) / stride + 1) / size[axis] - 1)
+    rows, columns = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([columns, rows], -1).to(device)
+
+
+def receptive_centres(clone: nn.Module, picture: tuple[int, ...], axis: int, size: int) -> tuple[float, float]:
+    """The pixel that each place of a feature map looks at, measured by its gradient: place i at start + i * stride.
+
+    Args:
+        clone: any layers that turn a picture into a map.
+        picture: shape of a picture.
+        axis: 0 for rows, 1 for columns.
+        size: places along that axis.
+
+    Returns:
+        Stride and start, in pixels.
+    """
+    pixels = picture[1 + axis]
+    if size < 2:
+        return float(pixels), (pixels - 1) / 2
+    device = next(clone.parameters()).device
+    noise = torch.rand((64, *picture), generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+    maps = clone(noise)
+    # Away from the border, where part of what a place looks at is padding.
+    places = (size // 4, max(size - 1 - size // 4, size // 4 + 1))
+    centres = []
+    for place in places:
+        (gradient,) = torch.autograd.grad(maps.select(2 + axis, place).square().sum(), noise, retain_graph=True)
+        weight = gradient.square().sum((0, 1, 3 - axis))
+        centres.append(float((weight * torch.arange(pixels, device=device)).sum() / weight.sum().clamp_min(1e-30)))
+    stride = (centres[1] - centres[0]) / (places[1] - places[0])
+    if not stride > 0:
+        stride = pixels / size
+        return stride, (stride - 1) / 2
+    return stride, centres[0] - stride * places[0]
