@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from conftest import noise
 from unsplit.attacks.labels import GroupingConfig, group_by_cut_gradient
-from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, invert
+from unsplit.attacks.unsplit import AmortisedConfig, CoordinateConfig, JointConfig, invert
 from unsplit.knowledge import ClientArchitecture, LabelSpace
 from unsplit.models import build
 from unsplit.protocol import SERVER, Client, Recorder, Server, SplitConfig, split_training
@@ -137,6 +137,7 @@ WATCHERS = {
     "coordinate inversion": functools.partial(
         invert_now, config=CoordinateConfig(rounds=1, input_steps=1, weight_steps=1)
     ),
+    "amortised inversion": functools.partial(invert_now, config=AmortisedConfig(candidates=2, steps=2, refit_steps=1)),
     "grouping": group_now,
 }
 

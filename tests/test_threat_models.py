@@ -32,7 +32,14 @@ from unsplit.attacks.labels import (
     infer_from_known_samples,
     infer_from_weight_gradients,
 )
-from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, invert_by_coordinates, invert_jointly
+from unsplit.attacks.unsplit import (
+    AmortisedConfig,
+    CoordinateConfig,
+    JointConfig,
+    invert_by_coordinates,
+    invert_by_decoder,
+    invert_jointly,
+)
 from unsplit.knowledge import (
     AuxiliaryData,
     ClientArchitecture,
@@ -53,6 +60,7 @@ from unsplit.types import Kind, Message, Setup, Transcript, Truth
 ATTACKS = {
     invert_jointly: ({Kind.SMASHED}, (ClientArchitecture,)),
     invert_by_coordinates: ({Kind.SMASHED}, (ClientArchitecture,)),
+    invert_by_decoder: ({Kind.SMASHED}, (ClientArchitecture,)),
     infer_from_weight_gradients: ({Kind.FEATURES}, (HeadWeightGradient, HeadArchitecture, LabelSpace)),
     group_by_cut_gradient: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     infer_from_known_samples: ({Kind.FEATURE_GRAD}, (KnownSamples,)),
@@ -212,6 +220,7 @@ ARGUMENTS = {
     invert_by_coordinates: {
         "architecture": ARCHITECTURE, "config": CoordinateConfig(rounds=1, input_steps=1, weight_steps=1)
     },
+    invert_by_decoder: {"architecture": ARCHITECTURE, "config": AmortisedConfig(candidates=2, steps=2, refit_steps=1)},
     infer_from_weight_gradients: {
         "gradients": HeadWeightGradient(
             gradients={"fc3.weight": torch.ones(2, 10, 84), "fc3.bias": torch.ones(2, 10)}, steps=(1, 2)

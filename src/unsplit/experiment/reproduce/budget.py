@@ -37,8 +37,8 @@ class Budget:
         seeds: the same.
         depths: the same; None for all of the paper's table.
         rounds: of coordinate descent, at most.
-        steps: of the joint and the amortised attack, at most.
-        restarts: of the amortised attack, at most.
+        steps: of the joint attack, at most.
+        decoder_steps, restarts, batch: of the amortised attack, at most.
         clients: by data set, how its client is trained.
         clones_scored_on: test samples that score clones where there is one for each picture; None for all.
         label_steps: single-sample steps whose labels are inferred.
@@ -56,7 +56,9 @@ class Budget:
     rounds: int | None
     steps: int | None
     clients: Mapping[str, ClientConfig]
+    decoder_steps: int | None = None
     restarts: int | None = None
+    batch: int | None = None
     clones_scored_on: int | None = None
     label_steps: int = 1000
     white_box_steps: int = 5000
@@ -75,10 +77,12 @@ class Budget:
         if isinstance(chosen, JointConfig):
             return chosen if self.steps is None else replace(chosen, steps=min(self.steps, chosen.steps))
         if isinstance(chosen, AmortisedConfig):
+            learning = chosen.learning
             return replace(
                 chosen,
-                steps=min(self.steps or chosen.steps, chosen.steps),
+                steps=min(self.decoder_steps or chosen.steps, chosen.steps),
                 candidates=min(self.restarts or chosen.candidates, chosen.candidates),
+                learning=replace(learning, batch=min(self.batch or learning.batch, learning.batch)),
             )
         return chosen if self.rounds is None else replace(chosen, rounds=min(self.rounds, chosen.rounds))
 
@@ -102,6 +106,7 @@ BUDGETS: dict[str, Budget] = {
         depths=(1, 2),
         rounds=2,
         steps=150,
+        decoder_steps=60,
         restarts=2,
         clients=_SMOKE,
         label_steps=50,
@@ -122,6 +127,9 @@ BUDGETS: dict[str, Budget] = {
         depths=None,
         rounds=3,
         steps=None,
+        decoder_steps=250,
+        restarts=3,
+        batch=24,
         clients=_FULL,
         clones_scored_on=1000,
         shadow_epochs=10,
