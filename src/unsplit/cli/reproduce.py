@@ -57,6 +57,9 @@ def reproduce(
         Path | None, typer.Option(help="report: folder of the pages; report/ in the store if left out.")
     ] = None,
     readme: Annotated[Path | None, typer.Option(help="For report: a Markdown file that gets the front table.")] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="report: keep what an earlier results.json has and this store did not run.")
+    ] = False,
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
 ) -> None:
@@ -66,7 +69,7 @@ def reproduce(
     """
     if what == "report":
         with Store(store, write=False) as opened:
-            page = write_results(opened, out or store / "report", readme)
+            page = write_results(opened, out or store / "report", readme, update=update)
         if not quiet:
             console.print(f"Wrote {page}, and beside it results.md, results.json and pictures/.", soft_wrap=True)
         return

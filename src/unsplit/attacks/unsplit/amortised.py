@@ -46,11 +46,11 @@ class AmortisedConfig:
     """
 
     samples: int = 2000
-    candidates: int = 6
+    candidates: int = 5
     tilts: tuple[float, ...] = (-1.5, 0.0, 1.5)
     trial: float = 0.15
     finalists: int = 2
-    steps: int = 1000
+    steps: int = 800
     refit_steps: int = 200
     refit_rate: float = 0.003
     stray: float | None = 0.005
@@ -90,9 +90,10 @@ def invert_by_decoder(
         architecture. As part of it, it knows that layers start as torch starts them.
 
     Objective:
-        min over decoder G and clone weights w of h(f(w; G(s)), s) / Var(s) + a(t) TV(G(s)) + b |w|^2 + c |bias|^2,
-        with h the squared error, before a last ReLU a hinge where s is 0; a(t) falls, and |w|^2 is relative to its
-        expectation at the start of training. Several restarts; the lowest objective wins.
+        min over decoder G and clone weights w of h(f(w; G(s)), s) / V(s) + a(t) TV(G(s)) + b |w|^2 + c |bias|^2,
+        with h the squared error (before a last ReLU a hinge where s is 0), V(s) the variance within channels, a(t)
+        falling, and |w|^2 relative to its expectation at the start of training. Several restarts; the lowest objective
+        wins.
 
     Args:
         view: transcript whose smashed data [n, ...] are the targets; a thousand or more make the decoder.

@@ -104,7 +104,10 @@ class Candidate:
         self._hinge = before is not None
         self._leak = _Leak()
         self._fitted = _leaky(clone if before is None else before, self._leak)
-        self._variance = targets.var(unbiased=False).clamp_min(torch.finfo(targets.dtype).tiny)
+        # Within channels: where the client is untrained, its channels differ by their biases more than the pictures do.
+        over = [0, *range(2, targets.ndim)]
+        centred = targets - targets.mean(over, keepdim=True)
+        self._variance = centred.square().mean().clamp_min(torch.finfo(targets.dtype).tiny)
         self._priors = _priors(clone, config)
         widest = max((value[0].numel() for value in clone.parameters() if value.ndim > 1), default=1)
         self._narrowness = min(1.0, config.wide / widest)
@@ -136,7 +139,7 @@ class Candidate:
         return torch.cat([self._decoded(part) for part in torch.split(self._targets, _PIECE)])
 
     def fit(self, pictures: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of the clone on `pictures`, relative to the variance of all smashed data."""
+        """Mean squared error of the clone on `pictures`, relative to all smashed data's variance within channels."""
         output = self._fitted(pictures)
         if self._hinge:
             output = torch.where(targets > 0, output, output.clamp_min(0))

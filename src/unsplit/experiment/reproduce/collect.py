@@ -1,5 +1,6 @@
 """From the store to rows: what was measured of each table and figure, and what was not."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from unsplit.experiment.reproduce.cells import InversionCell, LabelCell
 from unsplit.experiment.reproduce.plan import RESNET_CUTS, depths_of, white_box_depths
 from unsplit.experiment.reproduce.reader import Found, Reader, is_collaborative, is_inversion
 from unsplit.experiment.reproduce.rivals import HijackCell, QueryCell
-from unsplit.experiment.reproduce.rows import HIJACKING, PAPER_SETS, ResultRow
+from unsplit.experiment.reproduce.rows import HIJACKING, PAPER_SETS, SEEDS, ResultRow
 from unsplit.experiment.reproduce.store import Store, Stored
 
 PRESETS_SHOWN = ("strong", "joint", "paper", "released")
@@ -21,7 +22,7 @@ def collect(store: Store) -> list[ResultRow]:
     reader = Reader(store)
     return [
         row
-        for table in (_table2, _table3, _figure2, _figure3a, _table5, _figure3b, _white_box)
+        for table in (_table2, _strong_seeds, _table3, _figure2, _figure3a, _table5, _figure3b, _white_box)
         for row in table(reader)
     ]
 
@@ -49,6 +50,26 @@ def _table2(reader: Reader) -> list[ResultRow]:
                             preset=preset,
                         )
                         rows += [row] if row.value is not None else []
+    return rows
+
+
+def _strong_seeds(reader: Reader) -> list[ResultRow]:
+    """The strongest attack seed by seed, with what it can tell of itself without the truth."""
+    rows = []
+    for dataset, state in itertools.product(reader.datasets, ("before", "after")):
+        for depth in depths_of(dataset):
+            options = f" --states {state} --depths {depth}"
+            whole = reader.find(
+                "table2", dataset, is_inversion("strong", depth, state), preset="strong", options=options
+            )
+            for seed, found in whole.each_seed().items():
+                result = found.results[0].row
+                names: dict[str, Any] = {"table": SEEDS, "dataset": dataset, "depth": depth, "state": state}
+                for metric in ("mse", "mse_scale_free", "clone_accuracy", "residual", "agreement"):
+                    if result.get(metric) is not None:
+                        trivial = float(str(result["mse_best_trivial"])) if metric == "mse" else None
+                        value = float(str(result[metric]))
+                        rows.append(found.row(metric, [value], trivial=trivial, preset=f"strong, seed {seed}", **names))
     return rows
 
 

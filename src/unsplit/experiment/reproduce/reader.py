@@ -45,6 +45,13 @@ class Found:
     def __init__(self, results: Sequence[Stored], budget: str, reason: str, command: str) -> None:
         self.results, self.budget, self.reason, self.command = results, budget, reason, command
 
+    def each_seed(self) -> dict[int, "Found"]:
+        """Every result by itself, by its seed."""
+        return {
+            int(str(result.config["seed"])): Found([result], self.budget, self.reason, self.command)
+            for result in sorted(self.results, key=lambda result: int(str(result.config["seed"])))
+        }
+
     def row(
         self,
         metric: Metric,

@@ -13,9 +13,20 @@ from unsplit.files import explained
 
 PAPER_SETS = ("mnist", "fashion-mnist", "cifar-10")
 HIJACKING = "feature-space hijacking"
+SEEDS = "strong"
+"""The table that has the strongest attack seed by seed."""
 
 Metric = Literal[
-    "mse", "mse_scale_free", "mse_scale_free_each", "ssim", "psnr", "clone_accuracy", "label_accuracy", "queries"
+    "mse",
+    "mse_scale_free",
+    "mse_scale_free_each",
+    "ssim",
+    "psnr",
+    "clone_accuracy",
+    "label_accuracy",
+    "queries",
+    "residual",
+    "agreement",
 ]
 Verdict = Literal["reproduced", "better", "undecided", "not reproduced"]
 
@@ -84,6 +95,18 @@ def dump_rows(rows: Sequence[ResultRow]) -> str:
     """The text of `results.json`: a list, one row a line, numbers to six digits."""
     lines = [json.dumps(_rounded(row.model_dump())) for row in rows]
     return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def updated(earlier: Sequence[ResultRow], later: Sequence[ResultRow]) -> list[ResultRow]:
+    """Both sets of rows, table by table; of two rows for the same, the later one unless it has no value."""
+
+    def key(row: ResultRow) -> tuple[object, ...]:
+        return (row.table, row.dataset, row.depth, row.state, row.preset, row.metric)
+
+    found = {key(row): row for row in earlier}
+    found |= {key(row): row for row in later if row.value is not None or key(row) not in found}
+    tables = list(dict.fromkeys(row.table for row in (*earlier, *later)))
+    return sorted(found.values(), key=lambda row: tables.index(row.table))
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,21 +11,35 @@ FRONT_BEGIN = "<!-- results: begin -->"
 FRONT_END = "<!-- results: end -->"
 
 
+_OURS = ("strong", "joint")
+
+
 def front_table(rows: Sequence[ResultRow]) -> str:
-    """Errors and clones of trained clients: the paper's, `joint`'s, and the best guess's."""
-    chosen = [row for row in select(rows, table="table2", state="after", preset="joint") if row.value is not None]
-    lines = ["| data, depth | paper: MSE, clone | `joint`: MSE, clone | best guess |", "|---|---|---|---|"]
+    """Errors and clones of trained clients: the paper's, ours of those presets that were run, and the best guess's."""
+    chosen = [row for row in select(rows, table="table2", state="after") if row.value is not None]
+    presets = [name for name in _OURS if select(chosen, preset=name)]
+    header = ["data, depth", "paper: MSE, clone", *(f"`{name}`: MSE, clone" for name in presets), "best guess"]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for dataset in distinct(chosen, "dataset"):
-        for depth in distinct(select(chosen, dataset=dataset), "depth"):
-            mse = only(chosen, dataset=dataset, depth=depth, metric="mse")
-            clone = only(chosen, dataset=dataset, depth=depth, metric="clone_accuracy")
-            if mse is None or clone is None or mse.value is None:
+        for depth in sorted({row.depth or 0 for row in select(chosen, dataset=dataset) if row.preset in presets}):
+            here = select(chosen, dataset=dataset, depth=depth)
+            errors = [row for row in select(here, metric="mse") if row.preset in presets]
+            clones = select(here, metric="clone_accuracy")
+            if not errors:
                 continue
-            printed = "" if mse.paper is None else f"{mse.paper:g}, {100 * (clone.paper or 0):g}%"
-            ours = error(mse.value) + (" †" if no_better_than_a_guess(mse) else "") + f", {percent(clone.value)}"
+            mse, clone = errors[0], clones[0] if clones else None
+            printed = "" if mse.paper is None else f"{mse.paper:g}, {100 * ((clone and clone.paper) or 0):g}%"
             guess = "" if mse.trivial is None else error(mse.trivial)
-            lines.append(f"| {title(str(dataset))}, {depth} | {printed} | {ours} | {guess} |")
+            ours = [_ours(here, name) for name in presets]
+            lines.append(f"| {' | '.join([f'{title(str(dataset))}, {depth}', printed, *ours, guess])} |")
     return "\n".join(lines) + "\n"
+
+
+def _ours(rows: Sequence[ResultRow], preset: str) -> str:
+    mse, clone = only(rows, preset=preset, metric="mse"), only(rows, preset=preset, metric="clone_accuracy")
+    if mse is None or mse.value is None or clone is None:
+        return ""
+    return error(mse.value) + (" †" if no_better_than_a_guess(mse) else "") + f", {percent(clone.value)}"
 
 
 def with_front_table(text: str, rows: Sequence[ResultRow]) -> str:

@@ -33,7 +33,7 @@ def picture_grids(store: Store) -> dict[str, bytes]:
         lines = _table4(store, reader, dataset)
         if any(pictures is not None for _, pictures in lines):
             drawn[f"table4-{dataset}.png"] = grid([("original", originals), *lines])
-        for preset in ("joint", "paper"):
+        for preset in ("strong", "joint", "paper"):
             sides = [_table6(store, reader, dataset, preset, state) for state in ("before", "after")]
             if any(pictures is not None for side in sides for _, pictures in side):
                 left, right = ([("original", originals), *side] for side in sides)
@@ -45,7 +45,10 @@ def _table4(store: Store, reader: Reader, dataset: str) -> list[Line]:
     depth = 2 if dataset == "digits" else 3
     wanted = {
         "white box": ("joint", is_collaborative("white box", depth)),
-        **{f"UnSplit, {preset}": (preset, is_inversion(preset, depth, "after")) for preset in ("joint", "paper")},
+        **{
+            f"UnSplit, {preset}": (preset, is_inversion(preset, depth, "after"))
+            for preset in ("strong", "joint", "paper")
+        },
         **{
             attack: ("joint", is_collaborative(attack, depth))
             for attack in ("query-free, own data", "query-free, no data")

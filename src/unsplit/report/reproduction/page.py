@@ -9,6 +9,7 @@ from markupsafe import Markup
 from unsplit.experiment.reproduce.rows import PAPER_SETS, ResultRow, no_better_than_a_guess, smaller_budget, verdict
 from unsplit.report.numbers import error, percent
 from unsplit.report.reproduction.claims import claims
+from unsplit.report.reproduction.seeds import seeds_section
 from unsplit.report.reproduction.select import distinct, mean_value, only, select, title
 
 INTRODUCTION = """# The paper's tables and figures, rerun
@@ -39,6 +40,7 @@ def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     sections: tuple[Callable[[Sequence[ResultRow], Pictures], str], ...] = (
         _overview,
         _table2,
+        _seeds,
         _table3,
         _table4,
         _table5,
@@ -127,6 +129,10 @@ def _table2(rows: Sequence[ResultRow], _: Pictures) -> str:
                 header += [what, "ours", "verdict"]
             parts.append(_table([*header, "scale-free, after", "of each picture", "SSIM, after", "note"], lines))
     return "\n".join([*parts, _claims(rows, "table2")])
+
+
+def _seeds(rows: Sequence[ResultRow], _: Pictures) -> str:
+    return seeds_section(rows)
 
 
 def _table3(rows: Sequence[ResultRow], _: Pictures) -> str:

@@ -1,0 +1,84 @@
+"""The strongest attack seed by seed, and whether it knows how well it went."""
+
+from collections.abc import Sequence
+
+from scipy.stats import spearmanr
+
+from unsplit.experiment.reproduce.rows import SEEDS, ResultRow
+from unsplit.report.numbers import error, percent
+from unsplit.report.reproduction.select import distinct, only, select, title
+
+_AGREE = 0.5
+
+Cell = dict[str, float]
+
+
+def seeds_section(rows: Sequence[ResultRow]) -> str:
+    """Markdown, or nothing where the attack was not run."""
+    chosen = select(rows, table=SEEDS)
+    if not chosen:
+        return ""
+    lines, cells = [], []
+    for dataset in distinct(chosen, "dataset"):
+        for state in distinct(select(chosen, dataset=dataset), "state"):
+            for depth in distinct(select(chosen, dataset=dataset, state=state), "depth"):
+                here = select(chosen, dataset=dataset, state=state, depth=depth)
+                for preset in distinct(here, "preset"):
+                    cell = _cell(here, str(preset))
+                    cells.append(cell)
+                    lines.append(
+                        f"| {title(str(dataset))} | {state} | {depth} | {str(preset).rpartition(' ')[2]} | "
+                        f"{error(cell['mse'])}{' †' if _wrong(cell) else ''} | {error(cell['mse_scale_free'])} | "
+                        f"{percent(cell['clone_accuracy'])} | {cell['residual']:.4f} | {_agreement(cell)} |"
+                    )
+    return "\n".join(
+        [
+            "## The strongest attack, seed by seed\n",
+            _judged(cells),
+            "| data | client | depth | seed | MSE | scale-free | clone | residual | agreement |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _judged(cells: Sequence[Cell]) -> str:
+    """What the agreement of the two best restarts says about the error, over all cells that have it."""
+    told = [cell for cell in cells if "agreement" in cell]
+    wrong = [cell for cell in cells if _wrong(cell)]
+    right = [cell for cell in told if not _wrong(cell)]
+    warned = sum(_doubts(cell) for cell in wrong)
+    needless = sum(_doubts(cell) for cell in right)
+    text = (
+        "Residual and agreement are what the attacker sees of its own success, without the truth: how well the clone "
+        "explains the smashed data, and the correlation of the pictures of the two best restarts. "
+        f"Of {len(cells)} attacks, {len(wrong)} ended no better than the best guess (†: a negative, a collapse, "
+        f"scrambled places); an agreement below {_AGREE:g} gave warning in {warned} of them, and in {needless} of the "
+        f"{len(right)} others."
+    )
+    if len(told) > 2:
+        errors = [cell["mse"] for cell in told]
+        for name in ("agreement", "residual"):
+            found = spearmanr([cell[name] for cell in told], errors)
+            text += f" Spearman's rank correlation of {name} and error: {found.statistic:.2f}."
+    return text + "\n"
+
+
+def _cell(rows: Sequence[ResultRow], preset: str) -> Cell:
+    found: Cell = {str(row.metric): row.value for row in select(rows, preset=preset) if row.value is not None}
+    mse = only(rows, preset=preset, metric="mse")
+    guess = mse.trivial if mse is not None and mse.trivial is not None else float("inf")
+    return {**found, "guess": guess}
+
+
+def _wrong(cell: Cell) -> bool:
+    return cell["mse"] >= cell["guess"]
+
+
+def _doubts(cell: Cell) -> bool:
+    return cell.get("agreement", 0.0) < _AGREE
+
+
+def _agreement(cell: Cell) -> str:
+    return f"{cell['agreement']:.2f}" if "agreement" in cell else ""
