@@ -18,14 +18,18 @@ from unsplit.experiment.reproduce import ExecutorConfig, Selection, Store, paper
 from unsplit.experiment.reproduce.collect import collect
 from unsplit.experiment.reproduce.reader import interval
 from unsplit.experiment.reproduce.rows import (
+    SEEDS,
     ResultRow,
     dump_rows,
     no_better_than_a_guess,
     read_rows,
+    updated,
     verdict,
 )
 from unsplit.report.reproduction import claims, front_table, page_html, page_markdown, with_front_table
 from unsplit.report.reproduction.grids import grid
+from unsplit.report.reproduction.seeds import seeds_section
+from unsplit.report.reproduction.write import write_results
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -186,6 +190,7 @@ def smoked(tmp_path_factory):
     """A store with a few cells of every kind that the pages show."""
     folder = tmp_path_factory.mktemp("store")
     chosen = plan(Selection(tables=("table2", "table3", "figure2", "table5"), budget="smoke", depths=(1,)))
+    chosen += plan(Selection(tables=("table2",), presets=("strong",), budget="smoke", depths=(1,), states=("after",)))
     with Store(folder) as store:
         summary = run(store, chosen, ExecutorConfig())
     assert summary.failed == 0
@@ -204,6 +209,9 @@ def test_the_rows_are_what_the_cells_found(smoked):
     assert found["table2", "mse"].trivial == stored["mse_best_trivial"]
     assert found["table2", "clone_accuracy"].value == stored["clone_accuracy"]
     assert found["table2", "clone_accuracy"].trivial == stored["clone_chance"]
+    strong = {one.metric: one.value for one in rows if one.table == SEEDS}
+    assert strong == {metric: cells["strong"][metric] for metric in strong}
+    assert strong.keys() == {"mse", "mse_scale_free", "clone_accuracy", "residual", "agreement"}
     missing = [one for one in rows if one.table == "figure3a"]
     assert missing
     assert all(one.value is None and one.note == "not run" for one in missing)
@@ -229,10 +237,64 @@ def test_the_report_of_a_store(smoked, tmp_path, monkeypatch):
     assert caught.value.code == 0
     rows = read_rows(tmp_path / "results.json")
     pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert pictures == ["figure2.png", "table6-digits-joint.png"]
+    assert pictures == ["figure2.png", "table6-digits-joint.png", "table6-digits-strong.png"]
+    assert "strongest attack, seed by seed" in (tmp_path / "results.md").read_text()
     assert (tmp_path / "results.md").read_text() == page_markdown(rows, pictures)
     for picture in (tmp_path / "pictures").iterdir():
         assert np.asarray(Image.open(picture)).std() > 1
+
+
+def test_an_update_keeps_what_the_store_did_not_run(smoked, tmp_path):
+    with Store(smoked, write=False) as store:
+        write_results(store, tmp_path)
+        ran = read_rows(tmp_path / "results.json")
+        elsewhere = row(dataset="mnist", depth=3, value=0.125)
+        (tmp_path / "results.json").write_text(dump_rows([*ran, elsewhere]))
+        (tmp_path / "pictures" / "table6-mnist-joint.png").write_bytes(b"of an earlier report")
+        write_results(store, tmp_path, update=True)
+    rows = read_rows(tmp_path / "results.json")
+    assert elsewhere in rows
+    assert [one for one in rows if one != elsewhere] == ran
+    assert (tmp_path / "pictures" / "table6-mnist-joint.png").exists()
+
+
+def test_of_two_rows_for_the_same_the_later_counts_if_it_has_a_value():
+    old, new, empty = row(value=0.2), row(value=0.1), row(value=None, note="not run")
+    assert updated([old], [new]) == [new]
+    assert updated([old], [empty]) == [old]
+    assert updated([], [empty]) == [empty]
+    other = row(table="table3", metric="label_accuracy", value=0.9)
+    assert updated([old, other], [row(depth=2)]) == [old, row(depth=2), other]
+
+
+def seed_rows(depth, mse, agreement):
+    names = {"table": SEEDS, "preset": "strong, seed 0", "depth": depth, "paper": None}
+    values = {"mse": mse, "mse_scale_free": mse, "clone_accuracy": 0.9, "residual": mse / 10, "agreement": agreement}
+    return [row(metric=metric, value=value, trivial=0.07, **names) for metric, value in values.items()]
+
+
+def test_the_self_estimate_is_judged_by_the_errors():
+    """Three right, of which one is doubted; two wrong, of which one gave no warning."""
+    told = [(1, 0.001, 0.99), (2, 0.01, 0.9), (3, 0.02, 0.2), (4, 0.3, -0.8), (5, 0.2, 0.6)]
+    text = seeds_section([one for cell in told for one in seed_rows(*cell)])
+    assert "Of 5 attacks, 2 ended no better than the best guess" in text
+    assert "gave warning in 1 of them, and in 1 of the 3 others" in text
+    assert "correlation of agreement and error: -0.90" in text
+    assert "correlation of residual and error: 1.00" in text
+    assert "| MNIST | after | 4 | 0 | 0.3000 † | 0.3000 | 90.0% | 0.0300 | -0.80 |" in text
+    assert seeds_section([row()]) == ""
+
+
+def test_the_front_table_has_the_presets_that_were_run():
+    rows = [
+        row(preset=preset, metric=metric, value=value, paper=paper)
+        for preset, error in (("joint", 0.03), ("strong", 0.01))
+        for metric, value, paper in (("mse", error, 0.054), ("clone_accuracy", 0.98, 0.9745))
+    ]
+    table = front_table(rows).splitlines()
+    assert table[0] == "| data, depth | paper: MSE, clone | `strong`: MSE, clone | `joint`: MSE, clone | best guess |"
+    assert table[2] == "| MNIST, 1 | 0.054, 97.45% | 0.0100, 98.0% | 0.0300, 98.0% | 0.0700 |"
+    assert len(front_table(rows[:2]).splitlines()[0].split("|")) == 6
 
 
 def committed():

@@ -198,3 +198,25 @@ def test_layers_without_weights_before_the_first_do_not_break_the_clone(before):
     architecture = ClientArchitecture.of(clone, (1, 12, 12))
     smashed = clone(inputs)
     torch.testing.assert_close(clone(stretch(inputs, clone, architecture)), smashed, rtol=1e-2, atol=1e-2)
+
+
+FLIPS = {
+    "left-right": lambda maps: maps.flip(-1),
+    "upside down": lambda maps: maps.flip(-2),
+    "turned": lambda maps: maps.rot90(1, (-2, -1)),
+}
+
+
+@pytest.mark.parametrize("name", FLIPS)
+@torch.no_grad()
+def test_behind_a_dense_layer_a_flipped_picture_gives_the_same_smashed_data(name):
+    """Filters flipped and dense columns reordered undo it, so no attack on smashed data can tell."""
+    flip = FLIPS[name]
+    bottom, _ = split(build("mnist-net", generator=generator(0)), 6)
+    other = copy.deepcopy(bottom)
+    for layer in (other.conv1, other.conv2):
+        layer.weight.copy_(flip(layer.weight))
+    other.fc1.weight.copy_(flip(other.fc1.weight.reshape(120, 16, 4, 4)).reshape(120, 256))
+    pictures = torch.rand(3, 1, 28, 28, generator=generator(1))
+    torch.testing.assert_close(other(flip(pictures)), bottom(pictures))
+    assert (other(pictures) - bottom(pictures)).abs().max() > 1e-3
