@@ -55,18 +55,14 @@ def main() -> None:
         ours = (time.perf_counter() - started) / len(found.inputs)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         smashed, pictures = view.tensor(Kind.SMASHED)[: options.images], []
+        alpha = 0.1 if depth <= 3 else 1.0
         started = time.perf_counter()
         for target in smashed.split(1):
             with seeded(0):
                 clone = released.models.MnistNet()
             pictures.append(
                 released.attacks.model_inversion_stealing(
-                    clone,
-                    depth,
-                    target,
-                    (1, 1, 28, 28),
-                    lambda_tv=0.1 if depth <= 3 else 1.0,
-                    main_iters=options.rounds,
+                    clone, depth, target, (1, 1, 28, 28), lambda_tv=alpha, main_iters=options.rounds
                 )
             )
         peer = (time.perf_counter() - started) / len(smashed) * FULL / options.rounds
