@@ -118,6 +118,7 @@ def test_a_model_and_data_of_the_user_s():
     try:
         config = AuditConfig(
             model="tested",
+            presets=("joint",),
             cuts=(0, 1),
             epochs=1,
             batch_size=8,

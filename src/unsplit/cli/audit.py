@@ -32,7 +32,9 @@ def audit(
     data: options.Data = "digits",
     model: options.Model = None,
     cuts: Annotated[str, typer.Option(help="Cuts to invert, by depth or name; or 'none'.")] = "1,2,3",
-    presets: Annotated[str, typer.Option(help="Presets: strong, joint, paper, paper-literal, released.")] = "joint",
+    presets: Annotated[
+        str, typer.Option(help="Presets: strong, joint, paper, paper-literal, released.")
+    ] = "strong-quick,joint",
     states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",
     targets: Annotated[int, typer.Option(help="Pictures of each class to recover.")] = 1,
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,

@@ -39,7 +39,7 @@ class AuditConfig:
     data: str = "digits"
     model: str | None = None
     cuts: tuple[int | str, ...] = (1, 2, 3)
-    presets: tuple[str, ...] = ("joint",)
+    presets: tuple[str, ...] = ("strong-quick", "joint")
     states: tuple[str, ...] = STATES
     targets_per_class: int = 1
     epochs: int = 10
