@@ -16,6 +16,7 @@ from unsplit.attacks.unsplit import (
     attack_of,
     invert,
     invert_by_coordinates,
+    invert_by_decoder,
     invert_jointly,
     preset,
 )
@@ -297,7 +298,10 @@ SETTINGS = {
                           "new_clone": False, "tolerance": None, "variation": "squared"},
     "joint": {"input_rate": 0.02, "weight_rate": 0.004, "betas": (0.9, 0.99), "variation_end": 0.01, "hinge": True,
               "stretch": True, "resolve_sign": True},
+    "strong": {"candidates": 5, "tilts": (-1.5, 0.0, 1.5), "finalists": 2, "steps": 800},
+    "strong-quick": {"candidates": 3, "tilts": (-1.5, 0.0, 1.5), "finalists": 2, "steps": 400},
 }  # fmt: skip
+ATTACK_OF = {"joint": invert_jointly, "strong": invert_by_decoder, "strong-quick": invert_by_decoder}
 
 
 @pytest.mark.parametrize("depth", range(9))
@@ -308,10 +312,10 @@ def test_the_presets_are_what_their_sources_say(name, depth):
     expected = dict(SETTINGS[name])
     if name == "joint":
         expected["variation_start"] = 1.0 if depth < 3 else 0.3
-    else:
+    elif name not in ATTACK_OF:
         expected["variation_weight"] = 0.1 if depth <= 3 else 1.0
     assert {key: getattr(config, key) for key in expected} == expected
-    assert attack_of(config) is (invert_jointly if name == "joint" else invert_by_coordinates)
+    assert attack_of(config) is ATTACK_OF.get(name, invert_by_coordinates)
 
 
 def test_no_preset_is_left_out_of_the_table():
