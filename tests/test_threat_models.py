@@ -28,7 +28,15 @@ from unsplit.attacks.hijack import HijackConfig, hijack_feature_space
 from unsplit.attacks.labels import (
     GroupingConfig,
     MatchingConfig,
+    SurrogateConfig,
     group_by_cut_gradient,
+    group_by_features,
+    infer_by_sign,
+    infer_by_surrogate,
+    infer_from_batch_gradients,
+    infer_from_gradient_direction,
+    infer_from_gradient_norm,
+    infer_from_handed_weights,
     infer_from_known_samples,
     infer_from_weight_gradients,
 )
@@ -43,6 +51,7 @@ from unsplit.attacks.unsplit import (
 from unsplit.knowledge import (
     AuxiliaryData,
     ClientArchitecture,
+    ClientLoss,
     ClientQueries,
     ClientWeights,
     HeadArchitecture,
@@ -64,6 +73,16 @@ ATTACKS = {
     infer_from_weight_gradients: ({Kind.FEATURES}, (HeadWeightGradient, HeadArchitecture, LabelSpace)),
     group_by_cut_gradient: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     infer_from_known_samples: ({Kind.FEATURE_GRAD}, (KnownSamples,)),
+    group_by_features: ({Kind.FEATURES}, (LabelSpace,)),
+    infer_by_surrogate: ({Kind.FEATURES, Kind.FEATURE_GRAD}, (HeadArchitecture, LabelSpace, ClientLoss)),
+    infer_from_handed_weights: (
+        {Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS},
+        (HeadArchitecture, LabelSpace, ClientLoss),
+    ),
+    infer_by_sign: ({Kind.FEATURES}, (HeadWeightGradient, LabelSpace)),
+    infer_from_batch_gradients: ({Kind.FEATURES}, (HeadWeightGradient, LabelSpace)),
+    infer_from_gradient_norm: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
+    infer_from_gradient_direction: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     invert_white_box: ({Kind.SMASHED}, (ClientWeights,)),
     invert_black_box: ({Kind.SMASHED}, (ClientArchitecture, ClientQueries, AuxiliaryData)),
     stream_black_box: ({Kind.SMASHED}, (ClientArchitecture, ClientQueries, AuxiliaryData)),
@@ -215,6 +234,11 @@ DATA = AuxiliaryData(inputs=torch.rand(4, 1, 28, 28, generator=generator(3)), la
 QUERIES = {"queries": ClientQueries(BOTTOM, 8), "data": DATA, "architecture": ARCHITECTURE}
 SHADOW = ShadowConfig(epochs=1, noise_samples=4, inversion=WhiteBoxConfig(steps=1))
 HEAD = HeadArchitecture.of(split_head(MODEL, 1)[1])
+GRADIENTS = HeadWeightGradient(
+    gradients={"fc3.weight": torch.ones(2, 10, 84), "fc3.bias": torch.ones(2, 10)}, steps=(1, 2)
+)
+TEN, TWO = LabelSpace(classes=10), LabelSpace(classes=2)
+KNOWN_BUT_LABELS = {"architecture": HEAD, "space": TEN, "loss": ClientLoss()}
 ARGUMENTS = {
     invert_jointly: {"architecture": ARCHITECTURE, "config": JointConfig(steps=1)},
     invert_by_coordinates: {
@@ -222,11 +246,15 @@ ARGUMENTS = {
     },
     invert_by_decoder: {"architecture": ARCHITECTURE, "config": AmortisedConfig(candidates=2, steps=2, refit_steps=1)},
     infer_from_weight_gradients: {
-        "gradients": HeadWeightGradient(
-            gradients={"fc3.weight": torch.ones(2, 10, 84), "fc3.bias": torch.ones(2, 10)}, steps=(1, 2)
-        ),
-        "architecture": HEAD, "space": LabelSpace(classes=10), "config": MatchingConfig(),
+        "gradients": GRADIENTS, "architecture": HEAD, "space": TEN, "config": MatchingConfig(),
     },
+    group_by_features: {"space": LabelSpace(classes=4), "config": GroupingConfig(restarts=1)},
+    infer_by_surrogate: {**KNOWN_BUT_LABELS, "config": SurrogateConfig(window=10, passes=1, steps=1)},
+    infer_from_handed_weights: KNOWN_BUT_LABELS,
+    infer_by_sign: {"gradients": GRADIENTS, "space": TEN},
+    infer_from_batch_gradients: {"gradients": GRADIENTS, "space": TEN},
+    infer_from_gradient_norm: {"space": TWO},
+    infer_from_gradient_direction: {"space": TWO},
     group_by_cut_gradient: {"space": LabelSpace(classes=4), "config": GroupingConfig(restarts=1)},
     infer_from_known_samples: {"known": KnownSamples(indices=(0, 1), labels=(0, 1))},
     invert_white_box: {

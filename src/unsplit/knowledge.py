@@ -6,7 +6,7 @@ sentences and the attacks' signatures, never typed by hand.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .errors import InputError
+from .losses import LossSpec
 from .optim import OptimizerSpec
 from .randomness import draw_seed, seeded
 
@@ -124,8 +125,8 @@ class LabelSpace(Knowledge):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeadWeightGradient(Knowledge):
-    """The gradient of the loss at the weights of the client's head for single samples, as the server can work it
-    out where weights are handed over through it (see `attacks.labels.head_weight_gradients`).
+    """The gradient of the loss at the weights of the client's head in single steps, as the server can work it out
+    where weights are handed over through it (see `attacks.labels.head_weight_gradients`).
 
     Args:
         gradients: by parameter name of the head, shape [steps, *parameter shape].
@@ -133,8 +134,8 @@ class HeadWeightGradient(Knowledge):
     """
 
     means = (
-        "the gradient of the client's last layers' weights for single samples, worked out from the weights handed "
-        "over through the server and the client's optimiser"
+        "the gradient of the client's last layers' weights in single steps, worked out from the weights handed over "
+        "through the server and the client's optimiser"
     )
 
     gradients: dict[str, Tensor]
@@ -150,9 +151,19 @@ class ClientOptimizer(Knowledge):
     spec: OptimizerSpec
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClientLoss(Knowledge):
+    """The client's loss, usually part of the agreed protocol."""
+
+    means = "the client's loss"
+
+    spec: LossSpec = field(default_factory=LossSpec)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KnownSamples(Knowledge):
-    """The true labels of a few of the observed samples.
+    """The true labels of a few of the observed samples: of those that the server put in itself (in setup (b) the inputs
+    are its own), of customers that it shares with the client, or of samples whose outcome became public.
 
     Args:
         indices: their positions among the observed samples, from 0; at least one.
@@ -162,7 +173,7 @@ class KnownSamples(Knowledge):
         InputError: no sample, a negative position, or not one label for each.
     """
 
-    means = "the true labels of a few of the observed samples"
+    means = "the true labels of a few of the observed samples, put in by itself or shared with the client"
 
     indices: tuple[int, ...]
     labels: tuple[int, ...]

@@ -260,11 +260,14 @@ class InferredLabels:
         labels: class (or group) of every observed sample in transcript order, shape [n].
         named: True if the numbers are class names, False if they are groups whose names are unknown.
         clone: the attacker's copy of the head where the attack trains one, else None.
+        margin: how much better the label explains the sample's gradient than the next best does (difference of
+            cosines, 0 to 2), shape [n]; None where the attack does not say.
     """
 
     labels: Int[Tensor, " n"]
     named: bool
     clone: nn.Module | None = None
+    margin: Float[Tensor, " n"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

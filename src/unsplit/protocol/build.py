@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
+from unsplit.defenses import GradientNoise, randomised_response
 from unsplit.errors import InputError
+from unsplit.losses import LossSpec
 from unsplit.models import Parts, split, split_head, split_u
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol.engine import SplitTraining
@@ -34,6 +35,8 @@ class SplitConfig:
         hand_off_optimizer: hand on the optimiser's state as well; the paper hands on weights only.
         client_optimizer, server_optimizer: each party's own.
         loss: of outputs and labels, averaged over the batch.
+        label_epsilon: train on labels after randomised response of this privacy budget; None for the true ones.
+        gradient_noise: on the cut gradients of setups (b) and (c), before they leave the client.
     """
 
     setup: Setup = Setup.A
@@ -46,7 +49,9 @@ class SplitConfig:
     hand_off_optimizer: bool = False
     client_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     server_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    loss: Loss = functional.cross_entropy
+    loss: Loss = field(default_factory=LossSpec)
+    label_epsilon: float | None = None
+    gradient_noise: GradientNoise | None = None
 
     def parts(self, model: nn.Sequential) -> Parts:
         """The parts of `model`; they share its modules."""
@@ -88,6 +93,10 @@ def split_training(
     order_seed, layer_seed = draw_seed(generator), draw_seed(generator)
     length = config.turn or -(-len(dealt[0]) // config.batch_size)
     turns = Turns(clients=config.clients, length=length)
+    taught = labels
+    if config.label_epsilon is not None:
+        classes = int(labels.max()) + 1
+        taught = randomised_response(labels, classes, config.label_epsilon, generator=generator)
     parts = config.parts(model)
     clients, shares, schedules = [], {}, {}
     for number, share in enumerate(dealt):
@@ -105,6 +114,9 @@ def split_training(
                 labels=labels[share].to(device),
                 schedule=schedules[name],
                 loss=config.loss,
+                taught=taught[share].to(device),
+                noise=config.gradient_noise,
+                noise_seed=(layer_seed + number) % 2**63,
             )
         )
     server_has_inputs = config.setup is Setup.B

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from unsplit.defenses import GradientNoise
 from unsplit.errors import InputError
 from unsplit.protocol.schedule import BatchSchedule
 from unsplit.protocol.segment import Segment, evaluated, load_optimizer_tensors, optimizer_tensors
+from unsplit.randomness import generator, numbered_seed
 from unsplit.types import Kind, Message, Setup
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -26,7 +28,10 @@ class Client:
         head: its last layers; None where it sends its labels (setup a).
         inputs: shape [n, ...]; None in setup b.
         labels: shape [n], or [n, ...] for regression.
-        loss: of the network's output and the labels, averaged over the batch; unused in setup a.
+        loss: of the network's output and the labels; unused in setup a.
+        taught: the labels that it trains on, where they are not the true ones (label differential privacy).
+        noise: what it does to cut gradients before they leave.
+        noise_seed: of that.
     """
 
     def __init__(
@@ -39,6 +44,9 @@ class Client:
         labels: Tensor,
         schedule: BatchSchedule,
         loss: Loss,
+        taught: Tensor | None = None,
+        noise: GradientNoise | None = None,
+        noise_seed: int = 0,
     ) -> None:
         self.name = name
         self.bottom = bottom
@@ -46,8 +54,11 @@ class Client:
         self.last_loss = float("nan")
         self._inputs = inputs
         self._labels = labels
+        self._taught = labels if taught is None else taught
         self._schedule = schedule
         self._loss = loss
+        self._noise = noise
+        self._noise_seed = noise_seed
 
     def begin(self, step: int) -> list[Message]:
         """Send the smashed data of this step's batch, and in setup (a) its labels."""
@@ -57,18 +68,22 @@ class Client:
         smashed = self.bottom.forward(inputs, needs_input_gradient=False)
         messages = [self._message(step, Kind.SMASHED, smashed)]
         if self.head is None:
-            messages.append(self._message(step, Kind.LABELS, self.labels_of(step)))
+            messages.append(self._message(step, Kind.LABELS, self._taught[self._schedule.batch(step)]))
         return messages
 
     def receive(self, message: Message) -> list[Message]:
         """Answer features with their gradient; end a step on a cut gradient; take over handed-on weights."""
         if message.kind is Kind.FEATURES and self.head is not None:
             outputs = self.head.forward(message.tensor, needs_input_gradient=True)
-            loss = self._loss(outputs, self.labels_of(message.step))
+            taught = self._taught[self._schedule.batch(message.step)]
+            loss = self._loss(outputs, taught)
             self.last_loss = loss.item()
             gradient = self.head.backward(loss=loss)
             if gradient is None:
                 raise InputError("The loss gives no gradient at the head's input; use a loss that depends on it.")
+            if self._noise is not None:
+                drawn = generator(numbered_seed(self._noise_seed, message.step))
+                gradient = self._noise(gradient, taught, generator=drawn)
             return [self._message(message.step, Kind.FEATURE_GRAD, gradient)]
         if message.kind is Kind.CUT_GRAD and self.bottom is not None:
             self.bottom.backward(message.tensor)
@@ -83,7 +98,7 @@ class Client:
         return None if self._inputs is None else self._inputs[self._schedule.batch(step)]
 
     def labels_of(self, step: int) -> Tensor:
-        """The labels of a step's batch."""
+        """The true labels of a step's batch."""
         return self._labels[self._schedule.batch(step)]
 
     def segments(self) -> dict[str, Segment]:

@@ -1,25 +1,28 @@
-"""Labels from the cut gradient, which every server of setups (b) and (c) has.
+"""Labels from the cut gradient, which every server of setups (b) and (c) has, by grouping and by nearest neighbour.
 
 With a last dense layer W at the client, a sample's cut gradient is W'(p - y): the samples of a class point the same
 way, and each class another way. So the samples fall into one group a class. Which group is which class, no gradient
-can tell; a known sample of each class can.
+can tell; a few known samples can.
 """
 
 import warnings
 from dataclasses import dataclass
 
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from unsplit.attacks.labels.observed import UNDECIDED
+from unsplit.attacks.labels.simulated import directions, distinct
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
-from unsplit.errors import InputError, check_at_least_one
+from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.knowledge import KnownSamples, LabelSpace
 from unsplit.randomness import draw_seed
 from unsplit.types import InferredLabels, Kind, Transcript
+
+METHODS = ("k-means", "spectral")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +30,22 @@ class GroupingConfig:
     """Settings of the grouping.
 
     Args:
+        method: "k-means", or "spectral" (of the graph of nearest neighbours, for up to some thousand samples).
         restarts: runs of k-means, of which the tightest counts; at least 1.
+        neighbours: of each sample in the graph of the spectral method; at least 1.
 
     Raises:
-        InputError: no restart.
+        InputError: an unknown method, or a number below 1.
     """
 
+    method: str = "k-means"
     restarts: int = 10
+    neighbours: int = 10
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, "restarts")
+        check_at_least_one(self, "restarts", "neighbours")
+        if self.method not in METHODS:
+            raise unknown_name("grouping", self.method, METHODS)
 
 
 @attack(goal="the client's labels up to their names", reads=(Kind.FEATURE_GRAD,))
@@ -50,7 +59,7 @@ def group_by_cut_gradient(
         head's architecture, nor any label.
 
     Objective:
-        k-means of the gradients scaled to length 1.
+        k-means, or spectral clustering, of the gradients scaled to length 1.
 
     Args:
         view: transcript whose cut gradients [batch, ...] are those of the samples to group.
@@ -59,7 +68,7 @@ def group_by_cut_gradient(
         generator: draws the first centres.
 
     Returns:
-        Group numbers, unnamed; `UNDECIDED` where a gradient is zero.
+        Group numbers, unnamed; `UNDECIDED` where a gradient is zero, and everywhere where all are zero or the same.
 
     Raises:
         InputError: no cut gradients, or fewer samples with one than classes.
@@ -67,20 +76,41 @@ def group_by_cut_gradient(
     Reference:
         Liu and Lyu, "Clustering label inference attack against practical split learning", 2022.
     """
-    directions, usable = _directions(view)
-    if int(usable.sum()) < space.classes:
-        raise InputError(
-            f"Only {int(usable.sum())} samples have a cut gradient, too few for {space.classes} groups; "
-            "record more steps."
-        )
-    seed = draw_seed(generator) % 2**32
-    with warnings.catch_warnings():
-        # Fewer distinct directions than classes is a finding (some groups stay empty), not a fault.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(space.classes, n_init=config.restarts, random_state=seed).fit_predict(directions[usable].numpy())
-    labels = torch.full((len(usable),), UNDECIDED)
-    labels[usable] = torch.as_tensor(found, dtype=torch.int64)
-    return InferredLabels(labels=labels, named=False)
+    return _groups(_observed_directions(view), space, config, generator, "cut gradients")
+
+
+@attack(goal="the client's labels up to their names", reads=(Kind.FEATURES,))
+def group_by_features(
+    view: Transcript, space: LabelSpace, config: GroupingConfig, *, generator: torch.Generator
+) -> InferredLabels:
+    """Group the observed samples by the direction of their features, without any gradient: what inference alone gives
+    away, and the baseline of the attacks that read gradients.
+
+    Threat model:
+        An honest-but-curious server of setup (b) or (c) that knows the number of classes and computes the features
+        itself. It has no message of the client's head.
+
+    Objective:
+        k-means, or spectral clustering, of the features scaled to length 1.
+
+    Args:
+        view: transcript whose features [batch, ...] are those of the samples to group.
+        space: the number of classes, and so of groups.
+        config: the settings.
+        generator: draws the first centres.
+
+    Returns:
+        Group numbers, unnamed; `UNDECIDED` where features are zero, and everywhere where all are zero or the same.
+
+    Raises:
+        InputError: no features, or fewer samples with some than classes.
+
+    Reference:
+        Liu and Lyu, "Clustering label inference attack against practical split learning", 2022.
+    """
+    features = view.tensor(Kind.FEATURES).flatten(1)
+    check_finite("features", features)
+    return _groups(directions(features), space, config, generator, "features")
 
 
 @attack(goal="the client's labels", reads=(Kind.FEATURE_GRAD,))
@@ -106,21 +136,56 @@ def infer_from_known_samples(view: Transcript, known: KnownSamples) -> InferredL
     Reference:
         Liu and Lyu, 2022; Fu et al., "Label inference attacks against vertical federated learning", 2022.
     """
-    directions, usable = _directions(view)
+    observed = _observed_directions(view)
+    usable = observed.any(1)
     indices = torch.tensor(known.indices)
-    if bool((indices >= len(directions)).any()) or not bool(usable[indices].all()):
+    if bool((indices >= len(observed)).any()) or not bool(usable[indices].all()):
         raise InputError(
-            f"A known sample is not among the {len(directions)} observed ones, or its gradient is zero; name others."
+            f"A known sample is not among the {len(observed)} observed ones, or its gradient is zero; name others."
         )
-    nearest = (directions @ directions[indices].T).argmax(1)
+    nearest = (observed @ observed[indices].T).argmax(1)
     labels = torch.tensor(known.labels)[nearest]
     labels[~usable] = UNDECIDED
     return InferredLabels(labels=labels, named=True)
 
 
-def _directions(view: Transcript) -> tuple[Tensor, Tensor]:
-    """Gradients scaled to length 1, shape [n, features], and which of them are not zero."""
+def grouped(observed: Tensor, classes: int, config: GroupingConfig, generator: torch.Generator) -> Tensor:
+    """The group of each direction, shape [n]."""
+    seed = draw_seed(generator) % 2**32
+    rows = observed.cpu().numpy()
+    with warnings.catch_warnings():
+        # Fewer distinct directions than classes, and a graph in several parts, are findings, not faults.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        if config.method == "k-means":
+            found = KMeans(classes, n_init=config.restarts, random_state=seed).fit_predict(rows)
+        else:
+            found = SpectralClustering(
+                classes,
+                affinity="nearest_neighbors",
+                n_neighbors=min(config.neighbours, len(rows) - 1),
+                random_state=seed,
+            ).fit_predict(rows)
+    return torch.as_tensor(found, dtype=torch.int64, device=observed.device)
+
+
+def _groups(
+    observed: Tensor, space: LabelSpace, config: GroupingConfig, generator: torch.Generator, what: str
+) -> InferredLabels:
+    usable = observed.any(1)
+    labels = torch.full((len(usable),), UNDECIDED)
+    if len(usable) < space.classes or 0 < int(usable.sum()) < space.classes:
+        raise InputError(
+            f"Only {int(usable.sum())} samples have {what} that are not zero, too few for {space.classes} groups; "
+            "record more steps."
+        )
+    if bool(usable.any()) and distinct(observed[usable]):
+        labels[usable] = grouped(observed[usable], space.classes, config, generator)
+    return InferredLabels(labels=labels, named=False)
+
+
+def _observed_directions(view: Transcript) -> Tensor:
+    """Gradients scaled to length 1, shape [n, features]."""
     gradients = view.tensor(Kind.FEATURE_GRAD).flatten(1).cpu()
     check_finite("cut gradients", gradients)
-    lengths = gradients.norm(dim=1, keepdim=True)
-    return gradients / lengths.clamp_min(torch.finfo(gradients.dtype).tiny), lengths.squeeze(1) > 0
+    return directions(gradients)

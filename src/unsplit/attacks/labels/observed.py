@@ -1,17 +1,52 @@
 """What a server has to go by when it is after labels: features it sent, and a head of the known architecture."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import HeadArchitecture, LabelSpace
+from unsplit.losses import LossSpec
 from unsplit.types import Kind, Transcript
 
 FeatureBatches = dict[int, Tensor]
 
 UNDECIDED = -1
 """The label of a sample whose gradient is zero: a saturated head says nothing about it."""
+
+
+def features_with_gradients(view: Transcript) -> Iterator[tuple[Tensor, Tensor]]:
+    """The features and the cut gradients of one step after the other, read as they are needed.
+
+    Raises:
+        InputError: there are none, a step has one and not the other or not as many samples, or a value is not finite.
+    """
+    features, gradients = view.of(Kind.FEATURES), view.of(Kind.FEATURE_GRAD)
+    lacking = set(features.steps) ^ set(gradients.steps)
+    if lacking:
+        step = min(lacking)
+        what = "cut gradients" if step in features.steps else "features"
+        raise InputError(f"The transcript lacks the {what} of step {step}; record both of every step.")
+    if not len(features):
+        raise InputError(
+            "The transcript holds no features and no cut gradients; label inference needs a training in setup (b) or "
+            "(c)."
+        )
+    return _paired(features, gradients)
+
+
+def _paired(features: Transcript, gradients: Transcript) -> Iterator[tuple[Tensor, Tensor]]:
+    for sent, answered in zip(features, gradients, strict=True):
+        if sent.step != answered.step or sent.tensor.shape != answered.tensor.shape:
+            raise InputError(
+                f"The features of step {sent.step} have shape {tuple(sent.tensor.shape)} and the cut gradients beside "
+                f"them {tuple(answered.tensor.shape)}, of step {answered.step}; record both of every step once."
+            )
+        check_finite("features", sent.tensor)
+        check_finite("cut gradients", answered.tensor)
+        yield sent.tensor, answered.tensor
 
 
 def features_by_step(view: Transcript) -> FeatureBatches:
@@ -28,9 +63,15 @@ def features_by_step(view: Transcript) -> FeatureBatches:
 
 
 def checked_head(
-    architecture: HeadArchitecture, space: LabelSpace, features: Tensor, generator: torch.Generator
+    architecture: HeadArchitecture,
+    space: LabelSpace,
+    features: Tensor,
+    generator: torch.Generator,
+    *,
+    loss: LossSpec | None = None,
 ) -> nn.Module:
-    """A clone head with fresh weights that turns these features into one score for each class.
+    """A clone head with fresh weights that turns these features into one score for each class; with two classes and a
+    `loss` that allows it, into a single one.
 
     Raises:
         InputError: the architecture does not take the features or has another number of outputs.
@@ -44,7 +85,8 @@ def checked_head(
             f"The head's architecture does not take features of shape {tuple(features.shape[1:])} "
             f"({str(error).splitlines()[0]}); name the head that the client has."
         ) from error
-    if made != (space.classes,):
+    single = made == (1,) and space.classes == 2 and loss is not None and loss.name != "cross_entropy"
+    if made != (space.classes,) and not single:
         raise InputError(
             f"The head's architecture has outputs of shape {made} for {space.classes} classes; "
             "name the right number of classes or the right head."

@@ -1,0 +1,142 @@
+"""Labels read off the weight gradient of the head's last dense layer, by algebra: no clone and no search.
+
+That gradient is the sum over the batch of r h', with r = p - y the gradient at the outputs and h the layer's inputs.
+Cross-entropy, and binary cross-entropy of each output, leave one negative number in r: the label's.
+"""
+
+import torch
+from torch import Tensor
+
+from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, features_by_step
+from unsplit.attacks.observed import check_finite
+from unsplit.attacks.threat_model import attack
+from unsplit.errors import InputError
+from unsplit.knowledge import HeadWeightGradient, LabelSpace
+from unsplit.types import InferredLabels, Kind, Transcript
+
+
+@attack(goal="the client's labels", reads=(Kind.FEATURES,))
+def infer_by_sign(view: Transcript, gradients: HeadWeightGradient, space: LabelSpace) -> InferredLabels:
+    """For each single-sample step, the class whose row of the last layer's weight gradient is negative.
+
+    Exact for a head of any depth whose last layer's inputs are not negative (after ReLU or a sigmoid), since the rows
+    are then r times numbers of one sign.
+
+    Threat model:
+        An honest-but-curious server of setup (b) or (c) that has the gradient of the head's last layer, which it has
+        only where weights are handed over through it. It need not know the architecture.
+
+    Objective:
+        y = argmin over classes of u, where G, with the bias as a further column, is u v' (its leading singular vectors)
+        with sum(v) > 0.
+
+    Args:
+        view: transcript with the features of the steps in `gradients`, to tell that they have one sample each.
+        gradients: of single-sample steps; the last layer's at least.
+        space: the number of classes.
+
+    Returns:
+        Labels with their names, one for each step of `gradients`; `UNDECIDED` where the gradient is zero or has no
+        negative row.
+
+    Raises:
+        InputError: a batch of more than one sample, NaN or infinity, no step, or no last layer of so many classes.
+
+    Reference:
+        Zhao, Mopuri, Bilen, "iDLG: improved deep leakage from gradients", 2020.
+
+    Departures:
+        iDLG takes the sign of products of rows; the leading singular vector uses all entries, which matters where the
+        gradient is a small difference of weights.
+    """
+    features = _of_steps(view, gradients)
+    several = next((step for step in gradients.steps if len(features[step]) != 1), None)
+    if several is not None:
+        raise InputError(
+            f"Step {several} has a batch of {len(features[several])} samples, and the sign rule needs the gradient of "
+            "one; use infer_from_batch_gradients, or record a training with a batch size of 1."
+        )
+    last = _last_layer(gradients, space)
+    scaled = last / last.abs().amax((1, 2), keepdim=True).clamp_min(1e-30)
+    _, vectors = torch.linalg.eigh((scaled @ scaled.mT).double())
+    rows = vectors[:, :, -1]
+    rows = rows * torch.sign((rows[:, None] @ scaled.double()).sum((1, 2)))[:, None]
+    lowest = rows.min(1)
+    undecided = ~scaled.flatten(1).any(1) | (lowest.values >= 0)
+    return InferredLabels(labels=lowest.indices.masked_fill(undecided, UNDECIDED).cpu(), named=True)
+
+
+@attack(goal="the client's labels", reads=(Kind.FEATURES,))
+def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, space: LabelSpace) -> InferredLabels:
+    """The labels of whole batches from the weight gradient of a head of one dense layer, by least squares.
+
+    With the features H [n, d] of a batch known, the gradient G = R'H gives back R, p - y of every sample, as long as
+    the features of the batch are linearly independent, so n <= d (d + 1 with a bias). Beyond that R is the smallest
+    that explains G, and labels are lost by and by.
+
+    Threat model:
+        An honest-but-curious server of setup (b) or (c) that computed the features and has the gradient of the head's
+        one layer, which it has only where weights are handed over through it.
+
+    Objective:
+        R = argmin ||R'H - G||^2, the smallest of those; y_i = argmin over classes of R_i.
+
+    Args:
+        view: transcript with the features [n, ...] of every step in `gradients`.
+        gradients: of steps of any batch size.
+        space: the number of classes.
+
+    Returns:
+        Labels with their names, of all samples of those steps; `UNDECIDED` where a row of R is zero.
+
+    Raises:
+        InputError: NaN or infinity, no step, missing features, or a head of more than one layer.
+
+    Reference:
+        Algebra; compare Ma et al., "Instance-wise batch label restoration via gradients in federated learning", 2023.
+    """
+    features, last = _of_steps(view, gradients), _last_layer(gradients, space)
+    labels = []
+    for step, gradient in zip(gradients.steps, last, strict=True):
+        known = features[step].flatten(1).double()
+        if gradient.shape[1] == known.shape[1] + 1:
+            known = torch.cat([known, torch.ones(len(known), 1, dtype=known.dtype, device=known.device)], 1)
+        if gradient.shape[1] != known.shape[1]:
+            raise InputError(
+                f"The head's last layer takes {gradient.shape[1]} numbers and the features of step {step} are "
+                f"{known.shape[1]}; the head must be that one layer: use infer_from_handed_weights for deeper ones."
+            )
+        residuals = torch.linalg.pinv(known.T) @ gradient.double().T
+        lowest = residuals.min(1)
+        labels.append(lowest.indices.masked_fill(lowest.values >= 0, UNDECIDED).cpu())
+    return InferredLabels(labels=torch.cat(labels), named=True)
+
+
+def _of_steps(view: Transcript, gradients: HeadWeightGradient) -> FeatureBatches:
+    """The features, checked to have those of every step that there is a gradient for."""
+    features = features_by_step(view)
+    if not gradients.steps:
+        raise InputError(
+            "The weight gradients are of no step; record more steps with weights handed over between them."
+        )
+    missing = [step for step in gradients.steps if step not in features]
+    if missing:
+        raise InputError(
+            f"The transcript lacks the features of step {missing[0]}; record features and weights together."
+        )
+    return features
+
+
+def _last_layer(gradients: HeadWeightGradient, space: LabelSpace) -> Tensor:
+    """The last layer's gradients, shape [steps, classes, inputs], the bias's as a further column if it has one."""
+    dense = [name for name, value in gradients.gradients.items() if name.endswith("weight") and value.ndim == 3]
+    if not dense or gradients.gradients[dense[-1]].shape[1] != space.classes:
+        raise InputError(
+            f"The gradients are not of a head that ends in a dense layer of {space.classes} outputs; name the right "
+            "number of classes."
+        )
+    weight, bias = (gradients.gradients.get(dense[-1].removesuffix("weight") + part) for part in ("weight", "bias"))
+    assert weight is not None
+    last = weight if bias is None else torch.cat([weight, bias[:, :, None]], 2)
+    check_finite("weight gradients", last)
+    return last
