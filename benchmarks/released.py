@@ -9,15 +9,13 @@ the 2,010 smashed samples that it needs, on the digits that come with a package.
 """
 
 import argparse
-import importlib.util
 import resource
-import sys
 import time
-import types
 from pathlib import Path
 
 import torch
 from measure import write
+from paper_code import released_code
 
 from unsplit.attacks.unsplit import invert, preset
 from unsplit.data import Splits, load
@@ -42,7 +40,7 @@ def main() -> None:
     parser.add_argument("--preset", default="strong")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    released = _released(options.released_code)
+    released = released_code(options.released_code)
     splits = load("digits")
     model = _trained(splits)
     targets, others = splits.test.one_per_class(), more_inputs(splits.train, 2000)
@@ -81,9 +79,6 @@ def main() -> None:
                 "peak_mib": round(memory),
             }
         )
-    at = sys.argv.index(str(options.released_code)) if str(options.released_code) in sys.argv else None
-    if at is not None:
-        sys.argv[at] = "DIR"
     write("released", rows)
 
 
@@ -95,25 +90,6 @@ def _trained(splits: Splits) -> torch.nn.Sequential:
     training.run(10 * -(-len(splits.train) // 64))
     trained: torch.nn.Sequential = training.model()
     return trained
-
-
-def _released(folder: Path) -> types.SimpleNamespace:
-    """Its modules under another name than ours, without torchvision, which only its data loading needs."""
-    vision = types.ModuleType("torchvision")
-    vision.datasets = vision.transforms = None  # type: ignore[attr-defined]
-    sys.modules.setdefault("torchvision", vision)
-    package = folder / "unsplit"
-    spec = importlib.util.spec_from_file_location(
-        "released", package / "__init__.py", submodule_search_locations=[str(package)]
-    )
-    if spec is None or spec.loader is None or not package.is_dir():
-        sys.exit(f"There is no package 'unsplit' in {folder}; name a checkout of the paper's code.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["released"] = module
-    spec.loader.exec_module(module)
-    return types.SimpleNamespace(
-        models=importlib.import_module("released.models"), attacks=importlib.import_module("released.attacks")
-    )
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ BAD = {
     "audit --optimizer adam:lr": "name:option=value",
     "audit --optimizer adam:lr=fast": "is not a number",
     "audit --label-heads one": "whole numbers",
+    "audit --u-shape 1": "a cut and the layers of the head",
+    "audit --u-shape relu4:1": "leave nothing for the server",
     "audit --checkpoint nothing": "no checkpoint",
     "train --cut 1,2": "takes one depth or module name",
     "attack nowhere --cut none": "takes one depth or module name",
@@ -73,7 +75,13 @@ BAD = {
     "train --resume": "no checkpoint",
     "attack nowhere": "not a transcript",
     "attack nowhere --goal inptus": "did you mean 'inputs'",
-    "attack nowhere --goal labels --observed grad": "Unknown observation",
+    "attack nowhere --goal labels --label-attack grad": "Unknown label attack",
+    "attack nowhere --goal labels --loss mae": "did you mean 'mse'",
+    "attack nowhere --goal labels --label-smoothing 2": "label_smoothing is 2.0",
+    "train --setup b --gradient-noise aligned": "a shape and a scale",
+    "train --setup b --gradient-noise alined:1": "did you mean 'aligned'",
+    "train --setup b --gradient-noise aligned:-1": "0 or more",
+    "train --setup b --label-epsilon 0": "must be above 0",
     "data fetch mnits": "did you mean 'mnist'",
     "data verify digits": "Unknown data set to verify",
 }
@@ -139,11 +147,13 @@ def test_the_commands_of_a_session(tmp_path):
     summary = json.loads(unsplit("train", *labels, "--steps", 60, "--out", "run", "--json"))
     assert summary["steps"] == 60
     found = json.loads(
-        unsplit("attack", "run/transcript", "--goal", "labels", "--observed", "weight_grad",
+        unsplit("attack", "run/transcript", "--goal", "labels", "--label-attack", "matching",
                 "--optimizer", "sgd:lr=0.01", "--out", "labels", "--json")
     )  # fmt: skip
     assert len(found["labels"]) == 58
     assert "group numbers" in unsplit("attack", "run/transcript", "--goal", "labels", "--out", "groups")
+    defended = ["--setup", "b", "--gradient-noise", "aligned:1", "--label-epsilon", 4, "--loss", "bce", "--steps", 5]
+    assert json.loads(unsplit("train", *defended, "--out", "defended", "--json"))["steps"] == 5
     audit = ["audit", "--epochs", 1, "--cuts", 1, "--states", "after", "--label-steps", 40, "--label-heads", 1]
     printed = unsplit(*audit, "--label-setups", "b", "--out", "audit")
     assert "audit/report.html" in printed

@@ -214,9 +214,7 @@ def test_the_sign_rule_is_exact_at_any_depth(digits, head, optimizer):
     assert torch.equal(found.labels, truth_of(training, gradients.steps))
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "least", "most"), [(1, 1.0, 1.0), (8, 1.0, 1.0), (9, 0.99, 1.0), (100, 0, 0.8)]
-)
+@pytest.mark.parametrize(("batch_size", "least", "most"), [(1, 1.0, 1.0), (8, 1.0, 1.0), (9, 0.99, 1.0), (100, 0, 0.8)])
 def test_least_squares_gives_batches_up_to_the_width_of_the_features(batch_size, least, most):
     """The head takes eight numbers and has a bias, so nine samples are the most that can be told apart. No ReLU before
     it, whose dead units would leave fewer; labels at random, which the features themselves do not tell.

@@ -29,6 +29,7 @@ from unsplit.attacks.labels import (
     GroupingConfig,
     MatchingConfig,
     SurrogateConfig,
+    TargetsConfig,
     group_by_cut_gradient,
     group_by_features,
     infer_by_sign,
@@ -39,6 +40,7 @@ from unsplit.attacks.labels import (
     infer_from_handed_weights,
     infer_from_known_samples,
     infer_from_weight_gradients,
+    infer_targets,
 )
 from unsplit.attacks.unsplit import (
     AmortisedConfig,
@@ -58,6 +60,7 @@ from unsplit.knowledge import (
     HeadWeightGradient,
     Knowledge,
     KnownSamples,
+    KnownTargets,
     LabelSpace,
     OwnTop,
 )
@@ -81,6 +84,7 @@ ATTACKS = {
     ),
     infer_by_sign: ({Kind.FEATURES}, (HeadWeightGradient, LabelSpace)),
     infer_from_batch_gradients: ({Kind.FEATURES}, (HeadWeightGradient, LabelSpace)),
+    infer_targets: ({Kind.FEATURES, Kind.FEATURE_GRAD}, (KnownTargets, HeadArchitecture)),
     infer_from_gradient_norm: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     infer_from_gradient_direction: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     invert_white_box: ({Kind.SMASHED}, (ClientWeights,)),
@@ -253,6 +257,10 @@ ARGUMENTS = {
     infer_from_handed_weights: KNOWN_BUT_LABELS,
     infer_by_sign: {"gradients": GRADIENTS, "space": TEN},
     infer_from_batch_gradients: {"gradients": GRADIENTS, "space": TEN},
+    infer_targets: {
+        "known": KnownTargets(indices=(0, 1, 2), values=(0.0, 1.0, 2.0)),
+        "architecture": HeadArchitecture.of(torch.nn.Linear(84, 1)), "config": TargetsConfig(passes=1),
+    },
     infer_from_gradient_norm: {"space": TWO},
     infer_from_gradient_direction: {"space": TWO},
     group_by_cut_gradient: {"space": LabelSpace(classes=4), "config": GroupingConfig(restarts=1)},

@@ -179,12 +179,28 @@ class KnownSamples(Knowledge):
     labels: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.indices or min(self.indices) < 0:
-            raise InputError(f"The positions {self.indices} name no known sample; name one or more, counted from 0.")
-        if len(self.indices) != len(self.labels):
-            raise InputError(
-                f"There are {len(self.labels)} labels for {len(self.indices)} known samples; give one each."
-            )
+        _check_positions(self.indices, len(self.labels), "labels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownTargets(Knowledge):
+    """What a regression aims at for a few of the observed samples; known as `KnownSamples` are.
+
+    Args:
+        indices: their positions among the observed samples, from 0; at least one.
+        values: their targets.
+
+    Raises:
+        InputError: no sample, a negative position, or not one target for each.
+    """
+
+    means = "the true targets of a few of the observed samples, put in by itself or shared with the client"
+
+    indices: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _check_positions(self.indices, len(self.values), "targets")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -269,3 +285,10 @@ class ClientQueries(Knowledge):
         self._left -= len(inputs)
         with torch.no_grad():
             return self._answer(inputs).detach().clone()
+
+
+def _check_positions(indices: tuple[int, ...], given: int, what: str) -> None:
+    if not indices or min(indices) < 0:
+        raise InputError(f"The positions {indices} name no known sample; name one or more, counted from 0.")
+    if len(indices) != given:
+        raise InputError(f"There are {given} {what} for {len(indices)} known samples; give one each.")

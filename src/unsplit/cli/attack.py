@@ -1,24 +1,29 @@
 """`unsplit attack`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import typer
 
+from unsplit.attacks.unsplit import PRESETS
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
 from unsplit.errors import unknown_name
-from unsplit.experiment.attack import InversionRequest, LabelRequest, attack_inputs, attack_labels
+from unsplit.experiment.attack import InversionRequest, attack_inputs
+from unsplit.experiment.attack_labels import LABEL_ATTACKS, LabelRequest, attack_labels
+from unsplit.losses import LossSpec
 
 EXAMPLES = """**Examples**
 
 `unsplit attack runs/plain/transcript --model mnist-net --cut 1` : pictures and a clone from the last step's batch
 
-`unsplit attack runs/labels/transcript --goal labels` : groups of samples of one class, from cut gradients
+`unsplit attack runs/labels/transcript --goal labels` : groups of samples of one class, and the head that explains them
 
-`unsplit attack runs/labels/transcript --goal labels --observed weight_grad --optimizer sgd:lr=0.01`
+`unsplit attack runs/labels/transcript --goal labels --known known.csv` : the same with the classes' names
+
+`unsplit attack runs/labels/transcript --goal labels --label-attack sign --optimizer sgd:lr=0.01`
 """
 
 
@@ -28,11 +33,16 @@ def attack(
     model: Annotated[str, typer.Option(help="The network, by name or my_module:function.")] = "mnist-net",
     cut: Annotated[str, typer.Option(help="Where it was cut, by depth or module name.")] = "1",
     input_shape: Annotated[str, typer.Option(help="Shape of one input.")] = "1,28,28",
-    preset: Annotated[str, typer.Option(help="Preset: strong, joint, paper, paper-literal, released.")] = "joint",
+    preset: Annotated[str, typer.Option(help=f"Preset: {', '.join(PRESETS)}.")] = "joint",
     last: Annotated[int, typer.Option(min=1, help="Attack the last so many steps of it.")] = 1,
-    observed: Annotated[str, typer.Option(help="Labels: from cut_grad or weight_grad.")] = "cut_grad",
+    label_attack: Annotated[str, typer.Option(help=f"Labels: {', '.join(LABEL_ATTACKS)}.")] = "surrogate",
     head: Annotated[int, typer.Option(help="Labels: layers with weights in the client's head.")] = 1,
     classes: Annotated[int, typer.Option(help="Labels: how many classes.")] = 10,
+    loss: options.Loss = "cross_entropy",
+    label_smoothing: options.Smoothing = 0.0,
+    known: Annotated[
+        Path | None, typer.Option(help="Labels: a CSV file of positions and labels that are known.")
+    ] = None,
     optimizer: options.Optimizer = "sgd",
     out: options.Out = Path("runs/attack"),
     seed: options.Seed = 0,
@@ -63,16 +73,22 @@ def attack(
             f"sign {found.sign}."
         )
     else:
-        if observed not in ("cut_grad", "weight_grad"):
-            raise unknown_name("observation", observed, ("cut_grad", "weight_grad"))
-        seen: Literal["cut_grad", "weight_grad"] = "weight_grad" if observed == "weight_grad" else "cut_grad"
         wanted = LabelRequest(
-            observed=seen, model=model, head=head, classes=classes, optimizer=options.optimizer(optimizer), seed=seed
+            attack=label_attack,
+            model=model,
+            head=head,
+            classes=classes,
+            loss=LossSpec(name=loss, label_smoothing=label_smoothing),
+            optimizer=options.optimizer(optimizer),
+            known=known,
+            seed=seed,
+            device=device,
         )
-        labels = attack_labels(transcript, wanted, out)
+        with progress_bars(quiet=quiet) as bars:
+            labels = attack_labels(transcript, wanted, out, progress=bars.stage("inferring labels"))
         text = labels.model_dump_json(indent=1)
         kind = "labels" if labels.named else "group numbers (the classes' names cannot be known)"
-        line = f"{len(labels.labels)} {kind} in {out / 'attack.json'}."
+        line = f"{len(labels.labels)} {kind} in {out / 'attack.json'}, {labels.undecided} undecided."
     if json:
         typer.echo(text)
     elif not quiet:

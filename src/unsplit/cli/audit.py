@@ -9,6 +9,7 @@ import torch
 import typer
 from rich.table import Table
 
+from unsplit.attacks.unsplit import PRESETS
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
@@ -24,6 +25,8 @@ EXAMPLES = """**Examples**
 
 `unsplit audit --data fashion-mnist --cuts 1,conv2 --presets joint,paper --out runs/fashion`
 
+`unsplit audit --u-shape 1:1 --cuts none --label-setups none` : inputs, labels and both of the client's parts at once
+
 `unsplit audit --data photos/ --model my_module:build_model --cuts 0,2 --label-setups none`
 """
 
@@ -32,9 +35,7 @@ def audit(
     data: options.Data = "digits",
     model: options.Model = None,
     cuts: Annotated[str, typer.Option(help="Cuts to invert, by depth or name; or 'none'.")] = "1,2,3",
-    presets: Annotated[
-        str, typer.Option(help="Presets: strong, joint, paper, paper-literal, released.")
-    ] = "strong-quick,joint",
+    presets: Annotated[str, typer.Option(help=f"Presets: {', '.join(PRESETS)}.")] = "strong-quick,joint",
     states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",
     targets: Annotated[int, typer.Option(help="Pictures of each class to recover.")] = 1,
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,
@@ -44,6 +45,9 @@ def audit(
     label_setups: Annotated[str, typer.Option(help="Setups in which to infer labels; or 'none'.")] = "b,c",
     label_heads: Annotated[str, typer.Option(help="Depths of the client's head, in layers with weights.")] = "1,2",
     label_steps: Annotated[int, typer.Option(help="Single-sample steps to observe.")] = 1000,
+    u_shape: Annotated[
+        str | None, typer.Option(help="Also take everything at once from the U-shape with this cut and head, e.g. 1:1.")
+    ] = None,
     out: options.Out = Path("runs/audit"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -70,6 +74,7 @@ def audit(
         "label_setups": options.names(label_setups),
         "label_heads": options.integers(label_heads, "--label-heads"),
         "label_steps": label_steps,
+        "u_shape": None if u_shape is None else options.u_shape(u_shape),
         "seed": seed,
         "device": device,
     }
@@ -78,7 +83,9 @@ def audit(
     command = shlex.join(["unsplit", *sys.argv[1:]])
     with progress_bars(quiet=quiet) as bars:
         found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage)
-    page = write_report(out, found.result, Pictures(originals=found.originals, reconstructions=found.reconstructions))
+    page = write_report(
+        out, found.result, Pictures(originals=found.originals, reconstructions=found.reconstructions, whole=found.whole)
+    )
     if json:
         typer.echo(found.result.model_dump_json(indent=1))
     elif not quiet:
@@ -101,6 +108,14 @@ def _print(result: AuditResult) -> None:
                 f"{row.reference_accuracy:.1%}",
             )
         console.print(table)
+    if result.whole is not None:
+        whole = result.whole
+        line = (
+            f"Everything at once, U-shape: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), "
+            f"labels {whole.label_accuracy:.1%}, network without the client {whole.whole_accuracy:.1%} "
+            f"(client's own {whole.reference_accuracy:.1%})."
+        )
+        console.print(line, soft_wrap=True, markup=False)
     if result.labels:
         table = Table(
             "setup", "head", "seen", "optimiser", "clone", "known", "right", "up to names", "chance", title="Labels"

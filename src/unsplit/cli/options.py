@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from unsplit.defenses import GradientNoise
 from unsplit.errors import InputError
+from unsplit.losses import LOSSES
 from unsplit.optim import OptimizerSpec
 
 Data = Annotated[str, typer.Option("--data", help="Data set by name (see `unsplit data list`), or a folder of images.")]
@@ -24,6 +26,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on
 Optimizer = Annotated[
     str, typer.Option("--optimizer", help="Optimiser of torch.optim with its options, e.g. sgd:lr=0.05,momentum=0.9.")
 ]
+
+Loss = Annotated[str, typer.Option("--loss", help=f"The client's loss: {', '.join(LOSSES)}.")]
+Smoothing = Annotated[float, typer.Option("--label-smoothing", help="Label smoothing of it, 0 to below 1.")]
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -79,6 +84,33 @@ def optimizer(text: str) -> OptimizerSpec:
     if not isinstance(rate, float | int):
         raise InputError(f"The learning rate '{rate}' is not a number; write for example {name}:lr=0.001.")
     return OptimizerSpec(name=name, lr=float(rate), options=options)
+
+
+def gradient_noise(text: str | None) -> GradientNoise | None:
+    """Noise on cut gradients written as shape:scale, or none.
+
+    Raises:
+        InputError: not of this form.
+    """
+    if text is None:
+        return None
+    shape, _, scale = text.partition(":")
+    try:
+        return GradientNoise(shape=shape.strip(), scale=float(scale))
+    except ValueError as error:
+        raise InputError(f"--gradient-noise takes a shape and a scale, for example aligned:1; not '{text}'.") from error
+
+
+def u_shape(text: str) -> tuple[int | str, int]:
+    """A cut and the number of layers of the head, written as cut:head.
+
+    Raises:
+        InputError: not of this form.
+    """
+    cut, _, head = text.partition(":")
+    if not head.isdigit():
+        raise InputError(f"--u-shape takes a cut and the layers of the head, for example 1:1; not '{text}'.")
+    return one_cut(cut), int(head)
 
 
 def _value(text: str) -> float | bool | str:

@@ -11,6 +11,7 @@ from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
 from unsplit.experiment.training import TrainConfig
 from unsplit.experiment.training import train as run_training
+from unsplit.losses import LossSpec
 from unsplit.protocol import SplitConfig
 from unsplit.types import Setup
 
@@ -38,6 +39,14 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over all data.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Steps in all; overrides --epochs.")] = None,
     optimizer: options.Optimizer = "adam",
+    loss: options.Loss = "cross_entropy",
+    label_smoothing: options.Smoothing = 0.0,
+    label_epsilon: Annotated[
+        float | None, typer.Option(help="Defence: train on labels after randomised response of this epsilon.")
+    ] = None,
+    gradient_noise: Annotated[
+        str | None, typer.Option(help="Defence: noise on cut gradients (b, c), aligned:SCALE or isotropic:SCALE.")
+    ] = None,
     observer: Annotated[str, typer.Option(help="Whose transcript to keep: server, client0, ...")] = "server",
     keep_last: Annotated[int | None, typer.Option(help="Keep only the last so many steps of it.")] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 1000,
@@ -68,6 +77,9 @@ def train(
             batch_size=batch_size,
             client_optimizer=options.optimizer(optimizer),
             server_optimizer=options.optimizer(optimizer),
+            loss=LossSpec(name=loss, label_smoothing=label_smoothing),
+            label_epsilon=label_epsilon,
+            gradient_noise=options.gradient_noise(gradient_noise),
         ),
         steps=steps,
         epochs=epochs,

@@ -1,28 +1,17 @@
-"""Attacks on a stored transcript, by somebody who has nothing else: no truth, so no scores."""
+"""Inversion of a stored transcript, by somebody who has nothing else: no truth, so no scores."""
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
-
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.labels import (
-    GroupingConfig,
-    MatchingConfig,
-    group_by_cut_gradient,
-    head_weight_gradients,
-    infer_from_weight_gradients,
-)
 from unsplit.attacks.unsplit import invert, preset
 from unsplit.devices import device as checked_device
-from unsplit.errors import InputError
 from unsplit.experiment.results import Row
 from unsplit.files import writable_folder, write_tensors, write_text
-from unsplit.knowledge import ClientArchitecture, ClientOptimizer, HeadArchitecture, LabelSpace
-from unsplit.models import build, depth_of, split, split_head
-from unsplit.optim import OptimizerSpec
+from unsplit.knowledge import ClientArchitecture
+from unsplit.models import build, depth_of, split
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
 from unsplit.types import Kind
@@ -99,62 +88,4 @@ def attack_inputs(
         tensors=path.name,
     )
     write_text(folder / "attack.json", findings.model_dump_json(indent=1) + "\n")
-    return findings
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelRequest:
-    """Infer labels.
-
-    Args:
-        observed: "cut_grad" groups samples by their cut gradients; "weight_grad" reads labels with their names where
-            weights were handed over after every single-sample step.
-        model: the network's architecture ("weight_grad" only).
-        head: weighted layers of the client's head ("weight_grad" only).
-        classes: how many there are.
-        optimizer: the client's ("weight_grad" only).
-        seed: of the attack.
-    """
-
-    observed: Literal["cut_grad", "weight_grad"] = "cut_grad"
-    model: str = "mnist-net"
-    head: int = 1
-    classes: int = 10
-    optimizer: OptimizerSpec
-    seed: int = 0
-
-
-class LabelFindings(Row):
-    """The contents of `attack.json` after label inference; -1 stands for "undecided"."""
-
-    goal: Literal["labels"] = "labels"
-    observed: str
-    named: bool
-    steps: tuple[int, ...]
-    labels: tuple[int, ...]
-
-
-def attack_labels(transcript: Path, request: LabelRequest, folder: Path) -> LabelFindings:
-    """Infer the labels of a stored transcript; leaves `attack.json` in `folder`.
-
-    Raises:
-        UnsplitError: a transcript that cannot be read or lacks what the attack needs.
-    """
-    view, space = load_transcript(transcript), LabelSpace(classes=request.classes)
-    if request.observed == "cut_grad":
-        found = group_by_cut_gradient(view, space, GroupingConfig(), generator=generator(request.seed))
-        steps = view.of(Kind.FEATURE_GRAD).steps
-    elif request.observed == "weight_grad":
-        gradients = head_weight_gradients(view, ClientOptimizer(spec=request.optimizer))
-        head: nn.Module = split_head(build(request.model, generator=generator(0)), request.head)[1]
-        found = infer_from_weight_gradients(
-            view, gradients, HeadArchitecture.of(head), space, MatchingConfig(), generator=generator(request.seed)
-        )
-        steps = gradients.steps
-    else:
-        raise InputError(f"Labels can be read from 'cut_grad' or 'weight_grad', not from '{request.observed}'.")
-    findings = LabelFindings(
-        observed=request.observed, named=found.named, steps=steps, labels=tuple(found.labels.tolist())
-    )
-    write_text(writable_folder(folder) / "attack.json", findings.model_dump_json(indent=1) + "\n")
     return findings

@@ -13,7 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent, threat_model
-from unsplit.attacks.labels import group_by_cut_gradient, infer_from_known_samples, infer_from_weight_gradients
+from unsplit.attacks.labels import (
+    group_by_cut_gradient,
+    infer_by_surrogate,
+    infer_from_known_samples,
+    infer_from_weight_gradients,
+)
 from unsplit.attacks.unsplit import attack_of, preset
 from unsplit.data import Splits, load
 from unsplit.devices import device as checked_device
@@ -29,12 +34,16 @@ from unsplit.experiment.results import (
     Provenance,
     ThreatModelRow,
     TrainingRow,
+    WholeRow,
 )
+from unsplit.experiment.whole import run_whole
 from unsplit.files import writable_folder
+from unsplit.knowledge import Knowledge, KnownSamples
 from unsplit.metrics import accuracy
-from unsplit.models import build_for, depth_of
+from unsplit.models import build_for, depth_of, split_u
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
 from unsplit.randomness import draw_seed, generator
+from unsplit.types import Setup
 
 Stages = Callable[[str], Progress]
 """Called with the name of each part of the work; gives what to tell its progress to."""
@@ -48,11 +57,13 @@ class Audit:
         result: the numbers.
         originals: the targets, shape [n, *input shape].
         reconstructions: what each row of `result.inversion` made of them, in the same order and shape.
+        whole: what the attack on the U-shape made of them, if it was run.
     """
 
     result: AuditResult
     originals: Tensor
     reconstructions: tuple[Tensor, ...]
+    whole: Tensor | None = None
 
 
 def audit(
@@ -92,10 +103,12 @@ def audit(
     networks = {"before": untrained, "after": training.model()}
     rows, pictures, originals = _invert(config, networks, splits, draw_seed(source), device, folder, stages)
     labels = _infer_labels(config, untrained, splits, draw_seed(source), device, stages)
+    whole, redrawn = _take_everything(config, untrained, splits, draw_seed(source), device, stages)
     result = AuditResult(
         training=trained,
         inversion=tuple(rows),
         labels=tuple(labels),
+        whole=whole,
         threat_models=_threat_models(config),
         provenance=Provenance(
             command=command or f"unsplit.audit({config!r})",
@@ -107,7 +120,7 @@ def audit(
             machine=machine(),
         ),
     )
-    return Audit(result=result, originals=originals, reconstructions=tuple(pictures))
+    return Audit(result=result, originals=originals, reconstructions=tuple(pictures), whole=redrawn)
 
 
 def _network(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str]:
@@ -116,6 +129,8 @@ def _network(config: AuditConfig, splits: Splits, device: torch.device) -> tuple
     model, name = build_for(config.model, shape, classes, generator=generator(config.seed))
     for cut in config.cuts:
         depth_of(model, cut)
+    if config.u_shape is not None:
+        split_u(model, *config.u_shape)
     return model.to(device), name
 
 
@@ -177,12 +192,7 @@ def _invert(
     folder: Path | None,
     stages: Stages,
 ) -> tuple[list[InversionRow], list[Tensor], Tensor]:
-    evaluation = Evaluation(
-        targets=splits.test.one_per_class(config.targets_per_class),
-        test=splits.test,
-        mean_input=splits.train.images.mean(0),
-        others=more_inputs(splits.train),
-    )
+    evaluation = _evaluation(config, splits)
     cells = Cells(folder / "cells" if folder is not None else None)
     depths = sorted({depth_of(networks["before"], cut) for cut in config.cuts})
     targets, version = fingerprint({"images": evaluation.targets.images}), versions()["unsplit"]
@@ -235,6 +245,43 @@ def _infer_labels(
     return rows
 
 
+def _take_everything(
+    config: AuditConfig, model: nn.Sequential, splits: Splits, seed: int, device: torch.device, stages: Stages
+) -> tuple[WholeRow | None, Tensor | None]:
+    if config.u_shape is None:
+        return None, None
+    cut, head = config.u_shape
+    split = SplitConfig(
+        setup=Setup.C,
+        cut=cut,
+        head=head,
+        batch_size=config.batch_size,
+        client_optimizer=config.optimizer,
+        server_optimizer=config.optimizer,
+    )
+    return run_whole(
+        model,
+        splits.train.images,
+        splits.train.labels,
+        split,
+        config.presets[0],
+        _evaluation(config, splits),
+        epochs=config.epochs,
+        seed=seed,
+        device=device,
+        progress=stages("taking everything from the U-shape"),
+    )
+
+
+def _evaluation(config: AuditConfig, splits: Splits) -> Evaluation:
+    return Evaluation(
+        targets=splits.test.one_per_class(config.targets_per_class),
+        test=splits.test,
+        mean_input=splits.train.images.mean(0),
+        others=more_inputs(splits.train),
+    )
+
+
 def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
     """The threat model of every attack that the configuration runs."""
     attacks: list[Callable[..., object]] = []
@@ -242,10 +289,16 @@ def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
         attacks += dict.fromkeys(attack_of(preset(name, 1)) for name in config.presets)
     if config.label_setups and config.label_heads and config.label_optimizers:
         attacks += [infer_from_weight_gradients, group_by_cut_gradient, infer_from_known_samples]
-    return tuple(_described(function) for function in attacks)
+    rows = [_described(function) for function in attacks]
+    if config.u_shape is not None:
+        rows.append(_described(attack_of(preset(config.presets[0], 1))))
+        # One label of each class is known there, for the names.
+        rows.append(_described(infer_by_surrogate, KnownSamples))
+    return tuple(dict.fromkeys(rows))
 
 
-def _described(function: Callable[..., object]) -> ThreatModelRow:
+def _described(function: Callable[..., object], *also: type[Knowledge]) -> ThreatModelRow:
     model = threat_model(function)
     reads = tuple(kind.value for kind in model.reads)
-    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=model.sentences)
+    knows = (*model.sentences, *(kind.means for kind in also))
+    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=knows)

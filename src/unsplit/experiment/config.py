@@ -29,6 +29,8 @@ class AuditConfig:
         label_heads: depths of the client's head, in layers with weights.
         label_steps: single-sample steps to observe.
         label_optimizers: of both parties, one training each.
+        u_shape: cut and head (in layers with weights) of a training in setup (c) from which everything is taken at
+            once; None for none.
         seed: of everything.
         device: where tensors live.
 
@@ -49,6 +51,7 @@ class AuditConfig:
     label_heads: tuple[int, ...] = (1, 2)
     label_steps: int = 1000
     label_optimizers: tuple[OptimizerSpec, ...] = (OptimizerSpec(name="sgd", lr=0.01), OptimizerSpec(name="adam"))
+    u_shape: tuple[int | str, int] | None = None
     seed: int = 0
     device: str = "cpu"
 

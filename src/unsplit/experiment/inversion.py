@@ -85,10 +85,7 @@ def run_inversion(
     depth = depth_of(model, cut)
     bottom, top = split(model, cut)
     chosen = settings or preset(preset_name, depth)
-    others = None
-    if isinstance(chosen, AmortisedConfig) and evaluation.others is not None:
-        others = evaluation.others[: chosen.samples]
-    view = observe_inference(model, cut, evaluation.targets, device, others)
+    view = observe_inference(model, cut, evaluation.targets, device, more_for(chosen, evaluation))
     architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
     started = time.perf_counter()
     found = invert(view, architecture, chosen, generator=generator(seed), progress=progress)
@@ -116,6 +113,13 @@ def run_inversion(
         pictures=f"pictures/depth{depth}-{state}-{preset_name}.png",
     )
     return row, pictures
+
+
+def more_for(settings: InversionConfig, evaluation: Evaluation) -> Tensor | None:
+    """As many of the client's other inputs as an attack with these settings learns from; None if from none."""
+    if not isinstance(settings, AmortisedConfig) or evaluation.others is None:
+        return None
+    return evaluation.others[: settings.samples]
 
 
 def picture_scores(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:

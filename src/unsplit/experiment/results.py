@@ -64,6 +64,33 @@ class LabelRow(Row):
     head_reference: float | None = Field(description="test accuracy of the client's own head")
 
 
+class WholeRow(Row):
+    """Inputs, model and labels taken from one training in the U-shape, setup (c)."""
+
+    depth: int = Field(description="depth of the cut between bottom and body")
+    cut: str = Field(description="name of the last module of the bottom")
+    head: int = Field(description="layers with weights in the client's head")
+    preset: str = Field(description="settings of the inversion")
+    steps: int = Field(description="training steps that the server saw")
+    known_samples: int = Field(description="labels known to the server for each class")
+    label_accuracy: float = Field(description="share of the training's labels read right, names included")
+    label_chance: float = Field(description="accuracy of always naming the commonest class")
+    mse: float = Field(description="mean squared error over the targets")
+    mse_scale_free: float = Field(description="error after the best single a*x+b over the set; a diagnostic")
+    mse_best_trivial: float = Field(description="error of the best guess that has seen no message")
+    guesses: dict[str, float] = Field(description="error of each trivial guess, by name")
+    skill: float = Field(description="1 - mse / mse_best_trivial: 1 is perfect, 0 no better than guessing")
+    psnr: float = Field(description="peak signal-to-noise ratio in dB")
+    ssim: float = Field(description="structural similarity, 1 for identical pictures")
+    reference_accuracy: float = Field(description="test accuracy of the client's own network")
+    bottom_accuracy: float = Field(description="with the stolen bottom and the client's own head")
+    head_accuracy: float = Field(description="with the client's own bottom and the stolen head")
+    whole_accuracy: float = Field(description="with both parts stolen, so without the client")
+    whole_agreement: float = Field(description="share of test inputs on which that and the client's own agree")
+    chance: float = Field(description="accuracy of always naming the commonest class")
+    pictures: str = Field(description="PNG of originals above reconstructions, relative to report.json")
+
+
 class ThreatModelRow(Row):
     """What one attack reads and knows, taken from its signature."""
 
@@ -113,5 +140,6 @@ class AuditResult(Row):
     training: TrainingRow
     inversion: tuple[InversionRow, ...]
     labels: tuple[LabelRow, ...]
+    whole: WholeRow | None = Field(default=None, description="everything at once, in the U-shape")
     threat_models: tuple[ThreatModelRow, ...]
     provenance: Provenance

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unsplit.experiment.results import AuditResult, InversionRow, LabelRow
+from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
 from unsplit.report.numbers import error, percent
 
 Level = Literal["high", "some", "none"]
@@ -26,6 +26,7 @@ def findings(result: AuditResult) -> tuple[Finding, ...]:
     found = [
         *(_inputs(result, state) for state in ("after", "before")),
         _model(result),
+        _whole(result.whole),
         *(
             _labels(result, observed, known)
             for observed, known in (("weight_grad", 0), ("cut_grad", 1), ("cut_grad", 0))
@@ -111,6 +112,20 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
     share = max(_share(_accuracy(row), row.chance, 1.0) for row in rows)
     level: Level = "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
     return Finding(level=level, about="Labels" if named else "Labels, unnamed", text=text)
+
+
+def _whole(row: WholeRow | None) -> Finding | None:
+    if row is None:
+        return None
+    share = _share(row.whole_accuracy, row.chance, row.reference_accuracy)
+    level: Level = "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
+    text = (
+        f"From one training in the U-shape the server took inputs (error {error(row.mse)}, best guess "
+        f"{error(row.mse_best_trivial)}), {row.label_accuracy:.1%} of the hidden labels (commonest class "
+        f"{row.label_chance:.1%}) and both of the client's parts: without the client, its network classifies "
+        f"{row.whole_accuracy:.1%} of the test inputs; with it, {row.reference_accuracy:.1%}."
+    )
+    return Finding(level=level, about="Everything at once", text=text)
 
 
 def _accuracy(row: LabelRow) -> float:

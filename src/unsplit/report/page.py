@@ -26,6 +26,7 @@ def render(result: AuditResult, pictures: Pictures) -> str:
     return environment.get_template("report.html.j2").render(
         result=result,
         findings=findings(result),
+        whole_picture=base64.b64encode(pictures.whole_comparison or b"").decode(),
         figures=_figures(result.inversion, pictures),
         error_chart=_chart(error_chart(result.inversion), _error_words(result.inversion)) if result.inversion else "",
         accuracy_chart=_chart(accuracy_chart(result.inversion), _accuracy_words(result.inversion))

@@ -23,10 +23,12 @@ class Pictures:
     Args:
         originals: the targets, shape [n, *input shape], values 0 to 1.
         reconstructions: for each inversion row in order, the same shape.
+        whole: of the attack on the U-shape, the same shape, if it was run.
     """
 
     originals: Float[Tensor, "n ..."]
     reconstructions: tuple[Float[Tensor, "n ..."], ...]
+    whole: Float[Tensor, "n ..."] | None = None
 
     @property
     def drawable(self) -> bool:
@@ -37,6 +39,11 @@ class Pictures:
     def comparisons(self) -> tuple[bytes, ...]:
         """For each reconstruction the PNG of `comparison`, drawn once; none where the inputs are not pictures."""
         return tuple(comparison(self.originals, inputs) for inputs in self.reconstructions) if self.drawable else ()
+
+    @functools.cached_property
+    def whole_comparison(self) -> bytes | None:
+        """The same of the attack on the U-shape."""
+        return comparison(self.originals, self.whole) if self.drawable and self.whole is not None else None
 
 
 def comparison(originals: Float[Tensor, "n c h w"], reconstructions: Float[Tensor, "n c h w"]) -> bytes:

@@ -31,6 +31,9 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures) -> Path:
     for row, drawn in zip(result.inversion, pictures.comparisons, strict=pictures.drawable):
         with replacing(folder / row.pictures) as temporary:
             temporary.write_bytes(drawn)
+    if result.whole is not None and pictures.whole_comparison is not None:
+        with replacing(folder / result.whole.pictures) as temporary:
+            temporary.write_bytes(pictures.whole_comparison)
     write_text(folder / "report.json", result.model_dump_json(indent=1) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"

@@ -12,6 +12,7 @@ from unsplit.attacks.labels.last_layer import infer_by_sign, infer_from_batch_gr
 from unsplit.attacks.labels.names import name_groups
 from unsplit.attacks.labels.observed import UNDECIDED
 from unsplit.attacks.labels.surrogate import SurrogateConfig, infer_by_surrogate
+from unsplit.attacks.labels.targets import TargetsConfig, infer_targets
 from unsplit.attacks.labels.two_classes import infer_from_gradient_direction, infer_from_gradient_norm
 from unsplit.attacks.labels.weight_gradient import MatchingConfig, head_weight_gradients, infer_from_weight_gradients
 
@@ -21,6 +22,7 @@ __all__ = [
     "GroupingConfig",
     "MatchingConfig",
     "SurrogateConfig",
+    "TargetsConfig",
     "group_by_cut_gradient",
     "group_by_features",
     "head_weight_gradients",
@@ -32,6 +34,7 @@ __all__ = [
     "infer_from_handed_weights",
     "infer_from_known_samples",
     "infer_from_weight_gradients",
+    "infer_targets",
     "name_groups",
     "train_clone_head",
 ]

@@ -42,6 +42,8 @@ class Budget:
         clients: by data set, how its client is trained.
         clones_scored_on: test samples that score clones where there is one for each picture; None for all.
         label_steps: single-sample steps whose labels are inferred.
+        label_samples: samples whose labels are inferred from batches in other settings than the usual.
+        label_epoch: also infer the labels of a whole epoch.
         white_box_steps: of the white-box attack, at most.
         shadow_epochs, own_samples: training of the query-free attack's shadow, at most.
         query_runs, queries, query_pictures: of Table 5.
@@ -61,6 +63,8 @@ class Budget:
     batch: int | None = None
     clones_scored_on: int | None = None
     label_steps: int = 1000
+    label_samples: int = 6400
+    label_epoch: bool = True
     white_box_steps: int = 5000
     shadow_epochs: int = 50
     own_samples: int = 5000
@@ -110,6 +114,8 @@ BUDGETS: dict[str, Budget] = {
         restarts=2,
         clients=_SMOKE,
         label_steps=50,
+        label_samples=1024,
+        label_epoch=False,
         white_box_steps=200,
         shadow_epochs=1,
         own_samples=200,

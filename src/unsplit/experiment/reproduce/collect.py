@@ -8,6 +8,7 @@ from typing import Any
 from unsplit.experiment.reproduce import paper
 from unsplit.experiment.reproduce.budget import BUDGETS
 from unsplit.experiment.reproduce.cells import InversionCell, LabelCell
+from unsplit.experiment.reproduce.collect_labels import label_rows
 from unsplit.experiment.reproduce.plan import RESNET_CUTS, depths_of, white_box_depths
 from unsplit.experiment.reproduce.reader import Found, Reader, is_collaborative, is_inversion
 from unsplit.experiment.reproduce.rivals import HijackCell, QueryCell
@@ -22,7 +23,7 @@ def collect(store: Store) -> list[ResultRow]:
     reader = Reader(store)
     return [
         row
-        for table in (_table2, _strong_seeds, _table3, _figure2, _figure3a, _table5, _figure3b, _white_box)
+        for table in (_table2, _strong_seeds, _table3, _figure2, _figure3a, _table5, _figure3b, _white_box, label_rows)
         for row in table(reader)
     ]
 

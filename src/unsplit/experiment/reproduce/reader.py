@@ -9,7 +9,7 @@ from unsplit.errors import DataError
 from unsplit.experiment.reproduce.cells import Cell, InversionCell, evaluation
 from unsplit.experiment.reproduce.plan import Selection, plan
 from unsplit.experiment.reproduce.rivals import CollaborativeCell
-from unsplit.experiment.reproduce.rows import PAPER_SETS, Metric, ResultRow
+from unsplit.experiment.reproduce.rows import ACCURACIES, PAPER_SETS, Metric, ResultRow
 from unsplit.experiment.reproduce.store import Store, Stored
 from unsplit.metrics import mse_scale_free_each
 
@@ -36,7 +36,8 @@ def is_collaborative(attack: str, depth: int) -> Callable[[Cell], bool]:
     return lambda cell: isinstance(cell, CollaborativeCell) and (cell.attack, cell.depth) == (attack, depth)
 
 
-_BOUNDS = {"clone_accuracy": (0.0, 1.0), "label_accuracy": (0.0, 1.0), "ssim": (-1.0, 1.0)}
+_SHARES = (*ACCURACIES, "clone_agreement", "task_accuracy")
+_BOUNDS = {"ssim": (-1.0, 1.0), **dict.fromkeys(_SHARES, (0.0, 1.0))}
 
 
 class Found:

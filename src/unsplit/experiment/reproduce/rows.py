@@ -23,7 +23,10 @@ Metric = Literal[
     "ssim",
     "psnr",
     "clone_accuracy",
+    "clone_agreement",
     "label_accuracy",
+    "label_accuracy_up_to_names",
+    "task_accuracy",
     "queries",
     "residual",
     "agreement",
@@ -60,7 +63,7 @@ def verdict(row: ResultRow) -> Verdict | None:
     """
     if row.value is None or row.paper is None or smaller_budget(row):
         return None
-    accuracy = row.metric.endswith("accuracy")
+    accuracy = row.metric in ACCURACIES
     near, far = (0.02, 0.05) if accuracy else (0.1 * row.paper, 0.25 * row.paper)
     off = abs(row.value - row.paper)
     inside = row.low is not None and row.high is not None and row.low <= row.paper <= row.high
@@ -81,12 +84,14 @@ def no_better_than_a_guess(row: ResultRow) -> bool:
     """Whether a guess that has seen nothing may be as good: its error or accuracy (with two points to spare) is not
     outside our interval, or beyond the value of a single seed.
     """
-    if row.value is None or row.trivial is None or row.metric not in ("mse", "clone_accuracy", "label_accuracy"):
+    if row.value is None or row.trivial is None or row.metric not in ("mse", *ACCURACIES):
         return False
     if row.metric == "mse":
         return (row.value if row.high is None else row.high) >= row.trivial
     return (row.value if row.low is None else row.low) <= row.trivial + 0.02
 
+
+ACCURACIES = ("clone_accuracy", "label_accuracy", "label_accuracy_up_to_names")
 
 _ROWS = TypeAdapter(list[ResultRow])
 

@@ -9,6 +9,8 @@ from markupsafe import Markup
 from unsplit.experiment.reproduce.rows import PAPER_SETS, ResultRow, no_better_than_a_guess, smaller_budget, verdict
 from unsplit.report.numbers import error, percent
 from unsplit.report.reproduction.claims import claims
+from unsplit.report.reproduction.labels import labels_section
+from unsplit.report.reproduction.markdown import image, markdown_table, number
 from unsplit.report.reproduction.seeds import seeds_section
 from unsplit.report.reproduction.select import distinct, mean_value, only, select, title
 
@@ -49,6 +51,7 @@ def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
         _figure3a,
         _figure3b,
         _white_box,
+        labels_section,
         _commands,
     )
     made = [section(rows, pictures) for section in sections]
@@ -81,7 +84,7 @@ def _overview(rows: Sequence[ResultRow], _: Pictures) -> str:
     held = [claim.outcome for claim in made]
     return (
         "## At a glance\n\nCells of Table 2 (errors before and after training, accuracies of the clone):\n\n"
-        + _table(header, lines)
+        + markdown_table(header, lines)
         + _paper_against_guesses(judged)
         + f"\nClaims in words, over data sets and presets: {held.count('held')} held, {held.count('did not hold')} did "
         f"not hold, {held.count('cannot be told')} cannot be told from what was run.\n"
@@ -121,13 +124,15 @@ def _table2(rows: Sequence[ResultRow], _: Pictures) -> str:
                     line += _three(row)
                 for metric in ("mse_scale_free", "mse_scale_free_each", "ssim"):
                     row = only(cells, depth=depth, state="after", metric=metric)
-                    line.append(_number(row) if row is not None else "")
+                    line.append(number(row) if row is not None else "")
                 line.append(_notes(select(cells, depth=depth)))
                 lines.append(line)
             header = ["depth"]
             for what in ("before: paper", "after: paper", "clone: paper"):
                 header += [what, "ours", "verdict"]
-            parts.append(_table([*header, "scale-free, after", "of each picture", "SSIM, after", "note"], lines))
+            parts.append(
+                markdown_table([*header, "scale-free, after", "of each picture", "SSIM, after", "note"], lines)
+            )
     return "\n".join([*parts, _claims(rows, "table2")])
 
 
@@ -141,7 +146,7 @@ def _table3(rows: Sequence[ResultRow], _: Pictures) -> str:
         [title(row.dataset), str(row.depth), row.preset, *_three(row), _percent(row.trivial), row.note]
         for row in chosen
     ]
-    return "## Table 3: label inference\n\n" + _table(
+    return "## Table 3: label inference\n\n" + markdown_table(
         ["data", "head", "client's optimiser, clone head", "paper", "ours", "verdict", "commonest class", "note"], lines
     )
 
@@ -150,15 +155,15 @@ def _table4(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     names = _named(pictures, "table4-")
     if not names:
         return ""
-    shown = [_image(f"Originals and reconstructions, {name[7:-4]}", name) for name in names]
+    shown = [image(f"Originals and reconstructions, {name[7:-4]}", name) for name in names]
     lines = []
     for row in _depth_three(rows):
         ssim = only(
             rows, table=row.table, dataset=row.dataset, depth=3, state="after", preset=row.preset, metric="ssim"
         )
         attack = row.preset if row.table == "figure3a" else f"UnSplit, {row.preset}"
-        lines.append([title(row.dataset), attack, _number(row), _number(ssim) if ssim else "", row.note])
-    table = _table(["data", "attack", "MSE at depth 3", "SSIM", "note"], lines) if lines else ""
+        lines.append([title(row.dataset), attack, number(row), number(ssim) if ssim else "", row.note])
+    table = markdown_table(["data", "attack", "MSE at depth 3", "SSIM", "note"], lines) if lines else ""
     return "## Table 4: pictures at depth three, trained client\n\n" + "\n".join([*shown, table])
 
 
@@ -177,7 +182,7 @@ def _table5(rows: Sequence[ResultRow], _: Pictures) -> str:
     return (
         "## Table 5: black-box queries until UnSplit's error\n\nIntervals are over runs, each of other pictures and "
         "queries. Fewer queries are better for the black box.\n\n"
-        + _table(["data", "depth", "error to reach", "paper", "ours", "verdict", "note"], lines)
+        + markdown_table(["data", "depth", "error to reach", "paper", "ours", "verdict", "note"], lines)
     )
 
 
@@ -185,7 +190,7 @@ def _table6(_: Sequence[ResultRow], pictures: Pictures) -> str:
     names = _named(pictures, "table6-")
     if not names:
         return ""
-    shown = [f"`{name[7:-4]}`:\n\n" + _image(f"Reconstructions by depth, {name[7:-4]}", name) for name in names]
+    shown = [f"`{name[7:-4]}`:\n\n" + image(f"Reconstructions by depth, {name[7:-4]}", name) for name in names]
     return (
         "## Table 6: pictures by depth\n\nLeft: before training. Right: after it. Empty rows were not run.\n\n"
         + "\n".join(shown)
@@ -203,19 +208,19 @@ def _figure3a(rows: Sequence[ResultRow], pictures: Pictures) -> str:
         for attack in distinct(select(chosen, dataset=dataset), "preset"):
             cells = select(chosen, dataset=dataset, preset=attack)
             errors = select(cells, metric="mse")
-            values = [_number(row) for row in errors]
+            values = [number(row) for row in errors]
             mean = mean_value(errors)
             line = [title(str(dataset)), str(attack), *values, *[""] * (8 - len(values))]
             lines.append([*line, "" if mean is None else error(mean), _notes(cells)])
     depths = [f"depth {depth}" for depth in range(1, 9)]
-    table = _table(["data", "attack", *depths, "mean", "note"], lines)
+    table = markdown_table(["data", "attack", *depths, "mean", "note"], lines)
     return _figure("Figure 3a: UnSplit and the attacks of He et al.", rows, "figure3a", pictures, table)
 
 
 def _figure3b(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     chosen = [row for row in select(rows, table="figure3b", metric="mse") if row.preset == "joint"]
-    lines = [[title(row.dataset), str(row.depth), _number(row), row.note] for row in chosen]
-    table = _table(["data", "depth in the ResNet", "UnSplit, joint", "note"], lines) if lines else ""
+    lines = [[title(row.dataset), str(row.depth), number(row), row.note] for row in chosen]
+    table = markdown_table(["data", "depth in the ResNet", "UnSplit, joint", "note"], lines) if lines else ""
     return _figure("Figure 3b: UnSplit and feature-space hijacking", rows, "figure3b", pictures, table)
 
 
@@ -227,7 +232,7 @@ def _white_box(rows: Sequence[ResultRow], _: Pictures) -> str:
         lines.append([title(row.dataset), str(row.depth), "" if row.paper is None else str(row.paper), ours, short])
     return (
         "## The white box beside its own authors' figures\n\nPSNR in dB; He et al. do not say on which pictures.\n\n"
-        + _table(["data", "depth", "He et al.", "ours", "difference"], lines)
+        + markdown_table(["data", "depth", "He et al.", "ours", "difference"], lines)
     )
 
 
@@ -250,7 +255,7 @@ def _commands(rows: Sequence[ResultRow], _: Pictures) -> str:
 
 def _figure(heading: str, rows: Sequence[ResultRow], table: str, pictures: Pictures, more: str = "") -> str:
     name = f"{table}.png"
-    shown = _image(heading, name) if name in pictures else "Not run.\n"
+    shown = image(heading, name) if name in pictures else "Not run.\n"
     notes = _notes(select(rows, table=table))
     parts = [f"## {heading}\n", shown, f"Notes: {notes}.\n" if notes and not more else "", more, _claims(rows, table)]
     return "\n".join(part for part in parts if part)
@@ -258,7 +263,7 @@ def _figure(heading: str, rows: Sequence[ResultRow], table: str, pictures: Pictu
 
 def _claims(rows: Sequence[ResultRow], table: str) -> str:
     lines = [[claim.text, claim.outcome, claim.seen] for claim in claims(rows) if claim.table == table]
-    return _table(["what the paper says", "here", "what we saw"], lines) if lines else ""
+    return markdown_table(["what the paper says", "here", "what we saw"], lines) if lines else ""
 
 
 def _three(row: ResultRow | None) -> list[str]:
@@ -271,22 +276,7 @@ def _three(row: ResultRow | None) -> list[str]:
         printed = f"{100 * row.paper:g}%"
     else:
         printed = f"{row.paper:g}"
-    return [printed, _number(row), verdict(row) or ""]
-
-
-def _number(row: ResultRow) -> str:
-    """The value, its interval, and the mark of a guess."""
-    if row.value is None:
-        return "—"
-    form: Callable[[float], str] = error
-    if row.metric.endswith("accuracy"):
-        form = percent
-    elif row.metric in ("queries", "ssim"):
-        form = "{:.2f}".format
-    text = form(row.value)
-    if row.low is not None and row.high is not None:
-        text += f" [{form(row.low)}, {form(row.high)}]"
-    return text + (" †" if no_better_than_a_guess(row) else "")
+    return [printed, number(row), verdict(row) or ""]
 
 
 def _percent(value: float | None) -> str:
@@ -307,12 +297,3 @@ def _named(pictures: Pictures, prefix: str) -> list[str]:
     names = [name for name in pictures if name.startswith(prefix)]
     places = {name: [name.startswith(f"{prefix}{dataset}") for dataset in PAPER_SETS] for name in names}
     return sorted(names, key=lambda name: (places[name].index(True) if True in places[name] else -1, name))
-
-
-def _image(words: str, name: str) -> str:
-    return f"![{words}](pictures/{name})\n"
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    parts = [header, ["---"] * len(header), *lines]
-    return "".join("| " + " | ".join(part) + " |\n" for part in parts)

@@ -18,6 +18,7 @@ _COLOURS = ("#a8481e", "#1c5a99", "#4b7a1f", "#7a3f95", "#7d6608")
 def plots(rows: Sequence[ResultRow]) -> dict[str, bytes]:
     """PNGs by file name, of the figures that have numbers."""
     drawn = {"figure2.png": _figure2(rows), "figure3a.png": _figure3a(rows), "figure3b.png": _figure3b(rows)}
+    drawn["labels.png"] = _labels(rows)
     return {name: picture for name, picture in drawn.items() if picture is not None}
 
 
@@ -90,16 +91,43 @@ def _figure3b(rows: Sequence[ResultRow]) -> bytes | None:
     return _png(figure, axes)
 
 
+def _labels(rows: Sequence[ResultRow]) -> bytes | None:
+    """Accuracy with names in each stretch of the first epoch: heads by colour, attacks by line, data by panel."""
+    chosen = [row for row in select(rows, table="labels") if row.state.startswith("from step ")]
+    if not chosen:
+        return None
+    datasets = distinct(chosen, "dataset")
+    figure = Figure(figsize=(4.2 * len(datasets), 3.8), dpi=100)
+    FigureCanvasAgg(figure)
+    every = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+    for axes, dataset in zip(every, datasets, strict=True):
+        _plain(axes, "training step", "labels right, names included" if axes is every[0] else "")
+        axes.set_title(title(str(dataset)), fontsize=10)
+        for number, head in enumerate(distinct(select(chosen, dataset=dataset), "depth")):
+            for dashes, attack in (("-", "surrogate"), (":", "nearest known sample")):
+                here = select(chosen, dataset=dataset, depth=head, preset=f"{attack}, 1 known")
+                curve = sorted((epoch_of(row), row.value or 0) for row in here)
+                label = f"head of {head}, {attack}"
+                axes.plot(*zip(*curve, strict=True), dashes, color=_COLOURS[number], label=label)
+        axes.axhline(chosen[0].trivial or 0, color="#1d2126", linewidth=0.9, linestyle="--", label="commonest class")
+        axes.set_ylim(0, 1.02)
+    return _png(figure, every[0])
+
+
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7, 4.2), dpi=100)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    _plain(axes, x_label, y_label)
+    return figure, axes
+
+
+def _plain(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(visible=True, axis="y", color="#d5d1c8", linewidth=0.6)
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
-    return figure, axes
 
 
 def _png(figure: Figure, axes: Axes) -> bytes:

@@ -6,6 +6,7 @@ from scipy.stats import spearmanr
 
 from unsplit.experiment.reproduce.rows import SEEDS, ResultRow
 from unsplit.report.numbers import error, percent
+from unsplit.report.reproduction.markdown import markdown_table
 from unsplit.report.reproduction.select import distinct, only, select, title
 
 _AGREE = 0.5
@@ -27,20 +28,17 @@ def seeds_section(rows: Sequence[ResultRow]) -> str:
                     cell = _cell(here, str(preset))
                     cells.append(cell)
                     lines.append(
-                        f"| {title(str(dataset))} | {state} | {depth} | {str(preset).rpartition(' ')[2]} | "
-                        f"{error(cell['mse'])}{' †' if _wrong(cell) else ''} | {error(cell['mse_scale_free'])} | "
-                        f"{percent(cell['clone_accuracy'])} | {cell['residual']:.4f} | {_agreement(cell)} |"
+                        [
+                            *(title(str(dataset)), str(state), str(depth), str(preset).rpartition(" ")[2]),
+                            error(cell["mse"]) + (" †" if _wrong(cell) else ""),
+                            error(cell["mse_scale_free"]),
+                            percent(cell["clone_accuracy"]),
+                            f"{cell['residual']:.4f}",
+                            _agreement(cell),
+                        ]
                     )
-    return "\n".join(
-        [
-            "## The strongest attack, seed by seed\n",
-            _judged(cells),
-            "| data | client | depth | seed | MSE | scale-free | clone | residual | agreement |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *lines,
-            "",
-        ]
-    )
+    header = ["data", "client", "depth", "seed", "MSE", "scale-free", "clone", "residual", "agreement"]
+    return "\n".join(["## The strongest attack, seed by seed\n", _judged(cells), markdown_table(header, lines)])
 
 
 def _judged(cells: Sequence[Cell]) -> str:
