@@ -30,6 +30,9 @@ class SurrogateConfig:
 
     Args:
         window: samples, from the first step on, that are labelled together before the clone follows the rest.
+        window_steps: fewer samples, down to `window_least`, where the window would have more steps than these: in small
+            batches the head moves on meanwhile.
+        window_least: see there.
         starts: first labels of the window that are tried, at least 1: its groups, and every other time those of the
             gradients less their mean, since outputs judged one by one (bce, mse) share a part that says nothing. The
             one counts whose clone explains the window best.
@@ -50,6 +53,8 @@ class SurrogateConfig:
     """
 
     window: int = 768
+    window_steps: int = 12
+    window_least: int = 256
     starts: int = 2
     rounds: int = 6
     passes: int = 30
@@ -62,7 +67,9 @@ class SurrogateConfig:
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, "window", "starts", "rounds", "passes", "block", "steps", "memory")
+        check_at_least_one(
+            self, "window", "window_steps", "window_least", "starts", "rounds", "passes", "block", "steps", "memory"
+        )
         if self.look_back < 0:
             raise InputError(f"look_back is {self.look_back}; it must be 0 or more.")
         if not 0 <= self.prior < float("inf"):
@@ -150,10 +157,12 @@ def _blocks(view: Transcript, config: SurrogateConfig) -> Iterator[_Block]:
     """The window, and then the blocks, each of at least so many samples with a gradient (the last of fewer)."""
     parts: list[tuple[Tensor, Tensor]] = []
     wanted, count, total = config.window, 0, len(view.of(Kind.FEATURES).steps)
+    least = min(config.window, config.window_least)
     for step, (features, gradients) in enumerate(features_with_gradients(view), start=1):
         parts.append((features, directions(gradients)))
         count += int(parts[-1][1].any(1).sum())
-        if count >= wanted or step == total:
+        long = wanted == config.window and step >= config.window_steps and count >= least
+        if count >= wanted or long or step == total:
             features, observed = (torch.cat(values) for values in zip(*parts, strict=True))
             yield _Block(features, observed, observed.any(1), step)
             parts, wanted, count = [], config.block, 0

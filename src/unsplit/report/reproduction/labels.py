@@ -136,11 +136,16 @@ def _defended(rows: Sequence[ResultRow]) -> str:
             if task is not None:
                 attacks = ("surrogate, 0 known", "surrogate, 1 known", "nearest known sample, 1 known")
                 values = [_accuracy(cells, preset) for preset in attacks]
-                lines.append([title(dataset), str(head), state, number(task), *values])
+                lines.append([title(dataset), str(head), state, number(task), *values, _clone(cells)])
     if not lines:
         return ""
     return "### Two defences and their price, over the first epoch\n\n" + markdown_table(
-        ["data", "head", "defence", "task accuracy", *(dict(_CUT_GRADIENTS)[preset] for preset in attacks)], lines
+        [
+            *("data", "head", "defence", "task accuracy"),
+            *(dict(_CUT_GRADIENTS)[preset] for preset in attacks),
+            "stolen head (client's)",
+        ],
+        lines,
     )
 
 
