@@ -87,7 +87,7 @@ def test_no_noise_changes_nothing():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: GradientNoise(scale=-1.0), "scale of gradient noise is -1.0"),
+        (lambda: GradientNoise(scale=-1.0), "scale is -1.0"),
         (lambda: GradientNoise(scale=math.inf), "0 or more, and finite"),
         (lambda: GradientNoise(scale=1.0, shape="align"), "did you mean 'aligned'"),
         (lambda: randomised_response(torch.zeros(2).long(), 2, 0.0, generator=generator(0)), "above 0"),

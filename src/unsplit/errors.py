@@ -5,6 +5,7 @@ and keeps its traceback.
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -38,6 +39,30 @@ def check_at_least_one(settings: object, *names: str) -> None:
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1.")
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Check that these numbers among some settings are above 0 and finite.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 < value < math.inf:
+            raise InputError(f"{name} is {value}; it must be above 0, and finite.")
+
+
+def check_not_negative(settings: object, *names: str) -> None:
+    """Check that these numbers among some settings are 0 or more and finite.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name} is {value}; it must be 0 or more, and finite.")
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:

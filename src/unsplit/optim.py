@@ -62,6 +62,16 @@ class OptimizerSpec:
         return f"{self.name.lower()}, rate {self.lr:g}{options}"
 
 
+def check_betas(betas: tuple[float, float]) -> None:
+    """Check Adam's betas.
+
+    Raises:
+        InputError: one is outside [0, 1).
+    """
+    if not all(0 <= beta < 1 for beta in betas):
+        raise InputError(f"betas are {betas}; each must be from 0 up to 1.")
+
+
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as "PARAMETER NUMBER/KEY"."""
     return {

@@ -240,7 +240,6 @@ class Reconstruction:
         sign: whether the negative of the pictures could be ruled out.
         rounds: how many rounds (coordinate descent) or steps (joint) each input took, for the record.
         agreement: correlation of the pictures of the attack's two best restarts, -1 to 1; None without restarts.
-        objective: what the attack minimised, at its end; None where it does not say.
     """
 
     inputs: Float[Tensor, "n ..."]
@@ -249,7 +248,6 @@ class Reconstruction:
     sign: Sign = Sign.UNTESTED
     rounds: tuple[int, ...] = ()
     agreement: float | None = None
-    objective: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unsplit.errors import InputError, unknown_name
+from unsplit.errors import check_not_negative, unknown_name
 
 SHAPES = ("aligned", "isotropic")
 
@@ -37,8 +37,7 @@ class GradientNoise:
     shape: str = "aligned"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale < float("inf"):
-            raise InputError(f"The scale of gradient noise is {self.scale}; it must be 0 or more, and finite.")
+        check_not_negative(self, "scale")
         if self.shape not in SHAPES:
             raise unknown_name("shape of gradient noise", self.shape, SHAPES)
 

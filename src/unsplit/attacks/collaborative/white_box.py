@@ -1,6 +1,5 @@
 """Inversion by somebody who has the client's weights (He et al. 2019, "white box")."""
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +9,7 @@ from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.objectives import relative_residual, total_variation
-from unsplit.errors import InputError, check_at_least_one
+from unsplit.errors import InputError, check_at_least_one, check_not_negative
 from unsplit.knowledge import ClientWeights
 from unsplit.optim import OptimizerSpec
 from unsplit.types import Kind, Reconstruction, Transcript
@@ -39,8 +38,7 @@ class WhiteBoxConfig:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "steps")
-        if not 0 <= self.variation_weight < math.inf:
-            raise InputError(f"variation_weight is {self.variation_weight}; it must be 0 or more, and finite.")
+        check_not_negative(self, "variation_weight")
 
 
 def white_box_reference(weighted_layers: int, *, colour: bool) -> WhiteBoxConfig:

@@ -1,6 +1,5 @@
 """Feature-space hijacking (Pasquini et al. 2021): a server that answers smashed data with gradients of its own."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from torch.nn import functional
 from unsplit.attacks.hijack.networks import hijacking_networks
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
-from unsplit.errors import InputError, check_at_least_one
+from unsplit.errors import InputError, check_at_least_one, check_not_negative
 from unsplit.knowledge import AuxiliaryData
 from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
 from unsplit.types import Kind, Transcript
@@ -49,8 +48,7 @@ class HijackConfig:
         check_at_least_one(self, "batch_size")
         if self.width < 2:
             raise InputError(f"width is {self.width}; a critic needs at least 2 channels.")
-        if not 0 <= self.penalty < math.inf:
-            raise InputError(f"penalty is {self.penalty}; it must be 0 or more, and finite.")
+        check_not_negative(self, "penalty")
 
 
 class Hijacker:

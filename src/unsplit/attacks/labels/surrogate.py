@@ -14,7 +14,7 @@ from unsplit.attacks.labels.observed import UNDECIDED, checked_head, features_wi
 from unsplit.attacks.labels.simulated import directions, distinct, simulated, simulated_for_each_label
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
-from unsplit.errors import InputError, check_at_least_one
+from unsplit.errors import check_at_least_one, check_not_negative
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.losses import LossSpec
 from unsplit.optim import OptimizerSpec
@@ -70,10 +70,7 @@ class SurrogateConfig:
         check_at_least_one(
             self, "window", "window_steps", "window_least", "starts", "rounds", "passes", "block", "steps", "memory"
         )
-        if self.look_back < 0:
-            raise InputError(f"look_back is {self.look_back}; it must be 0 or more.")
-        if not 0 <= self.prior < float("inf"):
-            raise InputError(f"prior is {self.prior}; it must be 0 or more, and finite.")
+        check_not_negative(self, "look_back", "prior")
 
 
 @attack(goal="the client's labels up to their names, and its head", reads=(Kind.FEATURES, Kind.FEATURE_GRAD))

@@ -2,7 +2,7 @@
 amortised attack, which trains a decoder on all smashed data.
 """
 
-from unsplit.attacks.unsplit.amortised import AmortisedConfig, invert_by_decoder
+from unsplit.attacks.unsplit.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder
 from unsplit.attacks.unsplit.candidate import LearningConfig
 from unsplit.attacks.unsplit.coordinate import CoordinateConfig, invert_by_coordinates
 from unsplit.attacks.unsplit.joint import JointConfig, invert_jointly
@@ -10,6 +10,7 @@ from unsplit.attacks.unsplit.objectives import OBJECTIVES, total_variation
 from unsplit.attacks.unsplit.presets import PRESETS, InversionConfig, attack_of, invert, preset
 
 __all__ = [
+    "AGREEMENT",
     "OBJECTIVES",
     "PRESETS",
     "AmortisedConfig",

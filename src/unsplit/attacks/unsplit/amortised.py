@@ -20,8 +20,8 @@ from unsplit.types import Kind, Reconstruction, Sign, Transcript
 
 _PIECE = 256
 
-# Finalists whose pictures correlate less than this do not agree.
-_AGREE = 0.5
+AGREEMENT = 0.5
+"""Finalists whose pictures correlate less than this do not agree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def invert_by_decoder(
     Departures:
         From Erdoğan et al.'s section 4.2: a decoder for free pictures, all targets at once, simultaneous updates.
     """
-    targets, _ = matched_targets(view, architecture, torch.Generator().manual_seed(0))
+    targets, _ = matched_targets(view, architecture, seeded_generator(0))
     first = max(1, round(config.trial * config.steps))
     total = config.candidates * first + config.finalists * (config.steps - first)
     candidates: list[Candidate] = []
@@ -140,10 +140,9 @@ def invert_by_decoder(
         inputs=pictures,
         clones=(best.clone,),
         residual=_residual(best.clone, pictures, targets),
-        sign=Sign.UNTESTED if agreement is None else Sign.RESOLVED if agreement >= _AGREE else Sign.AMBIGUOUS,
+        sign=Sign.UNTESTED if agreement is None else Sign.RESOLVED if agreement >= AGREEMENT else Sign.AMBIGUOUS,
         rounds=(config.steps,) * len(pictures),
         agreement=agreement,
-        objective=best.objective,
     )
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 from unsplit.attacks.unsplit.decoder import Decoder
 from unsplit.attacks.unsplit.hinge import without_last_relu
 from unsplit.attacks.unsplit.objectives import total_variation
-from unsplit.errors import InputError, check_at_least_one
+from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
+from unsplit.optim import check_betas
 
 _WARM_UP = 30
 _MEMORY = 0.98
@@ -60,20 +61,13 @@ class LearningConfig:
     def __post_init__(self) -> None:
         check_at_least_one(self, "batch", "width", "wide")
         rates = ("decoder_rate", "clone_rate", "decoder_rate_start", "clone_rate_start")
-        for name in (*rates, "variation_start", "variation_end"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, and finite.")
-        for name in ("weight_prior", "bias_prior"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more, and finite.")
+        check_positive(self, *rates, "variation_start", "variation_end")
+        check_not_negative(self, "weight_prior", "bias_prior", "blocks")
         if not 0 < self.rise <= 1 or not 0 <= self.leak < 1:
             raise InputError(
                 f"rise is {self.rise} and leak {self.leak}; they must be above 0 and at most 1, and from 0 up to 1."
             )
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"betas are {self.betas}; each must be from 0 up to 1.")
-        if self.blocks < 0:
-            raise InputError(f"blocks is {self.blocks}; it must be 0 or more.")
+        check_betas(self.betas)
 
 
 class Candidate:

@@ -1,6 +1,5 @@
 """UnSplit's inversion and model stealing by coordinate descent: the paper's Algorithm 1."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -13,7 +12,7 @@ from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.objectives import Objective, Variation, objective, relative_residual, total_variation
 from unsplit.attacks.unsplit.targets import matched_targets
-from unsplit.errors import InputError, check_at_least_one, unknown_name
+from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import OptimizerSpec
 from unsplit.types import Kind, Reconstruction, Transcript
@@ -76,9 +75,7 @@ class CoordinateConfig:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "rounds", "input_steps", "weight_steps", "patience", "at_once")
-        for name in ("variation_weight", "norm_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more, and finite.")
+        check_not_negative(self, "variation_weight", "norm_weight")
         if self.tolerance is not None and not 0 <= self.tolerance < 1:
             raise InputError(f"tolerance is {self.tolerance}; it must be from 0 up to 1, or None never to end early.")
         for name, known in _WORDS.items():

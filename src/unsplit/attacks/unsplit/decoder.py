@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.errors import InputError
+from unsplit.randomness import generator as seeded_generator
 
 _SLOPE = 0.1
 _FROM_FLAT = 32
@@ -150,7 +151,7 @@ def receptive_centres(clone: nn.Module, picture: tuple[int, ...], axis: int, siz
     if size < 2:
         return float(pixels), (pixels - 1) / 2
     device = next(clone.parameters()).device
-    noise = torch.rand((64, *picture), generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+    noise = torch.rand((64, *picture), generator=seeded_generator(0)).to(device).requires_grad_()
     maps = clone(noise)
     # Away from the border, where part of what a place looks at is padding.
     places = (size // 4, max(size - 1 - size // 4, size // 4 + 1))

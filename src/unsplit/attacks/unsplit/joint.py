@@ -16,8 +16,9 @@ from unsplit.attacks.unsplit.hinge import Misfit, without_last_relu
 from unsplit.attacks.unsplit.objectives import relative_residual, variation_gradient
 from unsplit.attacks.unsplit.symmetry import resolve_sign, stretch
 from unsplit.attacks.unsplit.targets import matched_targets
-from unsplit.errors import InputError, check_at_least_one
+from unsplit.errors import InputError, check_at_least_one, check_positive
 from unsplit.knowledge import ClientArchitecture
+from unsplit.optim import check_betas
 from unsplit.types import Kind, Reconstruction, Sign, Transcript
 
 
@@ -50,11 +51,8 @@ class JointConfig:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "steps")
-        for name in ("input_rate", "weight_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, and finite.")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"betas are {self.betas}; each must be from 0 up to 1.")
+        check_positive(self, "input_rate", "weight_rate")
+        check_betas(self.betas)
         if not math.inf > self.variation_start >= self.variation_end >= 0:
             raise InputError(
                 f"The weight of total variation falls from {self.variation_start} to {self.variation_end}; "

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
+from unsplit.attacks.unsplit import AGREEMENT
 from unsplit.experiment.reproduce.rows import SEEDS, ResultRow
 from unsplit.report.numbers import error, percent
 from unsplit.report.reproduction.markdown import markdown_table
 from unsplit.report.reproduction.select import distinct, only, select, title
-
-_AGREE = 0.5
 
 Cell = dict[str, float]
 
@@ -52,8 +51,8 @@ def _judged(cells: Sequence[Cell]) -> str:
         "Residual and agreement are what the attacker sees of its own success, without the truth: how well the clone "
         "explains the smashed data, and the correlation of the pictures of the two best restarts. "
         f"Of {len(cells)} attacks, {len(wrong)} ended no better than the best guess (†: a negative, a collapse, "
-        f"scrambled places); an agreement below {_AGREE:g} gave warning in {warned} of them, and in {needless} of the "
-        f"{len(right)} others."
+        f"scrambled places); an agreement below {AGREEMENT:g} gave warning in {warned} of them, and in {needless} of "
+        f"the {len(right)} others."
     )
     if len(told) > 2:
         errors = [cell["mse"] for cell in told]
@@ -75,7 +74,7 @@ def _wrong(cell: Cell) -> bool:
 
 
 def _doubts(cell: Cell) -> bool:
-    return cell.get("agreement", 0.0) < _AGREE
+    return cell.get("agreement", 0.0) < AGREEMENT
 
 
 def _agreement(cell: Cell) -> str:
