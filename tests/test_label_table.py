@@ -104,7 +104,8 @@ def store(tmp_path_factory):
     wanted = [
         cell
         for cell in cells
-        if getattr(cell, "situation", "") in (FIRST, "BCE loss", "no defence", "aligned noise 4", "batch 1, sgd")
+        if getattr(cell, "situation", "")
+        in (FIRST, SHUFFLED, "BCE loss", "no defence", "aligned noise 4", "batch 1, sgd")
     ]
     with Store(folder) as opened:
         summary = run(opened, wanted, ExecutorConfig(jobs=1))
@@ -115,6 +116,7 @@ def store(tmp_path_factory):
 def test_rows_say_what_was_measured_and_how(store):
     with Store(store, write=False) as opened:
         rows = [row for row in collect(opened) if row.table == "labels" and row.value is not None]
+    assert len({(row.dataset, row.depth, row.state, row.preset, row.metric) for row in rows}) == len(rows)
     by_name = {(row.state, row.preset, row.metric): row for row in rows}
     unnamed = by_name[FIRST, "surrogate, 0 known", "label_accuracy_up_to_names"]
     assert unnamed.value > 0.99

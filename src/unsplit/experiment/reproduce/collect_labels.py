@@ -75,19 +75,21 @@ def _cut_gradients(found: Found, dataset: str, head: int, situation: str) -> lis
         if all(metric in row for row in results):
             values = [float(str(row[metric])) for row in results]
             rows.append(found.row(metric, values, state=situation, preset=preset, **names))
-    for state, preset, metric, values in _by_steps(results):
+    for state, preset, metric, values in _by_steps(results, situation):
         rows.append(found.row(metric, values, state=state, preset=preset, trivial=chance, **names))
     return rows
 
 
-def _by_steps(results: Sequence[Any]) -> list[tuple[str, str, Any, list[float]]]:
+def _by_steps(results: Sequence[Any], situation: str) -> list[tuple[str, str, Any, list[float]]]:
     """Accuracies on the first so many steps, and in each stretch of an epoch."""
     rows: list[tuple[str, str, Any, list[float]]] = []
-    for points in zip(*(row.get("prefixes", ()) for row in results), strict=True):
+    prefixes = [row.get("prefixes", ()) for row in results if situation == FIRST]
+    for points in zip(*prefixes, strict=True):
         state = f"first {points[0][0]} steps"
         values = [point[1] for point in points]
         rows.append((state, f"{SURROGATE}, 0 known", "label_accuracy_up_to_names", values))
-    for points in zip(*(row.get("curve", ()) for row in results), strict=True):
+    curves = [row.get("curve", ()) for row in results if situation == EPOCH]
+    for points in zip(*curves, strict=True):
         state = f"from step {points[0][0]:.0f}"
         for column, attack in ((1, SURROGATE), (2, "nearest known sample")):
             rows.append((state, f"{attack}, 1 known", "label_accuracy", [point[column] for point in points]))

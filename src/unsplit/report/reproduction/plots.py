@@ -111,7 +111,7 @@ def _labels(rows: Sequence[ResultRow]) -> bytes | None:
                 axes.plot(*zip(*curve, strict=True), dashes, color=_COLOURS[number], label=label)
         axes.axhline(chosen[0].trivial or 0, color="#1d2126", linewidth=0.9, linestyle="--", label="commonest class")
         axes.set_ylim(0, 1.02)
-    return _png(figure, every[0])
+    return _png(figure, every[len(every) // 2])
 
 
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
