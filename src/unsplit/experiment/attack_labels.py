@@ -1,6 +1,7 @@
 """Label attacks on a stored transcript, by name."""
 
 import csv
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +112,7 @@ class _Attacker:
     def architecture(self) -> HeadArchitecture:
         return HeadArchitecture.of(split_head(build(self.request.model, generator=generator(0)), self.request.head)[1])
 
-    @property
+    @functools.cached_property
     def gradients(self) -> HeadWeightGradient:
         return head_weight_gradients(self.view, ClientOptimizer(spec=self.request.optimizer))
 

@@ -34,7 +34,6 @@ from unsplit.experiment.results import (
     Provenance,
     ThreatModelRow,
     TrainingRow,
-    WholeRow,
 )
 from unsplit.experiment.whole import run_whole
 from unsplit.files import writable_folder
@@ -43,7 +42,6 @@ from unsplit.metrics import accuracy
 from unsplit.models import build_for, depth_of, split_u
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
 from unsplit.randomness import draw_seed, generator
-from unsplit.types import Setup
 
 Stages = Callable[[str], Progress]
 """Called with the name of each part of the work; gives what to tell its progress to."""
@@ -101,9 +99,20 @@ def audit(
     training, trained = _train(untrained, name, config, splits, checkpoint, stages("training"))
     source = generator(config.seed + 1)
     networks = {"before": untrained, "after": training.model()}
-    rows, pictures, originals = _invert(config, networks, splits, draw_seed(source), device, folder, stages)
+    evaluation = Evaluation(
+        targets=splits.test.one_per_class(config.targets_per_class),
+        test=splits.test,
+        mean_input=splits.train.images.mean(0),
+        others=more_inputs(splits.train),
+    )
+    rows, pictures = _invert(config, networks, evaluation, draw_seed(source), device, folder, stages)
     labels = _infer_labels(config, untrained, splits, draw_seed(source), device, stages)
-    whole, redrawn = _take_everything(config, untrained, splits, draw_seed(source), device, stages)
+    whole, redrawn = None, None
+    if config.u_shape is not None:
+        progress = stages("taking everything from the U-shape")
+        whole, redrawn = run_whole(
+            untrained, splits, evaluation, config, seed=draw_seed(source), device=device, progress=progress
+        )
     result = AuditResult(
         training=trained,
         inversion=tuple(rows),
@@ -120,7 +129,7 @@ def audit(
             machine=machine(),
         ),
     )
-    return Audit(result=result, originals=originals, reconstructions=tuple(pictures), whole=redrawn)
+    return Audit(result=result, originals=evaluation.targets.images, reconstructions=tuple(pictures), whole=redrawn)
 
 
 def _network(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str]:
@@ -186,13 +195,12 @@ def _train(
 def _invert(
     config: AuditConfig,
     networks: Mapping[str, nn.Sequential],
-    splits: Splits,
+    evaluation: Evaluation,
     seed: int,
     device: torch.device,
     folder: Path | None,
     stages: Stages,
-) -> tuple[list[InversionRow], list[Tensor], Tensor]:
-    evaluation = _evaluation(config, splits)
+) -> tuple[list[InversionRow], list[Tensor]]:
     cells = Cells(folder / "cells" if folder is not None else None)
     depths = sorted({depth_of(networks["before"], cut) for cut in config.cuts})
     targets, version = fingerprint({"images": evaluation.targets.images}), versions()["unsplit"]
@@ -220,7 +228,7 @@ def _invert(
                 progress=stages(f"inverting depth {depth}, {state} training, {name}"),
             )
             found.append(cells.get_or_run(key, run))
-    return [row for row, _ in found], [inputs for _, inputs in found], evaluation.targets.images
+    return [row for row, _ in found], [inputs for _, inputs in found]
 
 
 def _infer_labels(
@@ -243,43 +251,6 @@ def _infer_labels(
         )
     progress(len(runs), len(runs), float("nan"))
     return rows
-
-
-def _take_everything(
-    config: AuditConfig, model: nn.Sequential, splits: Splits, seed: int, device: torch.device, stages: Stages
-) -> tuple[WholeRow | None, Tensor | None]:
-    if config.u_shape is None:
-        return None, None
-    cut, head = config.u_shape
-    split = SplitConfig(
-        setup=Setup.C,
-        cut=cut,
-        head=head,
-        batch_size=config.batch_size,
-        client_optimizer=config.optimizer,
-        server_optimizer=config.optimizer,
-    )
-    return run_whole(
-        model,
-        splits.train.images,
-        splits.train.labels,
-        split,
-        config.presets[0],
-        _evaluation(config, splits),
-        epochs=config.epochs,
-        seed=seed,
-        device=device,
-        progress=stages("taking everything from the U-shape"),
-    )
-
-
-def _evaluation(config: AuditConfig, splits: Splits) -> Evaluation:
-    return Evaluation(
-        targets=splits.test.one_per_class(config.targets_per_class),
-        test=splits.test,
-        mean_input=splits.train.images.mean(0),
-        others=more_inputs(splits.train),
-    )
 
 
 def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:

@@ -1,32 +1,24 @@
-"""Every label attack on one training of whole batches, and on one whose weights pass through the server."""
+"""Every label attack that reads cut gradients, on one training of whole batches."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from unsplit.attacks.labels import (
-    CloneHeadConfig,
     GroupingConfig,
-    MatchingConfig,
     SurrogateConfig,
     group_by_cut_gradient,
     group_by_features,
-    head_weight_gradients,
-    infer_by_sign,
     infer_by_surrogate,
-    infer_from_batch_gradients,
-    infer_from_handed_weights,
     infer_from_known_samples,
-    infer_from_weight_gradients,
     name_groups,
-    train_clone_head,
 )
 from unsplit.data import Splits
 from unsplit.defenses import GradientNoise
 from unsplit.errors import InputError, check_at_least_one
-from unsplit.knowledge import ClientLoss, ClientOptimizer, HeadArchitecture, KnownSamples, LabelSpace
+from unsplit.experiment.label_parts import first_of_each_class, stolen_head, true_labels, unknown_to
+from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, accuracy_up_to_names, agreement, chance, label_accuracy
 from unsplit.optim import OptimizerSpec
@@ -109,15 +101,11 @@ def run_label_family(
     recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))
     steps = setting.steps or len(labels) // setting.batch_size
     training.run(steps)
-    truth = _labels(training, range(steps))
+    truth = true_labels(training, range(steps))
     if setting.shuffled:
-        truth = _labels(split_training(model, images, labels, config, generator=generator(seed)), range(steps))
+        truth = true_labels(split_training(model, images, labels, config, generator=generator(seed)), range(steps))
     family = _Family(training, recorder.transcript(), truth, setting, splits, seed)
     return family.scores(rivals=rivals)
-
-
-def _labels(training: SplitTraining, steps: Sequence[int]) -> Tensor:
-    return torch.cat([training.truth(step).labels for step in steps]).cpu()
 
 
 class _Family:
@@ -137,7 +125,7 @@ class _Family:
         self._space = LabelSpace(classes=len(splits.train.classes))
         self._head = training.active().segments()["head"].module
         self._architecture = HeadArchitecture.of(self._head)
-        self._known = {k: self._known_samples(k) for k in KNOWN if k}
+        self._known = {k: first_of_each_class(truth, self._space.classes, k) for k in KNOWN if k}
 
     def scores(self, *, rivals: bool) -> Scores:
         """All attacks' accuracies, and what the labels are good for."""
@@ -207,11 +195,7 @@ class _Family:
 
     def _clone(self, named: InferredLabels) -> Scores:
         """A head trained on the labels of the last steps, whose features are the least out of date."""
-        last = self._view.of(Kind.FEATURES).last(300)
-        labels = named.labels[-len(last.tensor(Kind.FEATURES)) :]
-        clone = train_clone_head(
-            last, labels, self._architecture, self._space, CloneHeadConfig(epochs=5), generator=generator(self._seed)
-        )
+        clone = stolen_head(self._view, named.labels, self._architecture, self._space, self._seed)
         own = self._outputs(self._head)
         stolen = self._outputs(clone)
         return {
@@ -221,10 +205,7 @@ class _Family:
 
     def _score(self, attack: str, found: InferredLabels, known: int = 0) -> Scores:
         """Accuracy over the samples whose labels the server did not know."""
-        unknown = torch.ones(len(self._truth), dtype=torch.bool)
-        samples = self._known.get(known)
-        if samples is not None:
-            unknown[list(samples.indices)] = False
+        unknown = unknown_to(self._known.get(known), len(self._truth))
         labels, truth = found.labels[unknown], self._truth[unknown]
         return {
             "attack": attack,
@@ -233,67 +214,9 @@ class _Family:
             "up_to_names": accuracy_up_to_names(labels, truth, self._space.classes).value,
         }
 
-    def _known_samples(self, each: int) -> KnownSamples | None:
-        """The first samples of each class; None where some class has none."""
-        places = [(self._truth == label).nonzero().flatten()[:each].tolist() for label in range(self._space.classes)]
-        if not all(places):
-            return None
-        pairs = [(index, label) for label, indices in enumerate(places) for index in indices]
-        return KnownSamples(indices=tuple(index for index, _ in pairs), labels=tuple(label for _, label in pairs))
-
     def _outputs(self, head: nn.Module) -> Tensor:
         device = next(head.parameters()).device
         return predicted(self._test.images, self._training.server.body.module, head, device=device)
 
     def _accuracy(self, head: nn.Module) -> float:
         return accuracy(self._outputs(head), self._test.labels)
-
-
-def run_handed_over(
-    model: nn.Sequential,
-    splits: Splits,
-    *,
-    head: int,
-    steps: int,
-    batch_size: int,
-    optimizer: OptimizerSpec,
-    seed: int,
-    device: torch.device,
-) -> Scores:
-    """Train `model` with two clients in turns of one step, whose weights pass through the server, and read the labels
-    with their names.
-    """
-    config = SplitConfig(
-        setup=Setup.B,
-        head=head,
-        clients=2,
-        batch_size=batch_size,
-        turn=1,
-        hand_off_optimizer=optimizer.name.lower() != "sgd" or bool(optimizer.options),
-        client_optimizer=optimizer,
-        server_optimizer=optimizer,
-    )
-    train = splits.train
-    training = split_training(model, train.images, train.labels, config, generator=generator(seed), device=device)
-    recorder = training.record(Recorder(observer=SERVER))
-    # The gradient of a step lies between two hand-offs, and each hand-off waits for the next step to begin.
-    training.run(steps + 2)
-    view, space = recorder.transcript(), LabelSpace(classes=len(train.classes))
-    architecture = HeadArchitecture.of(training.active().segments()["head"].module)
-    gradients = head_weight_gradients(view, ClientOptimizer(spec=optimizer))
-    truth = _labels(training, gradients.steps)
-    found = {}
-    if batch_size == 1:
-        found["sign rule"] = infer_by_sign(view, gradients, space).labels
-        matching = MatchingConfig(clone_optimizer=optimizer)
-        found["matching"] = infer_from_weight_gradients(
-            view, gradients, architecture, space, matching, generator=generator(seed)
-        ).labels
-    if head == 1:
-        found["least squares"] = infer_from_batch_gradients(view, gradients, space).labels
-    within = view.between(0, gradients.steps[-1])
-    found["weights handed over"] = infer_from_handed_weights(within, architecture, space, ClientLoss()).labels[
-        batch_size:
-    ]
-    attacks = [{"attack": name, "accuracy": label_accuracy(labels, truth).value} for name, labels in found.items()]
-    return {"chance": chance(truth), "attacks": attacks}

@@ -1,4 +1,4 @@
-"""Label inference on the server's transcript of one training in single-sample steps, and its scores."""
+"""Label inference on the server's transcript of one training whose weights pass through it, and its scores."""
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +9,22 @@ from unsplit.attacks.labels import (
     MatchingConfig,
     group_by_cut_gradient,
     head_weight_gradients,
+    infer_by_sign,
+    infer_from_batch_gradients,
+    infer_from_handed_weights,
     infer_from_known_samples,
     infer_from_weight_gradients,
     train_clone_head,
 )
 from unsplit.data import Splits
+from unsplit.experiment.label_parts import first_of_each_class, true_labels, unknown_to, watch_hand_offs
 from unsplit.experiment.results import LabelRow
-from unsplit.knowledge import ClientOptimizer, HeadArchitecture, KnownSamples, LabelSpace
+from unsplit.knowledge import ClientLoss, ClientOptimizer, HeadArchitecture, LabelSpace
 from unsplit.metrics import Share, accuracy, accuracy_up_to_names, chance, label_accuracy
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
+from unsplit.protocol import SplitTraining, predicted
 from unsplit.randomness import generator
-from unsplit.types import InferredLabels, Kind, Setup
+from unsplit.types import InferredLabels, Kind, Transcript
 
 
 def run_labels(
@@ -37,23 +41,56 @@ def run_labels(
     """Train `model` from its present weights in single-sample steps, two clients in turns of one step whose weights
     pass through the server, and read the labels from what the server saw.
     """
-    config = SplitConfig(
-        setup=Setup(setup),
-        cut=0,
-        head=head,
-        clients=2,
-        batch_size=1,
-        turn=1,
-        hand_off_optimizer=optimizer.name.lower() != "sgd" or bool(optimizer.options),
-        client_optimizer=optimizer,
-        server_optimizer=optimizer,
+    training, view = watch_hand_offs(
+        model, splits, setup=setup, head=head, steps=steps, batch_size=1, optimizer=optimizer, seed=seed, device=device
     )
-    train = splits.train
-    training = split_training(model, train.images, train.labels, config, generator=generator(seed), device=device)
-    recorder = training.record(Recorder(observer=SERVER))
-    # The gradient of a step lies between two hand-offs, and each hand-off waits for the next step to begin.
-    training.run(steps + 2)
-    return _LabelAudit(training, recorder, splits, head, steps, optimizer, seed).rows()
+    return _LabelAudit(training, view, splits, head, steps, optimizer, seed).rows()
+
+
+def run_handed_over(
+    model: nn.Sequential,
+    splits: Splits,
+    *,
+    head: int,
+    steps: int,
+    batch_size: int,
+    optimizer: OptimizerSpec,
+    seed: int,
+    device: torch.device,
+) -> dict[str, object]:
+    """Train `model` with two clients in turns of one step, whose weights pass through the server, and read the labels
+    with their names.
+    """
+    training, view = watch_hand_offs(
+        model,
+        splits,
+        setup="b",
+        head=head,
+        steps=steps,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        seed=seed,
+        device=device,
+    )
+    space = LabelSpace(classes=len(splits.train.classes))
+    architecture = HeadArchitecture.of(training.active().segments()["head"].module)
+    gradients = head_weight_gradients(view, ClientOptimizer(spec=optimizer))
+    truth = true_labels(training, gradients.steps)
+    found = {}
+    if batch_size == 1:
+        found["sign rule"] = infer_by_sign(view, gradients, space).labels
+        matching = MatchingConfig(clone_optimizer=optimizer)
+        found["matching"] = infer_from_weight_gradients(
+            view, gradients, architecture, space, matching, generator=generator(seed)
+        ).labels
+    if head == 1:
+        found["least squares"] = infer_from_batch_gradients(view, gradients, space).labels
+    within = view.between(0, gradients.steps[-1])
+    found["weights handed over"] = infer_from_handed_weights(within, architecture, space, ClientLoss()).labels[
+        batch_size:
+    ]
+    attacks = [{"attack": name, "accuracy": label_accuracy(labels, truth).value} for name, labels in found.items()]
+    return {"chance": chance(truth), "attacks": attacks}
 
 
 class _LabelAudit:
@@ -62,7 +99,7 @@ class _LabelAudit:
     def __init__(
         self,
         training: SplitTraining,
-        recorder: Recorder,
+        view: Transcript,
         splits: Splits,
         head: int,
         steps: int,
@@ -70,7 +107,7 @@ class _LabelAudit:
         seed: int,
     ) -> None:
         self._training = training
-        self._transcript = recorder.transcript()
+        self._transcript = view
         self._seen = self._transcript.between(0, steps - 1)
         self._test = splits.test
         self._depth = head
@@ -86,7 +123,7 @@ class _LabelAudit:
     def _from_weight_gradients(self) -> list[LabelRow]:
         view, architecture = self._transcript, HeadArchitecture.of(self._head)
         gradients = head_weight_gradients(view, ClientOptimizer(spec=self._optimizer))
-        truth = self._truth(gradients.steps)
+        truth = true_labels(self._training, gradients.steps)
         rows = []
         for trained in (False, True):
             config = MatchingConfig(train_clone=trained, clone_optimizer=self._optimizer)
@@ -104,15 +141,13 @@ class _LabelAudit:
         return [rows[0], rows[1].model_copy(update=scores)]
 
     def _from_cut_gradients(self) -> list[LabelRow]:
-        truth = self._truth(self._seen.steps)
+        truth = true_labels(self._training, self._seen.steps)
         groups = group_by_cut_gradient(self._seen, self._space, GroupingConfig(), generator=generator(self._seed))
         rows = [self._row(groups, truth, observed="cut_grad")]
-        first = {int(label): index for index, label in reversed(list(enumerate(truth.tolist())))}
-        if len(first) == self._space.classes:
-            known = KnownSamples(indices=tuple(first.values()), labels=tuple(first))
+        known = first_of_each_class(truth, self._space.classes)
+        if known is not None:
             found = infer_from_known_samples(self._seen, known)
-            unknown = torch.ones(len(truth), dtype=torch.bool)
-            unknown[list(known.indices)] = False
+            unknown = unknown_to(known, len(truth))
             judged = InferredLabels(labels=found.labels[unknown], named=True)
             rows.append(self._row(judged, truth[unknown], observed="cut_grad", known_samples=1))
         return rows
@@ -136,9 +171,6 @@ class _LabelAudit:
                 **details,
             }
         )
-
-    def _truth(self, steps: tuple[int, ...]) -> Tensor:
-        return torch.cat([self._training.truth(step).labels for step in steps]).cpu()
 
     def _head_accuracy(self, head: nn.Module) -> float:
         """Test accuracy with this head behind the parts that it was attacked behind."""

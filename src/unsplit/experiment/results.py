@@ -17,13 +17,9 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class InversionRow(Row):
-    """One inversion attack: one cut, one state of the client, one preset, over all targets."""
+class PictureScores(Row):
+    """How well the targets were redrawn, beside guesses that have seen nothing."""
 
-    depth: int = Field(description="depth of the cut: modules 0 to depth are the client's")
-    cut: str = Field(description="name of the last module before the cut")
-    state: Literal["before", "after"] = Field(description="client attacked before or after training")
-    preset: str = Field(description="settings of the attack")
     mse: float = Field(description="mean squared error over the targets, no use of the truth in the attack")
     mse_scale_free: float = Field(description="error after the best single a*x+b over the set; a diagnostic")
     mse_best_trivial: float = Field(description="error of the best guess that has seen no message")
@@ -31,6 +27,15 @@ class InversionRow(Row):
     skill: float = Field(description="1 - mse / mse_best_trivial: 1 is perfect, 0 no better than guessing")
     psnr: float = Field(description="peak signal-to-noise ratio in dB")
     ssim: float = Field(description="structural similarity, 1 for identical pictures")
+
+
+class InversionRow(PictureScores):
+    """One inversion attack: one cut, one state of the client, one preset, over all targets."""
+
+    depth: int = Field(description="depth of the cut: modules 0 to depth are the client's")
+    cut: str = Field(description="name of the last module before the cut")
+    state: Literal["before", "after"] = Field(description="client attacked before or after training")
+    preset: str = Field(description="settings of the attack")
     residual: float = Field(description="relative squared error with which the attack fits the smashed data")
     sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
     agreement: float | None = Field(
@@ -64,7 +69,7 @@ class LabelRow(Row):
     head_reference: float | None = Field(description="test accuracy of the client's own head")
 
 
-class WholeRow(Row):
+class WholeRow(PictureScores):
     """Inputs, model and labels taken from one training in the U-shape, setup (c)."""
 
     depth: int = Field(description="depth of the cut between bottom and body")
@@ -75,13 +80,6 @@ class WholeRow(Row):
     known_samples: int = Field(description="labels known to the server for each class")
     label_accuracy: float = Field(description="share of the training's labels read right, names included")
     label_chance: float = Field(description="accuracy of always naming the commonest class")
-    mse: float = Field(description="mean squared error over the targets")
-    mse_scale_free: float = Field(description="error after the best single a*x+b over the set; a diagnostic")
-    mse_best_trivial: float = Field(description="error of the best guess that has seen no message")
-    guesses: dict[str, float] = Field(description="error of each trivial guess, by name")
-    skill: float = Field(description="1 - mse / mse_best_trivial: 1 is perfect, 0 no better than guessing")
-    psnr: float = Field(description="peak signal-to-noise ratio in dB")
-    ssim: float = Field(description="structural similarity, 1 for identical pictures")
     reference_accuracy: float = Field(description="test accuracy of the client's own network")
     bottom_accuracy: float = Field(description="with the stolen bottom and the client's own head")
     head_accuracy: float = Field(description="with the client's own bottom and the stolen head")

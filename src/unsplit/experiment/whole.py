@@ -6,37 +6,28 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.labels import (
-    CloneHeadConfig,
-    SurrogateConfig,
-    infer_by_surrogate,
-    name_groups,
-    train_clone_head,
-)
+from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate, name_groups
 from unsplit.attacks.unsplit import invert, preset
+from unsplit.data import Splits
 from unsplit.errors import InputError
+from unsplit.experiment.config import AuditConfig
 from unsplit.experiment.inversion import Evaluation, more_for, picture_scores
+from unsplit.experiment.label_parts import first_of_each_class, stolen_head, true_labels, unknown_to
 from unsplit.experiment.results import WholeRow
-from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownSamples, LabelSpace
+from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy
 from unsplit.models import depth_of
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
 from unsplit.randomness import generator
-from unsplit.types import InferredLabels, Kind, Setup, Transcript
-
-_LAST = 300
-"""Steps at the end whose features train the clone head: those of earlier ones come from a body of the past."""
+from unsplit.types import Kind, Setup
 
 
 def run_whole(
     model: nn.Sequential,
-    inputs: Tensor,
-    labels: Tensor,
-    config: SplitConfig,
-    preset_name: str,
+    splits: Splits,
     evaluation: Evaluation,
+    config: AuditConfig,
     *,
-    epochs: int,
     seed: int,
     device: torch.device,
     progress: Progress = silent,
@@ -45,11 +36,9 @@ def run_whole(
 
     Args:
         model: the whole network with its first weights.
-        inputs, labels: of the client.
-        config: of setup (c).
-        preset_name: of the inversion.
+        splits: the client's data, and the test set.
         evaluation: the truth, and more of the client's inputs.
-        epochs: of the training.
+        config: of the audit: the U-shape, the training, and the first of its presets.
         seed: of everything.
         device: where it computes.
         progress: told the steps of the training.
@@ -58,58 +47,54 @@ def run_whole(
         The scores, and the reconstructions of the targets.
 
     Raises:
-        InputError: another setup than (c), or a class without a sample.
+        InputError: no U-shape, or a class without a sample.
     """
-    if config.setup is not Setup.C:
-        raise InputError(f"The whole attack is on the U-shape, setup (c), not ({config.setup.value}).")
-    training = split_training(model, inputs, labels, config, generator=generator(seed), device=device)
+    if config.u_shape is None:
+        raise InputError("There is no U-shape to take everything from; name a cut and a head, for example (1, 1).")
+    (cut, head), (preset_name, *_), train = config.u_shape, config.presets, splits.train
+    split = SplitConfig(
+        setup=Setup.C,
+        cut=cut,
+        head=head,
+        batch_size=config.batch_size,
+        client_optimizer=config.optimizer,
+        server_optimizer=config.optimizer,
+    )
+    training = split_training(model, train.images, train.labels, split, generator=generator(seed), device=device)
     recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))
-    training.run(epochs * -(-len(inputs) // config.batch_size), progress=progress)
-    truth = torch.cat([training.truth(step).labels for step in range(training.steps_done)]).cpu()
-    space = LabelSpace(classes=int(labels.max()) + 1)
-    parts = training.active().segments()
-    found, known, stolen_head = _labels(recorder.transcript(), parts["head"].module, truth, space, seed)
-    depth = depth_of(model, config.cut)
+    training.run(config.epochs * -(-len(train) // config.batch_size), progress=progress)
+    truth = true_labels(training, range(training.steps_done))
+    parts, space = training.active().segments(), LabelSpace(classes=len(train.classes))
+    known = first_of_each_class(truth, space.classes)
+    if known is None:
+        raise InputError("The client's data have no sample of some class; every class needs one, for its name.")
+    head_architecture, view = HeadArchitecture.of(parts["head"].module), recorder.transcript()
+    groups = infer_by_surrogate(
+        view, head_architecture, space, ClientLoss(), SurrogateConfig(), generator=generator(seed)
+    )
+    labels = name_groups(groups, known, space).labels
+    last_part = stolen_head(view, labels, head_architecture, space, seed)
+    depth = depth_of(model, cut)
     chosen = preset(preset_name, depth)
     targets, others = evaluation.targets.images, more_for(chosen, evaluation)
-    view = training.infer((targets if others is None else torch.cat([targets, others])).to(device))
-    architecture = ClientArchitecture.of(parts["bottom"].module, tuple(inputs.shape[1:]))
-    rebuilt = invert(view, architecture, chosen, generator=generator(seed))
-    pictures = rebuilt.inputs[: len(targets)].cpu()
-    unknown = torch.ones(len(truth), dtype=torch.bool)
-    unknown[list(known.indices)] = False
+    smashed = training.infer((targets if others is None else torch.cat([targets, others])).to(device))
+    architecture = ClientArchitecture.of(parts["bottom"].module, train.input_shape)
+    rebuilt = invert(smashed, architecture, chosen, generator=generator(seed))
+    pictures, unknown = rebuilt.inputs[: len(targets)].cpu(), unknown_to(known, len(truth))
     row = WholeRow(
         depth=depth,
         cut=[name for name, _ in model.named_children()][depth],
-        head=config.head,
+        head=head,
         preset=preset_name,
         steps=training.steps_done,
         known_samples=1,
-        label_accuracy=label_accuracy(found.labels[unknown], truth[unknown]).value,
+        label_accuracy=label_accuracy(labels[unknown], truth[unknown]).value,
         label_chance=chance(truth),
         **picture_scores(pictures, evaluation),
-        **_networks(training, rebuilt.clones[0], stolen_head, evaluation, device),
+        **_networks(training, rebuilt.clones[0], last_part, evaluation, device),
         pictures="pictures/whole.png",
     )
     return row, pictures
-
-
-def _labels(
-    view: Transcript, head: nn.Module, truth: Tensor, space: LabelSpace, seed: int
-) -> tuple[InferredLabels, KnownSamples, nn.Module]:
-    """The labels by their names, the samples that gave the names, and a head trained on the last of the labels."""
-    places = [(truth == label).nonzero().flatten()[:1].tolist() for label in range(space.classes)]
-    if not all(places):
-        raise InputError(f"The client's data have no sample of class {places.index([])}; every class needs one.")
-    known = KnownSamples(indices=tuple(place[0] for place in places), labels=tuple(range(space.classes)))
-    architecture = HeadArchitecture.of(head)
-    groups = infer_by_surrogate(view, architecture, space, ClientLoss(), SurrogateConfig(), generator=generator(seed))
-    named = name_groups(groups, known, space)
-    last = view.of(Kind.FEATURES).last(_LAST)
-    labels = named.labels[-len(last.tensor(Kind.FEATURES)) :]
-    config = CloneHeadConfig(epochs=5)
-    stolen = train_clone_head(last, labels, architecture, space, config, generator=generator(seed))
-    return named, known, stolen
 
 
 def _networks(

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 from torch import Tensor
+
+from unsplit.renaming import best_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,8 @@ def accuracy_up_to_names(groups: Int[Tensor, " n"], truth: Int[Tensor, " n"], cl
         truth: classes.
         classes: how many there are.
     """
-    decided = groups.cpu() >= 0
-    counts = torch.zeros(classes, classes, dtype=torch.int64)
-    pairs = (groups.cpu()[decided], truth.cpu()[decided])
-    counts.index_put_(pairs, torch.ones(int(decided.sum()), dtype=torch.int64), accumulate=True)
-    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
-    return Share.of(int(counts[rows, columns].sum()), len(truth))
+    _, hits = best_names(groups.cpu(), truth.cpu(), classes)
+    return Share.of(hits, len(truth))
 
 
 def chance(truth: Int[Tensor, " n"]) -> float:

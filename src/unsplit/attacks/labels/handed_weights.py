@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks.labels.observed import UNDECIDED, checked_head, features_with_gradients
-from unsplit.attacks.labels.simulated import directions, simulated_for_each_label
+from unsplit.attacks.labels.simulated import directions, nearest_labels
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
@@ -63,11 +63,9 @@ def infer_from_handed_weights(
         if step - 1 in handed:
             clone.load_state_dict(_head_of(handed[step - 1]))
         observed = directions(gradients)
-        cosines = (simulated_for_each_label(clone, features, space.classes, loss.spec) * observed).sum(2)
-        best = cosines.topk(2, dim=0)
-        zero = ~observed.any(1)
-        labels.append(best.indices[0].masked_fill(zero, UNDECIDED).cpu())
-        margins.append((best.values[0] - best.values[1]).masked_fill(zero, 0.0).cpu())
+        found, zero = nearest_labels(clone, features, observed, space.classes, loss.spec), ~observed.any(1)
+        labels.append(found.labels.masked_fill(zero, UNDECIDED).cpu())
+        margins.append(found.margins.masked_fill(zero, 0.0).cpu())
     return InferredLabels(labels=torch.cat(labels), named=True, clone=clone, margin=torch.cat(margins))
 
 

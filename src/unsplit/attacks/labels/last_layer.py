@@ -7,7 +7,7 @@ Cross-entropy, and binary cross-entropy of each output, leave one negative numbe
 import torch
 from torch import Tensor
 
-from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, features_by_step
+from unsplit.attacks.labels.observed import UNDECIDED, features_of
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
@@ -53,7 +53,7 @@ def infer_by_sign(view: Transcript, gradients: HeadWeightGradient, space: LabelS
         iDLG takes the sign of products of rows; the leading singular vector uses all entries, which matters where the
         gradient is a small difference of weights.
     """
-    features = _of_steps(view, gradients)
+    features = features_of(view, gradients)
     several = next((step for step in gradients.steps if len(features[step]) != 1), None)
     if several is not None:
         raise InputError(
@@ -99,7 +99,7 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
     Reference:
         Algebra; compare Ma et al., "Instance-wise batch label restoration via gradients in federated learning", 2023.
     """
-    features, last = _of_steps(view, gradients), _last_layer(gradients, space)
+    features, last = features_of(view, gradients), _last_layer(gradients, space)
     labels = []
     for step, gradient in zip(gradients.steps, last, strict=True):
         known = features[step].flatten(1).double()
@@ -114,21 +114,6 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
         lowest = residuals.min(1)
         labels.append(lowest.indices.masked_fill(lowest.values >= 0, UNDECIDED).cpu())
     return InferredLabels(labels=torch.cat(labels), named=True)
-
-
-def _of_steps(view: Transcript, gradients: HeadWeightGradient) -> FeatureBatches:
-    """The features, checked to have those of every step that there is a gradient for."""
-    features = features_by_step(view)
-    if not gradients.steps:
-        raise InputError(
-            "The weight gradients are of no step; record more steps with weights handed over between them."
-        )
-    missing = [step for step in gradients.steps if step not in features]
-    if missing:
-        raise InputError(
-            f"The transcript lacks the features of step {missing[0]}; record features and weights together."
-        )
-    return features
 
 
 def _last_layer(gradients: HeadWeightGradient, space: LabelSpace) -> Tensor:

@@ -1,10 +1,10 @@
 """The names of groups: which of them is which class, where a few labels are known."""
 
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from unsplit.errors import InputError
 from unsplit.knowledge import KnownSamples, LabelSpace
+from unsplit.renaming import best_names
 from unsplit.types import InferredLabels
 
 
@@ -32,10 +32,6 @@ def name_groups(found: InferredLabels, known: KnownSamples, space: LabelSpace) -
             f"A known sample is not among the {len(found.labels)} judged ones or its label not among {space.classes} "
             "classes; positions and labels are counted from 0."
         )
-    groups = found.labels[indices]
-    votes = torch.zeros(space.classes, space.classes, dtype=torch.int64)
-    pairs = (groups[groups >= 0], classes[groups >= 0])
-    votes.index_put_(pairs, torch.ones_like(pairs[0]), accumulate=True)
-    _, names = linear_sum_assignment(votes.numpy(), maximize=True)
-    labels = torch.where(found.labels >= 0, torch.as_tensor(names)[found.labels.clamp_min(0)], found.labels)
+    names, _ = best_names(found.labels[indices], classes, space.classes)
+    labels = torch.where(found.labels >= 0, names[found.labels.clamp_min(0)], found.labels)
     return InferredLabels(labels=labels, named=True, clone=found.clone, margin=found.margin)

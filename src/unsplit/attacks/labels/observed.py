@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
-from unsplit.knowledge import HeadArchitecture, LabelSpace
+from unsplit.knowledge import HeadArchitecture, HeadWeightGradient, LabelSpace
 from unsplit.losses import LossSpec
 from unsplit.types import Kind, Transcript
 
@@ -59,6 +59,25 @@ def features_by_step(view: Transcript) -> FeatureBatches:
     if not features:
         raise InputError("The transcript holds no features; label inference needs a training in setup (b) or (c).")
     check_finite("features", *features.values())
+    return features
+
+
+def features_of(view: Transcript, gradients: HeadWeightGradient) -> FeatureBatches:
+    """The features by step, those of every step that there is a gradient for among them.
+
+    Raises:
+        InputError: no step, or one whose features are missing; NaN or infinity.
+    """
+    features = features_by_step(view)
+    if not gradients.steps:
+        raise InputError(
+            "The weight gradients are of no step; record more steps with weights handed over between them."
+        )
+    missing = [step for step in gradients.steps if step not in features]
+    if missing:
+        raise InputError(
+            f"The transcript lacks the features of step {missing[0]}; record features and weights together."
+        )
     return features
 
 

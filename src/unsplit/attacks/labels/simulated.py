@@ -6,6 +6,8 @@ and keeps the samples apart; so attacks compare directions. Only a head that mix
 normalisation in training mode) makes one sample's gradient depend on the labels of others.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -55,6 +57,26 @@ def simulated_for_each_label(
         residuals = _residuals(outputs, classes, loss)
         (gradients,) = torch.func.vmap(pull_back)(residuals)
     return torch.stack([directions(each) for each in gradients])
+
+
+class Nearest(NamedTuple):
+    """For each sample the label whose gradient is the nearest, its cosine, and by how much the next best's is less."""
+
+    labels: Tensor
+    cosines: Tensor
+    margins: Tensor
+
+
+def nearest_labels(
+    clone: nn.Module,
+    features: Float[Tensor, "n ..."],
+    observed: Float[Tensor, "n features"],
+    classes: int,
+    loss: LossSpec,
+) -> Nearest:
+    """The labels whose simulated gradients point most nearly along the observed directions; each shape [n]."""
+    best = (simulated_for_each_label(clone, features, classes, loss) * observed).sum(2).topk(2, dim=0)
+    return Nearest(best.indices[0], best.values[0], best.values[0] - best.values[1])
 
 
 def _residuals(outputs: Tensor, classes: int, loss: LossSpec) -> Float[Tensor, "classes n outputs"]:

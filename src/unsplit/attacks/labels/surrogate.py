@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unsplit.attacks.labels.cut_gradient import GroupingConfig, grouped
 from unsplit.attacks.labels.observed import UNDECIDED, checked_head, features_with_gradients
-from unsplit.attacks.labels.simulated import directions, distinct, simulated, simulated_for_each_label
+from unsplit.attacks.labels.simulated import directions, distinct, nearest_labels, simulated
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import check_at_least_one, check_not_negative
@@ -272,12 +272,10 @@ class _Follower:
         """Each sample's best label, and by how much its cosine is above the next best's."""
         size = self._config.block
         parts = zip(torch.split(features, size), torch.split(observed, size), strict=True)
-        cosines = torch.cat(
-            [(simulated_for_each_label(self.clone, h, self._classes, self._loss) * g).sum(2).T for h, g in parts]
-        )
-        best = cosines.topk(2, dim=1)
-        self.misfit = 1 - float(best.values[:, 0].mean())
-        return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
+        found = [nearest_labels(self.clone, h, g, self._classes, self._loss) for h, g in parts]
+        labels, cosines, margins = (torch.cat(each) for each in zip(*found, strict=True))
+        self.misfit = 1 - float(cosines.mean())
+        return labels, margins
 
     def _keep(self, block: _Block, labels: Tensor, margins: Tensor) -> None:
         every = torch.full((len(block.usable),), UNDECIDED, device=block.usable.device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, checked_head, features_by_step
+from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, checked_head, features_of
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
@@ -109,16 +109,7 @@ def infer_from_weight_gradients(
         gradient out of the client, of one chosen parameter; here it follows from messages and all parameters count,
         each with equal weight by element.
     """
-    features = features_by_step(view)
-    if not gradients.steps:
-        raise InputError(
-            "The weight gradients are of no step; record more steps with weights handed over between them."
-        )
-    missing = [step for step in gradients.steps if step not in features]
-    if missing:
-        raise InputError(
-            f"The transcript lacks the features of step {missing[0]}; record features and weights together."
-        )
+    features = features_of(view, gradients)
     clone = checked_head(architecture, space, features[gradients.steps[0]], generator)
     observed = _flat(clone, gradients)
     optimizer = config.clone_optimizer.build(list(clone.parameters()))

@@ -6,19 +6,18 @@ from typing import Any
 
 from unsplit.experiment.reproduce import paper
 from unsplit.experiment.reproduce.label_cells import (
+    DEFENCES,
     EPOCH,
     FIRST,
     HEADS,
+    SETTINGS,
     SHUFFLED,
     CutGradientCell,
     HandedOverCell,
-    defences,
     handed_over,
-    settings,
 )
 from unsplit.experiment.reproduce.reader import Found, Reader
 from unsplit.experiment.reproduce.rows import ResultRow
-from unsplit.optim import OptimizerSpec
 
 TABLE = "labels"
 SURROGATE = "surrogate"
@@ -28,7 +27,7 @@ def label_rows(reader: Reader) -> list[ResultRow]:
     """Accuracies of every attack in every situation that was run, and what the labels are good for."""
     rows = []
     for dataset, head in itertools.product(reader.datasets, HEADS):
-        for situation in situations():
+        for situation in (FIRST, EPOCH, SHUFFLED, *SETTINGS, *DEFENCES):
             found = reader.find(
                 TABLE,
                 dataset,
@@ -41,13 +40,6 @@ def label_rows(reader: Reader) -> list[ResultRow]:
                 rows += _cut_gradients(found, dataset, head, situation)
         rows += _handed_over(reader, dataset, head)
     return rows
-
-
-def situations() -> list[str]:
-    """The names of all situations, in the order of the report."""
-    some = OptimizerSpec()
-    others = [name for name, _ in (*settings(1, some, 6400), *defences(1, some, None))]
-    return [FIRST, EPOCH, SHUFFLED, *others]
 
 
 def _cut_gradients(found: Found, dataset: str, head: int, situation: str) -> list[ResultRow]:

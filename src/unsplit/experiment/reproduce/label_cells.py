@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from unsplit.defenses import GradientNoise
-from unsplit.experiment.label_family import LabelSetting, run_handed_over, run_label_family
+from unsplit.experiment.label_family import LabelSetting, run_label_family
+from unsplit.experiment.labels import run_handed_over
+from unsplit.experiment.reproduce.budget import Budget
 from unsplit.experiment.reproduce.cells import Cell, Row, Tensors, data, network
 from unsplit.losses import LossSpec
 from unsplit.optim import OptimizerSpec
@@ -129,3 +131,49 @@ def defences(head: int, optimizer: OptimizerSpec, steps: int | None) -> Iterator
         for scale in (0.5, 1.0, 2.0, 4.0):
             noise = GradientNoise(scale=scale, shape=shape)
             yield f"{shape} noise {scale:g}", replace(plain, gradient_noise=noise)
+
+
+SETTINGS = tuple(name for name, _ in settings(1, OptimizerSpec(), 6400))
+DEFENCES = tuple(name for name, _ in defences(1, OptimizerSpec(), None))
+"""The names of all settings and defences, in the order of the report."""
+
+
+def label_cells(dataset: str, head: int, seed: int, device: str, chosen: Budget) -> list[Cell]:
+    """Label inference on one data set and head, from cut gradients of batches and from weights handed over.
+
+    Defences and other settings are tried on the MNIST sets, the defences with the head that leaks most.
+    """
+    optimizer, colour = chosen.clients[dataset].optimizer, dataset == "cifar-10"
+    plain = LabelSetting(head=head, optimizer=optimizer)
+    watched = [(FIRST, plain), (SHUFFLED, replace(plain, shuffled=True))]
+    if chosen.label_epoch:
+        watched.append((EPOCH, replace(plain, steps=None)))
+    if not colour:
+        watched += settings(head, optimizer, chosen.label_samples)
+    if not colour and head == 1:
+        watched += defences(head, optimizer, None if chosen.label_epoch else plain.steps)
+    return [
+        *(
+            CutGradientCell(
+                dataset=dataset,
+                seed=seed,
+                device=device,
+                setting=setting,
+                situation=situation,
+                rivals=situation in (FIRST, SHUFFLED),
+            )
+            for situation, setting in watched
+        ),
+        *(
+            HandedOverCell(
+                dataset=dataset,
+                seed=seed,
+                device=device,
+                head=head,
+                steps=steps,
+                batch_size=size,
+                optimizer=rule,
+            )
+            for size, steps, rule in handed_over(dataset, head, chosen.label_steps)
+        ),
+    ]

@@ -1,6 +1,5 @@
 """The paper's tables and figures as grids of cells."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,20 +7,9 @@ from unsplit.attacks.collaborative import ShadowConfig, StreamConfig, WhiteBoxCo
 from unsplit.attacks.hijack import HijackConfig
 from unsplit.attacks.unsplit import PRESETS
 from unsplit.errors import InputError, unknown_name
-from unsplit.experiment.label_family import LabelSetting
 from unsplit.experiment.reproduce.budget import RESNET_CLIENT, Budget, ClientConfig, budget
 from unsplit.experiment.reproduce.cells import Cell, InversionCell, LabelCell
-from unsplit.experiment.reproduce.label_cells import (
-    EPOCH,
-    FIRST,
-    HEADS,
-    SHUFFLED,
-    CutGradientCell,
-    HandedOverCell,
-    defences,
-    handed_over,
-    settings,
-)
+from unsplit.experiment.reproduce.label_cells import HEADS, label_cells
 from unsplit.experiment.reproduce.paper import HE_PSNR
 from unsplit.experiment.reproduce.rivals import Collaborative, CollaborativeCell, HijackCell, QueryCell
 from unsplit.models import build
@@ -164,51 +152,13 @@ def _table3(selection: Selection, chosen: Budget) -> list[Cell]:
 
 
 def _labels(selection: Selection, chosen: Budget) -> list[Cell]:
-    """Label inference beyond the paper's: from cut gradients of batches, and from weights handed over.
-
-    Defences and other settings are tried on the MNIST sets, the defences with the head that leaks most.
-    """
-    cells: list[Cell] = []
-    for dataset in selection.chosen_datasets:
-        optimizer, colour = chosen.clients[dataset].optimizer, dataset == "cifar-10"
-        for seed, head in itertools.product(selection.chosen_seeds, selection.depths or HEADS):
-            if head not in HEADS:
-                continue
-            plain = LabelSetting(head=head, optimizer=optimizer)
-            watched = [(FIRST, plain), (SHUFFLED, replace(plain, shuffled=True))]
-            if chosen.label_epoch:
-                watched.append((EPOCH, replace(plain, steps=None)))
-            if not colour:
-                watched += settings(head, optimizer, chosen.label_samples)
-            if not colour and head == 1:
-                watched += defences(head, optimizer, None if chosen.label_epoch else plain.steps)
-            cells += [
-                CutGradientCell(
-                    dataset=dataset,
-                    seed=seed,
-                    device=selection.device,
-                    setting=setting,
-                    situation=situation,
-                    rivals=situation in (FIRST, SHUFFLED),
-                )
-                for situation, setting in watched
-            ]
-            cells += _handed_over(selection, chosen, dataset, seed, head)
-    return cells
-
-
-def _handed_over(selection: Selection, chosen: Budget, dataset: str, seed: int, head: int) -> list[Cell]:
     return [
-        HandedOverCell(
-            dataset=dataset,
-            seed=seed,
-            device=selection.device,
-            head=head,
-            steps=steps,
-            batch_size=size,
-            optimizer=optimizer,
-        )
-        for size, steps, optimizer in handed_over(dataset, head, chosen.label_steps)
+        cell
+        for dataset in selection.chosen_datasets
+        for seed in selection.chosen_seeds
+        for head in selection.depths or HEADS
+        if head in HEADS
+        for cell in label_cells(dataset, head, seed, selection.device, chosen)
     ]
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from unsplit.experiment.reproduce.label_cells import EPOCH, FIRST, SHUFFLED, defences
+from unsplit.experiment.reproduce.label_cells import DEFENCES, EPOCH, FIRST, SETTINGS, SHUFFLED
 from unsplit.experiment.reproduce.rows import ResultRow
-from unsplit.optim import OptimizerSpec
 from unsplit.report.numbers import percent
 from unsplit.report.reproduction.markdown import image, markdown_table, number
 from unsplit.report.reproduction.select import distinct, only, select, title
@@ -19,7 +18,6 @@ _CUT_GRADIENTS = (
     ("nearest known sample, 1 known", "nearest of 1 known a class"),
     ("k-means of features, 0 known", "features only, up to names"),
 )
-_DEFENCES = tuple(name for name, _ in defences(1, OptimizerSpec(), None))
 
 
 def labels_section(rows: Sequence[ResultRow], pictures: Sequence[str]) -> str:
@@ -102,16 +100,10 @@ def _weights(rows: Sequence[ResultRow]) -> str:
 
 def _others(rows: Sequence[ResultRow]) -> str:
     """Other batches, losses and optimisers, by head: the surrogate up to names, and the nearest known sample."""
-    shown = {FIRST, EPOCH, SHUFFLED, *_DEFENCES}
-    states = [
-        state
-        for state in distinct(rows, "state")
-        if state not in shown and not str(state).startswith(("first ", "from ")) and "weights seen" not in str(state)
-    ]
-    heads = sorted({row.depth or 0 for row in rows if row.state in states})
+    heads = sorted({row.depth or 0 for row in rows if row.state in SETTINGS})
     lines = []
     for dataset in distinct(rows, "dataset"):
-        for state in states:
+        for state in SETTINGS:
             cells = select(rows, dataset=dataset, state=state)
             values = [
                 _accuracy(select(cells, depth=head), preset)
@@ -119,7 +111,7 @@ def _others(rows: Sequence[ResultRow]) -> str:
                 for head in heads
             ]
             if any(values):
-                lines.append([title(str(dataset)), str(state), *values])
+                lines.append([title(str(dataset)), state, *values])
     if not lines:
         return ""
     header = ["data", "what is different", *(f"surrogate, head {head}" for head in heads)]
@@ -128,13 +120,12 @@ def _others(rows: Sequence[ResultRow]) -> str:
 
 
 def _defended(rows: Sequence[ResultRow]) -> str:
-    lines = []
+    lines, attacks = [], ("surrogate, 0 known", "surrogate, 1 known", "nearest known sample, 1 known")
     for dataset, head in _cells(rows):
-        for state in _DEFENCES:
+        for state in DEFENCES:
             cells = select(rows, dataset=dataset, depth=head, state=state)
             task = only(cells, metric="task_accuracy")
             if task is not None:
-                attacks = ("surrogate, 0 known", "surrogate, 1 known", "nearest known sample, 1 known")
                 values = [_accuracy(cells, preset) for preset in attacks]
                 lines.append([title(dataset), str(head), state, number(task), *values, _clone(cells)])
     if not lines:
