@@ -14,10 +14,6 @@ from unsplit.errors import InputError
 from unsplit.knowledge import HeadWeightGradient, LabelSpace
 from unsplit.types import InferredLabels, Kind, Transcript
 
-_NOISE = 1e-6
-"""Directions of the features that are weaker than this, relative to the strongest, are left out: in single precision a
-gradient that was worked out from two hand-offs says nothing about them."""
-
 
 @attack(goal="the client's labels", reads=(Kind.FEATURES,))
 def infer_by_sign(view: Transcript, gradients: HeadWeightGradient, space: LabelSpace) -> InferredLabels:
@@ -110,7 +106,7 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
                 f"The head's last layer takes {gradient.shape[1]} numbers and the features of step {step} are "
                 f"{known.shape[1]}; the head must be that one layer: use infer_from_handed_weights for deeper ones."
             )
-        residuals = torch.linalg.pinv(known.T, rtol=_NOISE) @ gradient.double().T
+        residuals = torch.linalg.pinv(known.T) @ gradient.double().T
         lowest = residuals.min(1)
         labels.append(lowest.indices.masked_fill(lowest.values >= 0, UNDECIDED).cpu())
     return InferredLabels(labels=torch.cat(labels), named=True)
