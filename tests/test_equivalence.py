@@ -30,13 +30,18 @@ def split_and_whole(model, config, *, steps=STEPS, samples=40, labels=None, shap
     training = split_training(model, inputs, classes if labels is None else labels, config, generator=generator(1))
     training.run(steps)
     whole = copy.deepcopy(model)
+    seeds = {name.partition(".")[2]: segment.seed for name, segment in training.segments().items()}
     optimizer = config.client_optimizer.build(whole.parameters())
     for step in range(steps):
         batch = training.truth(step)
-        with seeded(numbered_seed(training._seed, step)):
-            optimizer.zero_grad()
-            config.loss(whole(batch.inputs), batch.labels).backward()
-            optimizer.step()
+        optimizer.zero_grad()
+        outputs = batch.inputs
+        for role, part in vars(config.parts(whole)).items():
+            if part is not None:
+                with seeded(numbered_seed(seeds[role], step)):
+                    outputs = part(outputs)
+        config.loss(outputs, batch.labels).backward()
+        optimizer.step()
     return training.model().state_dict(), whole.state_dict()
 
 

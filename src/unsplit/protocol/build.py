@@ -1,6 +1,7 @@
 """From a whole network and a data set to parties that train it split."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -16,8 +17,10 @@ from unsplit.protocol.engine import SplitTraining
 from unsplit.protocol.parties import Client, Loss, Server
 from unsplit.protocol.schedule import BatchSchedule, Turns
 from unsplit.protocol.segment import Segment
-from unsplit.randomness import draw_seed
+from unsplit.randomness import draw_seed, numbered_seed
 from unsplit.types import Setup
+
+_ROLES = ("bottom", "body", "head")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,46 +89,32 @@ def split_training(
     Raises:
         InputError: no such cut or head, a batch larger than a client's data, inputs and labels that do not match.
     """
-    if len(inputs) != len(labels):
-        raise InputError(f"There are {len(inputs)} inputs but {len(labels)} labels; give one label for each input.")
-    order = torch.randperm(len(inputs), generator=generator)
-    dealt = order.tensor_split(config.clients)
-    order_seed, layer_seed = draw_seed(generator), draw_seed(generator)
-    length = config.turn or -(-len(dealt[0]) // config.batch_size)
+    shares, seeds = deal(inputs, labels, config.clients, generator=generator)
+    length = config.turn or -(-len(shares[0]) // config.batch_size)
     turns = Turns(clients=config.clients, length=length)
-    taught = labels
-    if config.label_epsilon is not None:
-        classes = int(labels.max()) + 1
-        taught = randomised_response(labels, classes, config.label_epsilon, generator=generator)
-    parts = config.parts(model)
-    clients, shares, schedules = [], {}, {}
-    for number, share in enumerate(dealt):
-        name = f"client{number}"
-        schedules[name] = BatchSchedule(
-            samples=len(share), batch_size=config.batch_size, seed=(order_seed + number) % 2**63, turns=turns
+    taught = taught_labels(labels, config, generator=generator)
+    clients = [
+        make_client(
+            model,
+            inputs[share],
+            labels[share],
+            config,
+            name=f"client{number}",
+            number=number,
+            turns=turns,
+            seeds=seeds,
+            taught=taught[share],
+            device=device,
         )
-        shares[name] = inputs[share].to(device)
-        clients.append(
-            Client(
-                name=name,
-                bottom=_segment(parts.bottom, config.client_optimizer, device),
-                head=_segment(parts.head, config.client_optimizer, device),
-                inputs=None if parts.bottom is None else shares[name],
-                labels=labels[share].to(device),
-                schedule=schedules[name],
-                loss=config.loss,
-                taught=taught[share].to(device),
-                noise=config.gradient_noise,
-                noise_seed=(layer_seed + number) % 2**63,
-            )
-        )
-    server_has_inputs = config.setup is Setup.B
-    server = Server(
-        setup=config.setup,
-        body=Segment(copy.deepcopy(parts.body).to(device), config.server_optimizer),
-        loss=config.loss,
-        inputs=shares if server_has_inputs else None,
-        schedules=schedules if server_has_inputs else None,
+        for number, share in enumerate(shares)
+    ]
+    server = make_server(
+        model,
+        config,
+        inputs={client.name: inputs[share] for client, share in zip(clients, shares, strict=True)},
+        turns=turns,
+        seeds=seeds,
+        device=device,
     )
     return SplitTraining(
         setup=config.setup,
@@ -134,10 +123,123 @@ def split_training(
         turns=turns,
         hand_off=config.hand_off,
         hand_off_optimizer=config.hand_off_optimizer,
-        seed=layer_seed,
-        description=f"setup {config.setup.value}, batch {config.batch_size}, turns of {length}, order {order_seed}",
+        description=f"setup {config.setup.value}, batch {config.batch_size}, turns of {length}, order {seeds.order}",
     )
 
 
-def _segment(module: nn.Module | None, optimizer: OptimizerSpec, device: torch.device | str) -> Segment | None:
-    return None if module is None else Segment(copy.deepcopy(module).to(device), optimizer)
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """What the parties draw from: `order` the batches, `layers` dropout's masks and a defence's noise."""
+
+    order: int
+    layers: int
+
+    @classmethod
+    def draw(cls, generator: torch.Generator) -> "Seeds":
+        """Both from one generator."""
+        return cls(order=draw_seed(generator), layers=draw_seed(generator))
+
+
+def deal(
+    inputs: Float[Tensor, "n ..."],
+    labels: Int[Tensor, " n"] | Float[Tensor, "n ..."],
+    clients: int,
+    *,
+    generator: torch.Generator,
+) -> tuple[tuple[Tensor, ...], Seeds]:
+    """The indices of each client's samples, and the seeds.
+
+    Raises:
+        InputError: inputs and labels that do not match.
+    """
+    if len(inputs) != len(labels):
+        raise InputError(f"There are {len(inputs)} inputs but {len(labels)} labels; give one label for each input.")
+    order = torch.randperm(len(inputs), generator=generator)
+    return order.tensor_split(clients), Seeds.draw(generator)
+
+
+def taught_labels(labels: Tensor, config: SplitConfig, *, generator: torch.Generator) -> Tensor:
+    """The labels that clients train on: the true ones, or those after randomised response."""
+    if config.label_epsilon is None:
+        return labels
+    return randomised_response(labels, int(labels.max()) + 1, config.label_epsilon, generator=generator)
+
+
+def make_client(
+    model: nn.Sequential,
+    inputs: Tensor,
+    labels: Tensor,
+    config: SplitConfig,
+    *,
+    name: str,
+    number: int,
+    turns: Turns,
+    seeds: Seeds,
+    taught: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Client:
+    """The party with the `number`-th share of the data; it trains copies of its parts of `model`.
+
+    Raises:
+        InputError: no such cut or head, or a batch larger than its data.
+    """
+    parts = config.parts(model)
+    return Client(
+        name=name,
+        bottom=_segment(parts.bottom, "bottom", config.client_optimizer, seeds, device),
+        head=_segment(parts.head, "head", config.client_optimizer, seeds, device),
+        inputs=None if parts.bottom is None else inputs.to(device),
+        labels=labels.to(device),
+        schedule=_schedule(len(labels), number, config, turns, seeds),
+        loss=config.loss,
+        taught=(labels if taught is None else taught).to(device),
+        noise=config.gradient_noise,
+        noise_seed=(seeds.layers + number) % 2**63,
+    )
+
+
+def make_server(
+    model: nn.Sequential,
+    config: SplitConfig,
+    *,
+    inputs: Mapping[str, Tensor],
+    turns: Turns,
+    seeds: Seeds,
+    device: torch.device | str = "cpu",
+) -> Server:
+    """The server; it trains a copy of its part of `model`.
+
+    Args:
+        inputs: by client's name, in the order of their numbers; of use in setup (b) only.
+
+    Raises:
+        InputError: no such cut or head, or a batch larger than a client's data.
+    """
+    held = inputs if config.setup is Setup.B else {}
+    body = _segment(config.parts(model).body, "body", config.server_optimizer, seeds, device)
+    if body is None:
+        raise RuntimeError("every setup has a body")
+    return Server(
+        setup=config.setup,
+        body=body,
+        loss=config.loss,
+        inputs={name: values.to(device) for name, values in held.items()},
+        schedules={
+            name: _schedule(len(values), number, config, turns, seeds)
+            for number, (name, values) in enumerate(held.items())
+        },
+    )
+
+
+def _schedule(samples: int, number: int, config: SplitConfig, turns: Turns, seeds: Seeds) -> BatchSchedule:
+    seed = (seeds.order + number) % 2**63
+    return BatchSchedule(samples=samples, batch_size=config.batch_size, seed=seed, turns=turns)
+
+
+def _segment(
+    module: nn.Module | None, role: str, optimizer: OptimizerSpec, seeds: Seeds, device: torch.device | str
+) -> Segment | None:
+    if module is None:
+        return None
+    seed = numbered_seed(seeds.layers, _ROLES.index(role))
+    return Segment(copy.deepcopy(module).to(device), optimizer, seed=seed)

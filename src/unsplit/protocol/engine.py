@@ -13,7 +13,6 @@ from unsplit.protocol.parties import SERVER, Client, Server
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.schedule import Turns
 from unsplit.protocol.segment import Segment, predicted
-from unsplit.randomness import numbered_seed, seeded
 from unsplit.types import Message, Setup, Transcript, Truth
 
 Progress = Callable[[int, int, float], None]
@@ -29,7 +28,6 @@ class SplitTraining:
     Args:
         hand_off: "server" passes weights through the server, "peer" straight from client to client.
         hand_off_optimizer: also hand on the optimiser's state; the paper hands on weights only.
-        seed: of what the layers draw while training (dropout).
         description: what must be the same for a checkpoint of one run to be resumed by another.
     """
 
@@ -42,7 +40,6 @@ class SplitTraining:
         turns: Turns,
         hand_off: str = "server",
         hand_off_optimizer: bool = False,
-        seed: int = 0,
         description: str = "",
     ) -> None:
         if hand_off not in ("server", "peer"):
@@ -54,7 +51,6 @@ class SplitTraining:
         self.steps_done = 0
         self._hand_off = hand_off
         self._hand_off_optimizer = hand_off_optimizer
-        self._seed = seed
         self._description = description
         self._recorders: list[Recorder] = []
 
@@ -100,9 +96,7 @@ class SplitTraining:
         if self.turns.hands_off(step):
             self._hand_over(step - 1)
         client = self.active(step)
-        with seeded(numbered_seed(self._seed, step)):
-            first = self.server.begin(step, client.name) if self.setup is Setup.B else client.begin(step)
-            self._deliver(first)
+        self._deliver(self.server.begin(step, client.name) if self.setup is Setup.B else client.begin(step))
         self.steps_done = step + 1
         loss = self.server.last_loss if self.setup is Setup.A else client.last_loss
         if loss != loss or loss in (float("inf"), float("-inf")):

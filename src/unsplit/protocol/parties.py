@@ -65,7 +65,7 @@ class Client:
         inputs = self.inputs_of(step)
         if self.bottom is None or inputs is None:
             raise RuntimeError(f"{self.name} has no inputs to begin a step with")
-        smashed = self.bottom.forward(inputs, needs_input_gradient=False)
+        smashed = self.bottom.forward(inputs, step=step, needs_input_gradient=False)
         messages = [self._message(step, Kind.SMASHED, smashed)]
         if self.head is None:
             messages.append(self._message(step, Kind.LABELS, self._taught[self._schedule.batch(step)]))
@@ -73,8 +73,14 @@ class Client:
 
     def receive(self, message: Message) -> list[Message]:
         """Answer features with their gradient; end a step on a cut gradient; take over handed-on weights."""
+        answers = self.answer(message)
+        self.settle()
+        return answers
+
+    def answer(self, message: Message) -> list[Message]:
+        """As `receive`, with the optimisers' steps left to `settle`, so that the answer can leave first."""
         if message.kind is Kind.FEATURES and self.head is not None:
-            outputs = self.head.forward(message.tensor, needs_input_gradient=True)
+            outputs = self.head.forward(message.tensor, step=message.step, needs_input_gradient=True)
             taught = self._taught[self._schedule.batch(message.step)]
             loss = self._loss(outputs, taught)
             self.last_loss = loss.item()
@@ -92,6 +98,11 @@ class Client:
             self.take_over(message.tensors)
             return []
         raise _unexpected(self.name, message)
+
+    def settle(self) -> None:
+        """Take the optimisers' steps that an answer left to do."""
+        for segment in self.segments().values():
+            segment.settle()
 
     def inputs_of(self, step: int) -> Tensor | None:
         """The inputs of a step's batch, where the client has inputs."""
@@ -170,19 +181,25 @@ class Server:
 
     def begin(self, step: int, client: str) -> list[Message]:
         """Send this client the features of this step's batch (setup b)."""
-        features = self.body.forward(self.inputs_of(step, client), needs_input_gradient=False)
+        features = self.body.forward(self.inputs_of(step, client), step=step, needs_input_gradient=False)
         return [self._message(step, client, Kind.FEATURES, features)]
 
     def receive(self, message: Message) -> list[Message]:
-        """Answer smashed data (with labels) or feature gradients; pass on handed-over weights untouched."""
+        """Answer smashed data (with labels) or feature gradients."""
+        answers = self.answer(message)
+        self.settle()
+        return answers
+
+    def answer(self, message: Message) -> list[Message]:
+        """As `receive`, with the optimiser's step left to `settle`, so that the answer can leave first."""
         if message.kind is Kind.SMASHED and self.setup is Setup.A:
             self._smashed = message.tensor
             return []
         if message.kind is Kind.SMASHED and self.setup is Setup.C:
-            features = self.body.forward(message.tensor, needs_input_gradient=True)
+            features = self.body.forward(message.tensor, step=message.step, needs_input_gradient=True)
             return [self._message(message.step, message.sender, Kind.FEATURES, features)]
         if message.kind is Kind.LABELS and self._smashed is not None:
-            outputs = self.body.forward(self._smashed, needs_input_gradient=True)
+            outputs = self.body.forward(self._smashed, step=message.step, needs_input_gradient=True)
             self._smashed = None
             loss = self._loss(outputs, message.tensor)
             self.last_loss = loss.item()
@@ -191,6 +208,15 @@ class Server:
             gradient = self.body.backward(message.tensor)
             return self._cut_gradient(message, gradient) if self.setup is Setup.C else []
         raise _unexpected(self.name, message)
+
+    def settle(self) -> None:
+        """Take the optimiser's step that an answer left to do."""
+        self.body.settle()
+
+    def forget(self) -> None:
+        """Drop a step that was begun."""
+        self._smashed = None
+        self.body.forget()
 
     def relay(self, message: Message, receiver: str) -> Message:
         """Pass a client's weights on to the next client."""
@@ -226,12 +252,12 @@ class MaliciousServer(Server):
         self.last_loss = 0.0
         self._answer = answer
 
-    def receive(self, message: Message) -> list[Message]:
+    def answer(self, message: Message) -> list[Message]:
         """Answer the labels, which complete a client's step, with the forged gradient."""
         if message.kind is Kind.LABELS and self._smashed is not None:
             smashed, self._smashed = self._smashed, None
             return self._cut_gradient(message, self._answer(smashed))
-        return super().receive(message)
+        return super().answer(message)
 
 
 def _unexpected(name: str, message: Message) -> InputError:

@@ -6,28 +6,41 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
+from unsplit.randomness import numbered_seed, seeded
 
 
 class Segment:
-    """Consecutive layers with their optimiser: forward keeps the graph, backward closes it and takes the step."""
+    """Consecutive layers with their optimiser: forward keeps the graph, backward closes it, settle takes the step.
 
-    def __init__(self, module: nn.Module, optimizer: OptimizerSpec) -> None:
+    Backward and step are apart so that a party can send its gradient off before it takes the step.
+
+    Args:
+        module: the layers.
+        optimizer: of their weights.
+        seed: of what the layers draw while training (dropout); its n-th step draws from (seed, n).
+    """
+
+    def __init__(self, module: nn.Module, optimizer: OptimizerSpec, *, seed: int = 0) -> None:
         self.module = module
+        self.seed = seed
+        self._owes_step = False
         parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.trained = tuple(parameters)
         self.optimizer = optimizer.build(parameters.values()) if parameters else None
         self._inputs: Tensor | None = None
         self._outputs: Tensor | None = None
 
-    def forward(self, inputs: Tensor, *, needs_input_gradient: bool) -> Tensor:
-        """The output for a batch; `inputs` are the segment's own copy from here on."""
+    def forward(self, inputs: Tensor, *, step: int, needs_input_gradient: bool) -> Tensor:
+        """The output for a step's batch; `inputs` are the segment's own copy from here on."""
+        self.settle()
         self._inputs = inputs.detach().clone().requires_grad_(needs_input_gradient)
-        outputs: Tensor = self.module(self._inputs)
+        with seeded(numbered_seed(self.seed, step)):
+            outputs: Tensor = self.module(self._inputs)
         self._outputs = outputs
         return outputs
 
     def backward(self, gradient: Tensor | None = None, *, loss: Tensor | None = None) -> Tensor | None:
-        """Step on the gradient at the output, or on a loss computed from it; returns the gradient at the input."""
+        """Follow the gradient at the output, or a loss computed from it; returns the gradient at the input."""
         if self._outputs is None or self._inputs is None:
             raise RuntimeError("backward without a forward pass before it")
         if self.optimizer is not None:
@@ -36,11 +49,21 @@ class Segment:
             torch.autograd.backward(loss)
         elif self._outputs.requires_grad:
             torch.autograd.backward(self._outputs, gradient)
-        if self.optimizer is not None:
-            self.optimizer.step()
         input_gradient = self._inputs.grad
         self._inputs = self._outputs = None
+        self._owes_step = True
         return input_gradient
+
+    def settle(self) -> None:
+        """Take the optimiser's step that a backward pass left to do, if one did."""
+        if self._owes_step and self.optimizer is not None:
+            self.optimizer.step()
+        self._owes_step = False
+
+    def forget(self) -> None:
+        """Drop a step that was begun: its graph and its gradients."""
+        self._inputs = self._outputs = None
+        self._owes_step = False
 
 
 def evaluated(module: nn.Module, inputs: Tensor) -> Tensor:
