@@ -28,12 +28,6 @@ def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, r
     Raises:
         StorageError: the place cannot be written, or the disk is full.
     """
-    tensors = {
-        f"{role}/{name}": value
-        for role, segment in segments.items()
-        for name, value in segment.module.state_dict().items()
-    }
-    tensors |= optimizer_tensors(segments)
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -42,7 +36,27 @@ def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, r
         "active": active,
         "segments": json.dumps(sorted(segments)),
     }
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, segment_tensors(segments), metadata)
+
+
+def segment_tensors(segments: Mapping[str, Segment]) -> dict[str, Tensor]:
+    """Weights, buffers and optimisers' states of parts by role, as "ROLE/NAME" and "optimizer.ROLE.PARAMETER/KEY"."""
+    tensors = {
+        f"{role}/{name}": value
+        for role, segment in segments.items()
+        for name, value in segment.module.state_dict().items()
+    }
+    return tensors | optimizer_tensors(segments)
+
+
+def restore_segments(segments: Mapping[str, Segment], tensors: Mapping[str, Tensor]) -> None:
+    """Put parts into the state that `segment_tensors` gave; a step that was begun is dropped."""
+    for role, segment in segments.items():
+        segment.forget()
+        segment.module.load_state_dict(_under(f"{role}/", tensors))
+        if segment.optimizer is not None:
+            segment.optimizer.state.clear()
+        load_optimizer_tensors(segment, role, tensors)
 
 
 def load_checkpoint(path: Path, segments: Mapping[str, Segment], *, run: str) -> int:
@@ -66,9 +80,7 @@ def load_checkpoint(path: Path, segments: Mapping[str, Segment], *, run: str) ->
     states = {role: _under(f"{role}/", tensors) for role in segments}
     for role, segment in segments.items():
         _check_shapes(path, states[role], segment.module)
-    for role, segment in segments.items():
-        segment.module.load_state_dict(states[role])
-        load_optimizer_tensors(segment, role, tensors)
+    restore_segments(segments, tensors)
     return int(metadata["step"])
 
 

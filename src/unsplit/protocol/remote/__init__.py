@@ -1,0 +1,1 @@
+"""Real parties: the same protocol between processes and machines, over gRPC."""

@@ -1,0 +1,111 @@
+"""One connection, seen from either side: frames in, frames out, with their bytes counted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import grpc
+import torch
+
+from unsplit.protocol.remote import wire_pb2 as wire
+from unsplit.protocol.remote.codec import CHUNK, Arriving, Layout, WireError, encode
+from unsplit.types import Kind, Message
+
+MOST_BYTES = CHUNK + 2**20
+"""Most bytes of a frame: its data, and a header with as many tensors as there may be."""
+OPTIONS = (
+    ("grpc.max_receive_message_length", MOST_BYTES),
+    ("grpc.max_send_message_length", MOST_BYTES),
+    ("grpc.max_metadata_size", 16 * 2**10),
+    # A peer that is gone without a word is noticed within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+class Closed(Exception):  # noqa: N818 - not an error: the other side is done
+    """The other side ended the connection."""
+
+
+class Line:
+    """Frames of one connection.
+
+    Args:
+        read: gives the next frame, or gRPC's end of file.
+        write: sends one.
+        dtype: floating-point numbers of a step are rounded to this on their way.
+        count: told the bytes of each frame that came (first) or left (second).
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[object]],
+        write: Callable[[wire.Frame], Awaitable[None]],
+        *,
+        dtype: torch.dtype,
+        count: Callable[[int, int], None] = lambda came, left: None,
+    ) -> None:
+        self._read = read
+        self._write = write
+        self._dtype = dtype
+        self._count = count
+
+    async def frame(self, *, timeout: float | None = None) -> wire.Frame:
+        """The next frame.
+
+        Raises:
+            Closed: there is none.
+            asyncio.TimeoutError: none came in this many seconds.
+        """
+        frame = await (self._read() if timeout is None else asyncio.wait_for(self._read(), timeout))
+        if not isinstance(frame, wire.Frame):
+            raise Closed
+        self._count(frame.ByteSize(), 0)
+        return frame
+
+    async def message(
+        self, first: wire.Frame, layouts: Mapping[Kind, Layout], *, timeout: float | None = None
+    ) -> Message:
+        """The message that begins with this frame.
+
+        Raises:
+            WireError: it is none of those expected.
+        """
+        if first.WhichOneof("content") != "payload":
+            raise WireError(f"a {first.WhichOneof('content')} frame came where a message was expected")
+        arriving = Arriving.begin(first.payload, layouts)
+        while not arriving.complete:
+            frame = await self.frame(timeout=timeout)
+            if frame.WhichOneof("content") != "chunk":
+                raise WireError("a message was cut off by another frame")
+            arriving.add(frame.chunk.data)
+        return arriving.message(restore=None if arriving.kind is Kind.WEIGHTS else torch.float32)
+
+    async def send(self, *items: wire.Frame | Message) -> None:
+        """Send frames and messages in this order."""
+        for item in items:
+            if isinstance(item, Message):
+                for frame in encode(item, dtype=None if item.kind is Kind.WEIGHTS else self._dtype):
+                    await self._send(frame)
+            else:
+                await self._send(item)
+
+    async def send_while(self, work: Callable[[], None], *items: wire.Frame | Message) -> None:
+        """Send, and do some work of this process's own while it leaves."""
+        sending = asyncio.ensure_future(self.send(*items))
+        await asyncio.sleep(0)
+        try:
+            work()
+        finally:
+            await sending
+
+    async def _send(self, frame: wire.Frame) -> None:
+        self._count(0, frame.ByteSize())
+        await self._write(frame)
+
+
+def reader(call: "grpc.aio.StreamStreamCall[wire.Frame, wire.Frame]") -> Callable[[], Awaitable[object]]:
+    """How a client's line reads."""
+    return call.read
