@@ -16,8 +16,12 @@ from .errors import StorageError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Give a temporary path to write; on success move it over `path`, on any failure leave `path` as it was.
+
+    Args:
+        path: the file.
+        private: let nobody but the owner read it, from the moment it exists.
 
     Raises:
         StorageError: the folder cannot be created or written, or the disk is full.
@@ -30,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             _flush_to_disk(temporary)
-            temporary.chmod(0o666 & ~_umask())
+            if not private:  # mkstemp's own mode is 0600
+                temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -54,9 +59,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write `text` as UTF-8, whole or not at all; if `private`, for the owner's eyes only."""
+    with replacing(path, private=private) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

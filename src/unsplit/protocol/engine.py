@@ -163,10 +163,10 @@ class SplitTraining:
         giver, taker = self.active(step), self.active(step + 1)
         via_server = self._hand_off == "server"
         message = giver.hand_off(step, SERVER if via_server else taker.name, optimizer=self._hand_off_optimizer)
-        self._record(message)
+        self.pass_on(message)
         if via_server:
             message = self.server.relay(message, taker.name)
-            self._record(message)
+            self.pass_on(message)
         taker.receive(message)
 
     def _deliver(self, messages: list[Message]) -> None:
@@ -175,9 +175,10 @@ class SplitTraining:
         waiting = deque(messages)
         while waiting:
             message = waiting.popleft()
-            self._record(message)
+            self.pass_on(message)
             waiting.extend(parties[message.receiver].receive(message))
 
-    def _record(self, message: Message) -> None:
+    def pass_on(self, message: Message) -> None:
+        """Show a message that crosses to those who record."""
         for recorder in self._recorders:
             recorder.take(message)

@@ -108,6 +108,15 @@ class Client:
         """The inputs of a step's batch, where the client has inputs."""
         return None if self._inputs is None else self._inputs[self._schedule.batch(step)]
 
+    @property
+    def samples(self) -> int:
+        """How many samples it has."""
+        return len(self._labels)
+
+    def batch_at(self, step: int) -> int:
+        """How many samples a step uses."""
+        return len(self._schedule.batch(step))
+
     def labels_of(self, step: int) -> Tensor:
         """The true labels of a step's batch."""
         return self._labels[self._schedule.batch(step)]

@@ -121,8 +121,8 @@ class Lane:
             self._saved = self.steps_done
             self._states.keep(*self._states.stamps()[-2:])
 
-    def agree(self, standing: Standing) -> int:
-        """The step from which both sides can go on, and go back to it.
+    def agree(self, standing: Standing) -> tuple[int, bool]:
+        """The step from which both sides can go on, where this side goes to, and whether the client's memory serves.
 
         That is where they are, if nothing was lost but the connection; else the newest state that both have kept, and
         at worst the beginning of the turn, which the client can always rebuild.
@@ -133,17 +133,17 @@ class Lane:
             (live == self.steps_done and (self._stage > 0 or not standing.begun))
             or (live == self.steps_done - 1 and any(step == live for step, _ in self._answers))
         ):
-            return live
+            return live, True
         stored = set(standing.stored)
         if self._stage == 0 and self.steps_done in stored:
-            return self.steps_done
+            return self.steps_done, False
         common = [stamp for stamp in self._states.stamps() if stamp in stored and self.first < stamp <= self.steps_done]
         if common:
             self._restore(common[-1])
-            return self.steps_done
+            return self.steps_done, False
         if self.steps_done > self.first or self._stage:
             self.undo()
-        return self.first
+        return self.first, False
 
     def _once(self, step: int, kind: Kind | None, client: str, message: Message | None) -> list[Message]:
         if client != self.client:

@@ -28,7 +28,7 @@ def batch_layouts(plan: Plan) -> dict[Kind, Layout]:
     }
 
 
-def weights_layout(plan: Plan) -> Layout:
+def weights_layout(plan: Plan, *, sealed: bool) -> Layout:
     """Layout of a client's weights on their way to the next client."""
     parts = plan.split.parts(plan.model(0))
     tensors: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
@@ -40,7 +40,7 @@ def weights_layout(plan: Plan) -> Layout:
             tensors[f"{role}.{name}"] = (value.dtype, tuple(value.shape))
         if plan.config.hand_off_optimizer:
             state |= _optimizer_layout(role, module, plan.split.client_optimizer)
-    if plan.config.hand_off == "peer":
+    if sealed:
         size = sum(dtype.itemsize * torch.Size(shape).numel() for dtype, shape in {**tensors, **state}.values())
         return Layout(tensors={SEALED: (torch.uint8, ())}, batch=size + _MARGIN)
     return Layout(tensors=tensors | state, optional=frozenset(state))
@@ -56,6 +56,4 @@ def _optimizer_layout(
     for parameter in segment.module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     segment.optimizer.step()
-    return {
-        name: (value.dtype, tuple(value.shape)) for name, value in optimizer_tensors({role: segment}).items()
-    }
+    return {name: (value.dtype, tuple(value.shape)) for name, value in optimizer_tensors({role: segment}).items()}

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-import grpc
 import torch
 
 from unsplit.protocol.remote import wire_pb2 as wire
@@ -45,12 +44,13 @@ class Line:
         write: Callable[[wire.Frame], Awaitable[None]],
         *,
         dtype: torch.dtype,
-        count: Callable[[int, int], None] = lambda came, left: None,
+        count: Callable[[int, int], None] | None = None,
     ) -> None:
         self._read = read
         self._write = write
         self._dtype = dtype
         self._count = count
+        self._reading: asyncio.Future[object] | None = None
 
     async def frame(self, *, timeout: float | None = None) -> wire.Frame:
         """The next frame.
@@ -59,11 +59,25 @@ class Line:
             Closed: there is none.
             asyncio.TimeoutError: none came in this many seconds.
         """
-        frame = await (self._read() if timeout is None else asyncio.wait_for(self._read(), timeout))
+        if timeout is None and self._reading is None:
+            frame = await self._read()
+        else:
+            await self.ready(timeout=timeout)
+            if self._reading is None or not self._reading.done():
+                raise asyncio.TimeoutError
+            frame, self._reading = self._reading.result(), None
         if not isinstance(frame, wire.Frame):
             raise Closed
-        self._count(frame.ByteSize(), 0)
+        if self._count is not None:
+            self._count(frame.ByteSize(), 0)
         return frame
+
+    async def ready(self, *, timeout: float | None = None) -> None:
+        """Wait until a frame is here, or so many seconds. To stop waiting loses none: gRPC bears no abandoned read."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+            self._reading.add_done_callback(_seen)
+        await asyncio.wait({self._reading}, timeout=timeout)
 
     async def message(
         self, first: wire.Frame, layouts: Mapping[Kind, Layout], *, timeout: float | None = None
@@ -102,10 +116,12 @@ class Line:
             await sending
 
     async def _send(self, frame: wire.Frame) -> None:
-        self._count(0, frame.ByteSize())
+        if self._count is not None:
+            self._count(0, frame.ByteSize())
         await self._write(frame)
 
 
-def reader(call: "grpc.aio.StreamStreamCall[wire.Frame, wire.Frame]") -> Callable[[], Awaitable[object]]:
-    """How a client's line reads."""
-    return call.read
+def _seen(reading: "asyncio.Future[object]") -> None:
+    """Look at what became of a read that nobody may be waiting for any more."""
+    if not reading.cancelled():
+        reading.exception()

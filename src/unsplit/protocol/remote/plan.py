@@ -69,7 +69,9 @@ class Plan:
         if name not in config.clients:
             raise unknown_name("client", name, config.clients)
         if data is not None and config.data is not None:
-            raise InputError(f"The configuration deals out the data '{config.data}' among the clients; leave out --data.")
+            raise InputError(
+                f"The configuration deals out the data '{config.data}' among the clients; leave out --data."
+            )
         number = config.clients.index(name)
         source = data if data is not None else config.data
         if source is None:
@@ -77,8 +79,8 @@ class Plan:
         train = load(source).train
         if train.input_shape != config.input_shape or len(train.classes) > config.classes:
             raise InputError(
-                f"The data '{source}' have inputs of shape {train.input_shape} in {len(train.classes)} classes, and the "
-                f"configuration says {config.input_shape} in {config.classes}; make both alike."
+                f"The data '{source}' have inputs of shape {train.input_shape} in {len(train.classes)} classes, and "
+                f"the configuration says {config.input_shape} in {config.classes}; make both alike."
             )
         drawn = generator(config.seed if seed is None else seed)
         if data is None:

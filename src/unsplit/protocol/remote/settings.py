@@ -160,7 +160,7 @@ def read_config(path: Path) -> RunConfig:
     """The configuration in a YAML file.
 
     Raises:
-        InputError: no such file, not YAML, an unknown setting (the nearest right one is named), or a value out of range.
+        InputError: no such file, not YAML, a value out of range, or an unknown setting: the nearest right one is named.
     """
     if not path.is_file():
         raise InputError(f"There is no configuration {path}; write one, or name another.")

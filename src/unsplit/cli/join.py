@@ -1,0 +1,114 @@
+"""`unsplit join`."""
+
+import asyncio
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from unsplit.cli import options
+from unsplit.cli.console import err
+from unsplit.cli.console import out as console
+from unsplit.cli.live import live_view
+from unsplit.devices import device as checked_device
+from unsplit.errors import InputError
+from unsplit.files import writable_folder, write_text
+from unsplit.protocol.remote import Seal, Telemetry, Way, logger, make_plan, read_config
+from unsplit.protocol.remote import join as take_part
+
+EXAMPLES = """**Examples**
+
+`unsplit join run.yaml --name client0 --ca certs/ca.pem --certificate certs/client0.pem --key certs/client0.key`
+
+`unsplit join run.yaml --name client0 --ca certs/ca.pem --token certs/client0.token --data photos/`
+
+`unsplit join run.yaml --name client0 --insecure` : no TLS, to this machine only
+"""
+
+
+def join(
+    config: Annotated[Path, typer.Argument(help="The configuration that all parties share.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Which of its clients this is.")],
+    server: Annotated[str, typer.Option(help="Where the server listens.")] = "localhost:50051",
+    data: Annotated[
+        str | None, typer.Option(help="This client's data, by name or folder; its share of the trial's if left out.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="CA of the server's certificate; the public ones if left out.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="This client's certificate, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    token: Annotated[Path | None, typer.Option(help="File with this client's bearer token.")] = None,
+    peer_key: Annotated[
+        Path | None, typer.Option(help="The clients' shared key, for weights handed from peer to peer.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="No TLS; only to a loopback address.")] = False,
+    patience: Annotated[float, typer.Option(help="Seconds without a connection before giving up.")] = 300.0,
+    label_epsilon: Annotated[
+        float | None, typer.Option(help="Defence: train on labels after randomised response of this epsilon.")
+    ] = None,
+    gradient_noise: Annotated[
+        str | None, typer.Option(help="Defence: noise on cut gradients (b, c), aligned:SCALE or isotropic:SCALE.")
+    ] = None,
+    keep_truth: Annotated[
+        bool, typer.Option("--keep-truth", help="Leave the last step's inputs and labels, to score an audit with.")
+    ] = False,
+    live: Annotated[bool, typer.Option("--live", help="Show loss, bytes and speed instead of the log.")] = False,
+    log: Annotated[str, typer.Option(help="Log as 'json' or 'text'.")] = "json",
+    out: Annotated[Path | None, typer.Option(help="Folder for this client's states; runs/NAME if left out.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of first weights and batch order; in a trial the configuration's.")
+    ] = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = 1,
+    quiet: options.Quiet = False,
+) -> None:
+    """Be a client of a split training between real parties.
+
+    Leaves OUT/states, from which it goes on after a fault: run the same command again. SIGTERM ends it cleanly, with
+    exit code 143.
+    """
+    torch.set_num_threads(threads)
+    settings = read_config(config)
+    split = replace(
+        settings.split(), label_epsilon=label_epsilon, gradient_noise=options.gradient_noise(gradient_noise)
+    )
+    plan, folder = make_plan(settings, split), writable_folder(out or Path("runs") / name)
+    way = Way(
+        address=server,
+        ca=ca,
+        certificate=certificate,
+        key=key,
+        token=token,
+        insecure=insecure,
+        patience=patience,
+    )
+    if seed is None and settings.data is None:
+        seed = own_seed(folder)
+    client = plan.make_client(name, data=data, seed=seed, device=checked_device(device))
+    telemetry = Telemetry(log=logger(json=log == "json", quiet=quiet or live), total=settings.steps)
+    seal = None if peer_key is None else Seal.read(peer_key)
+    with live_view(telemetry, settings.run, shown=live and err.is_terminal and not quiet):
+        complete = asyncio.run(take_part(plan, client, way, folder, telemetry, seal=seal, keep_truth=keep_truth))
+    if not complete:
+        raise typer.Exit(143)
+    if not quiet:
+        console.print(f"{settings.steps} steps; {name}'s layers are in {folder}.", soft_wrap=True, markup=False)
+
+
+def own_seed(folder: Path) -> int:
+    """A secret seed of this client's, the same when it is started again.
+
+    Raises:
+        InputError: the file that keeps it was altered.
+    """
+    path = folder / "seed"
+    if not path.exists():
+        write_text(path, f"{secrets.randbits(62)}\n", private=True)
+    text = path.read_text(encoding="utf-8").strip()
+    if not text.isdigit():
+        raise InputError(f"{path} holds no seed; delete the folder {folder} to begin anew.")
+    return int(text)

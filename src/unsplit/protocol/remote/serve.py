@@ -1,0 +1,209 @@
+"""A server process, from its configuration to the end of the training."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import torch
+from filelock import FileLock, Timeout
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import start_http_server
+from torch import Tensor
+
+from unsplit.errors import InputError, StorageError
+from unsplit.files import writable_folder, write_text
+from unsplit.protocol.remote.host import Host, SplitFedHost, TurnsHost
+from unsplit.protocol.remote.line import OPTIONS
+from unsplit.protocol.remote.plan import Plan
+from unsplit.protocol.remote.security import Tokens, check_loopback, server_credentials
+from unsplit.protocol.remote.service import Gate, Service
+from unsplit.protocol.remote.signals import on_signals
+from unsplit.protocol.remote.telemetry import Telemetry
+from unsplit.protocol.remote.wire_pb2_grpc import add_SplitLearningServicer_to_server
+
+_GRACE_SECONDS = 2.0
+_SERVER_OPTIONS = (
+    *OPTIONS,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """Where a server listens and whom it lets in.
+
+    Args:
+        address: "host:port"; port 0 takes a free one.
+        certificate, key: the server's, PEM files; none only where `insecure` is.
+        client_ca: let in only clients with a certificate of this authority, which bears their name.
+        tokens: let in only clients with one of these tokens.
+        insecure: no TLS, on a loopback address only.
+        metrics: port of the Prometheus metrics on 127.0.0.1; None for none.
+    """
+
+    address: str = "localhost:50051"
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    tokens: Path | None = None
+    insecure: bool = False
+    metrics: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.insecure:
+            if self.certificate or self.key or self.client_ca:
+                raise InputError("--insecure goes without certificates; leave it out to use them.")
+            check_loopback(self.address)
+            return
+        if self.certificate is None or self.key is None:
+            raise InputError(
+                "The server needs --certificate and --key; make some for a trial with `unsplit certs`, or stay on this "
+                "machine with --insecure."
+            )
+        if self.client_ca is None and self.tokens is None:
+            raise InputError("Say how clients are known: --client-ca for their certificates, or --tokens.")
+
+
+async def serve(
+    plan: Plan,
+    door: Door,
+    folder: Path,
+    telemetry: Telemetry,
+    *,
+    inputs: Mapping[str, Tensor] | None = None,
+    device: torch.device | str = "cpu",
+    listening: Callable[[int], None] | None = None,
+) -> bool:
+    """Train with the clients that come; returns whether the training is complete (False: it was asked to stop).
+
+    Args:
+        plan: of the training.
+        door: where to listen.
+        folder: for the state, the transcript and `serve.json`; one of an earlier start is gone on with.
+        telemetry: is told what happens.
+        inputs: setup (b), by client.
+        device: where the server computes.
+        listening: told the port.
+
+    Raises:
+        UnsplitError: a folder in use or of another training, a port that is taken, nobody to train with, a full disk.
+    """
+    lock = FileLock(writable_folder(folder) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"Another process uses {folder}; name another folder, or stop it first.") from error
+    try:
+        host = make_host(plan, folder, telemetry, inputs=inputs, device=device)
+        return await _serve(host, door, folder, telemetry, listening)
+    finally:
+        lock.release()
+
+
+def make_host(
+    plan: Plan,
+    folder: Path,
+    telemetry: Telemetry,
+    *,
+    inputs: Mapping[str, Tensor] | None = None,
+    device: torch.device | str = "cpu",
+) -> Host:
+    """The host of a training, as new or as its folder has it."""
+    telemetry.total = plan.config.steps
+    given = plan.server_inputs() if inputs is None else inputs
+    if plan.config.mode == "turns":
+        return TurnsHost(plan, plan.make_server(given, device=device), folder, telemetry)
+    servers = {name: plan.make_server({}, device=device) for name in plan.config.clients}
+    return SplitFedHost(plan, servers, folder, telemetry)
+
+
+async def _serve(
+    host: Host, door: Door, folder: Path, telemetry: Telemetry, listening: Callable[[int], None] | None
+) -> bool:
+    tokens = None if door.tokens is None else Tokens.read(door.tokens)
+    service = Service(host, mutual_tls=door.client_ca is not None, tokens=tokens)
+    server = grpc.aio.server(
+        options=_SERVER_OPTIONS,
+        interceptors=[] if tokens is None else [Gate(tokens, telemetry)],
+        maximum_concurrent_rpcs=4 * len(host.clients) + 16,
+    )
+    add_SplitLearningServicer_to_server(service, server)
+    condition = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(condition, server)
+    port = _listen(server, door)
+    metrics = None if door.metrics is None else _metrics(door.metrics, telemetry)
+    stopped = asyncio.Event()
+    on_signals(stopped.set)
+    await server.start()
+    await condition.set("", health_pb2.HealthCheckResponse.SERVING)
+    telemetry.log.info("listening", address=door.address, port=port, run=host.plan.config.run)
+    if listening is not None:
+        listening(port)
+    try:
+        await _until_done(host, service, stopped)
+    finally:
+        await condition.enter_graceful_shutdown()
+        await server.stop(_GRACE_SECONDS if host.finished else 0)
+        if metrics is not None:
+            metrics()
+        if not isinstance(host.failure, StorageError):
+            host.stop()
+    if host.failure is not None:
+        raise host.failure
+    if host.finished:
+        summary = {"steps": host.plan.config.steps, "skipped": host.skipped}
+        write_text(folder / "serve.json", json.dumps(summary, indent=1) + "\n")
+        telemetry.finished(host.plan.config.steps)
+    return host.finished
+
+
+async def _until_done(host: Host, service: Service, stopped: asyncio.Event) -> None:
+    """Until every client knows that the training is over, or nobody asks any more; until the server has to stop."""
+    loop = asyncio.get_running_loop()
+    farewell: float | None = None
+    while not stopped.is_set() and not service.broken.is_set():
+        if host.finished:
+            farewell = loop.time() + host.plan.config.wait if farewell is None else farewell
+            if service.everybody_knows or loop.time() > farewell:
+                return
+        else:
+            for name in host.give_up_on_the_silent():
+                service.drop(name)
+        tasks = [asyncio.ensure_future(event.wait()) for event in (stopped, service.broken, service.news)]
+        await asyncio.wait(tasks, timeout=min(1.0, host.plan.config.wait / 4), return_when=asyncio.FIRST_COMPLETED)
+        service.news.clear()
+        for task in tasks:
+            task.cancel()
+
+
+def _listen(server: "grpc.aio.Server", door: Door) -> int:
+    refused = InputError(f"The address {door.address} cannot be listened on; name a free port of this machine.")
+    try:
+        if door.certificate is None or door.key is None:
+            port = server.add_insecure_port(door.address)
+        else:
+            credentials = server_credentials(door.certificate, door.key, client_ca=door.client_ca)
+            port = server.add_secure_port(door.address, credentials)
+    except RuntimeError as error:
+        raise refused from error
+    if port == 0:
+        raise refused
+    return int(port)
+
+
+def _metrics(port: int, telemetry: Telemetry) -> Callable[[], None]:
+    try:
+        httpd, _ = start_http_server(port, addr="127.0.0.1", registry=telemetry.registry)
+    except OSError as error:
+        raise InputError(f"The port {port} for metrics is taken; name another.") from error
+
+    def stop() -> None:
+        httpd.shutdown()
+        httpd.server_close()
+
+    return stop
