@@ -1,7 +1,7 @@
 """What all tests share: shapes are checked at run time, one thread, small data made on the spot."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from jaxtyping import install_import_hook
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unsplit.data import Splits, load
+from unsplit.errors import InputError
 from unsplit.models import build
 from unsplit.protocol import SplitConfig, SplitTraining, split_training
 from unsplit.randomness import generator
@@ -57,3 +58,13 @@ def noise(samples: int = 40, shape: tuple[int, ...] = (1, 28, 28), seed: int = 0
 def truth_of(training: SplitTraining, steps: Iterable[int]) -> Tensor:
     """The labels of all samples of these steps, shape [samples]."""
     return torch.cat([training.truth(step).labels for step in steps])
+
+
+def refused(call: Callable[..., object], *arguments: object, **options: object) -> str:
+    """The one sentence with which a call refuses its input."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments, **options)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith((".", "?"))
+    return sentence

@@ -194,6 +194,9 @@ async def _converse(
                 await line.frame(timeout=5)
             raise InputError(_mismatch(participant.plan, terms))
         await participant.take_part(line)
+        # The server ends the connection; to hang up first could hide from it that its last word arrived.
+        with contextlib.suppress(Closed, asyncio.TimeoutError, grpc.aio.AioRpcError):
+            await line.frame(timeout=5)
     except (Closed, asyncio.InvalidStateError):
         if call.done() and (code := await call.code()) is not grpc.StatusCode.OK:
             raise grpc.aio.AioRpcError(

@@ -198,7 +198,9 @@ class Participant:
         return opened
 
     def _context(self, step: int) -> bytes:
-        """What sealed weights are bound to: the training and the step that they are the outcome of."""
+        """What sealed weights are bound to: the training and the step that they are the outcome of. Who takes them is
+        not known when they are sealed, because turns may be skipped.
+        """
         return f"{self.plan.config.digest()} {step}".encode()
 
     def _save(self) -> None:

@@ -115,7 +115,8 @@ class Service(SplitLearningServicer):
         """Who calls, as far as certificate and token say (without a token, `Gate` lets nobody in)."""
         names: set[str] = set()
         if self._mutual_tls:
-            names |= {value.decode() for value in context.auth_context().get("x509_common_name", ())}
+            # A certificate without a common name names nobody, which is no client of this training.
+            names |= {value.decode() for value in context.auth_context().get("x509_common_name", (b"",))}
         if self._tokens is not None:
             names.add(owner_of(context.invocation_metadata(), self._tokens) or "")
         if len(names) > 1 or (names and not names <= set(self.host.clients)):
