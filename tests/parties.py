@@ -136,13 +136,16 @@ class Trial:
         states = States(self.folder / name / "states", digest=self.config.digest())
         return states.load(states.stamps()[-1])[0]
 
+    def in_one_process(self):
+        """The same parties in one process, before their first step."""
+        train, seed = load(self.config.data).train, self.config.seed
+        return split_training(
+            self.plan.model(seed), train.images, train.labels, self.plan.split, generator=generator(seed)
+        )
+
     def in_process(self):
         """The same training in one process, and what its server saw."""
-        train = load(self.config.data).train
-        model = self.plan.model(self.config.seed)
-        training = split_training(
-            model, train.images, train.labels, self.plan.split, generator=generator(self.config.seed)
-        )
+        training = self.in_one_process()
         recorder = training.record(Recorder(observer="server"))
         training.run(self.config.steps)
         return training, recorder.transcript()

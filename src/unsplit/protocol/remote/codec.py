@@ -20,6 +20,8 @@ from unsplit.types import Kind, Message, Payload
 CHUNK = 2**20
 """Most payload bytes in one frame; gRPC refuses messages above 4 MiB."""
 MOST_TENSORS = 10_000
+MOST_SIZES = 16
+"""Most sizes in a shape, so that what is said of it stays a sentence."""
 
 _KINDS = {
     Kind.SMASHED: wire.KIND_SMASHED,
@@ -150,8 +152,8 @@ class Arriving:
         for spec in payload.tensors:
             if spec.dtype not in _DTYPES_BACK:
                 raise WireError(f"there is no dtype {spec.dtype}")
-            if spec.name in specs or any(size < 0 for size in spec.shape):
-                raise WireError("a tensor comes twice, or has a negative size")
+            if spec.name in specs or len(spec.shape) > MOST_SIZES or any(size < 0 for size in spec.shape):
+                raise WireError(f"a tensor comes twice, has a negative size, or more than {MOST_SIZES} of them")
             specs[spec.name] = (_DTYPES_BACK[spec.dtype], tuple(spec.shape))
         layouts[kind].check(specs)
         if payload.size != sum(dtype.itemsize * _count(shape) for dtype, shape in specs.values()):
@@ -196,13 +198,15 @@ class Arriving:
             count = _count(shape)
             end = start + count * dtype.itemsize
             if count:
-                data = _little_endian(self.data[start:end], dtype.itemsize)
-                value = torch.frombuffer(data, dtype=dtype).reshape(shape)
+                swap = sys.byteorder == "big"
+                data = _swapped(self.data[start:end], dtype.itemsize) if swap else self.data
+                offset = 0 if swap else start
+                value = torch.frombuffer(data, dtype=dtype, count=count, offset=offset).reshape(shape)
             else:
                 value = torch.empty(shape, dtype=dtype)
             start = end
             if value.is_floating_point():
-                if not bool(torch.isfinite(value).all()):
+                if not is_finite(value):
                     raise WireError(f"'{name}' holds NaN or infinity")
                 value = value if restore is None else value.to(restore)
             tensors[name] = value
@@ -213,13 +217,16 @@ class Arriving:
 def _bytes(tensor: Tensor) -> bytes:
     # numpy has no bfloat16; the bytes are those of an integer of its size.
     data: bytes = (tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor).numpy().tobytes()
-    return bytes(_little_endian(bytearray(data), tensor.element_size())) if sys.byteorder == "big" else data
+    return bytes(_swapped(bytearray(data), tensor.element_size())) if sys.byteorder == "big" else data
 
 
-def _little_endian(data: bytearray, size: int) -> bytearray:
-    """Numbers of `size` bytes in the machine's order as little-endian ones, or the other way round."""
-    if sys.byteorder == "little":
-        return data
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity. Their sum tells in most cases, and quickly."""
+    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())
+
+
+def _swapped(data: bytearray, size: int) -> bytearray:
+    """Numbers of `size` bytes with their bytes in the other order."""
     return bytearray(np.frombuffer(data, dtype=f"u{size}").byteswap().tobytes())
 
 

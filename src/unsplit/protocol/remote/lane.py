@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from unsplit.protocol.checkpoint import restore_segments, segment_tensors
 from unsplit.protocol.parties import Server
 from unsplit.protocol.recorder import Recorder
-from unsplit.protocol.remote.codec import WireError
+from unsplit.protocol.remote.codec import WireError, is_finite
 from unsplit.protocol.remote.states import States
 from unsplit.types import Kind, Message, Setup
 
@@ -27,11 +26,13 @@ class Standing:
 
     Args:
         live: steps done of the state in its memory, if it has one.
+        turn: the first step of the turn that this state is in.
         begun: that state has gone into the next step, past what a message sent again would repeat.
         stored: steps done of the states on its disk.
     """
 
     live: int | None = None
+    turn: int = 0
     begun: bool = False
     stored: Sequence[int] = ()
 
@@ -54,7 +55,7 @@ class Lane:
         self._states = states
         self._every = checkpoint_every
         self._order = _ORDER[server.setup]
-        self._stage = 0
+        self._stage = self._batch = 0
         self._answers: dict[tuple[int, Kind | None], list[Message]] = {}
         self._start: dict[str, Tensor] = {}
         self._handed: tuple[Message, ...] = ()
@@ -129,9 +130,13 @@ class Lane:
         """
         self.settle()
         live = standing.live
-        if live is not None and (
-            (live == self.steps_done and (self._stage > 0 or not standing.begun))
-            or (live == self.steps_done - 1 and any(step == live for step, _ in self._answers))
+        if (
+            live is not None
+            and standing.turn == self.first
+            and (
+                (live == self.steps_done and (self._stage > 0 or not standing.begun))
+                or (live == self.steps_done - 1 and any(step == live for step, _ in self._answers))
+            )
         ):
             return live, True
         stored = set(standing.stored)
@@ -169,7 +174,7 @@ class Lane:
         """What the party answers. Where it cannot, it may have moved part of the way, so the lane goes back."""
         try:
             answers = self.server.begin(step, client) if message is None else self.server.answer(message)
-            if not all(bool(torch.isfinite(answer.tensor).all()) for answer in answers):
+            if not all(is_finite(answer.tensor) for answer in answers):
                 raise WireError(f"step {step} leads to NaN or infinity; lower the learning rate, or check the data")
         except Exception:
             self._go_back()

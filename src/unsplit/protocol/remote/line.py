@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import torch
+from google.protobuf.message import DecodeError
 
 from unsplit.protocol.remote import wire_pb2 as wire
 from unsplit.protocol.remote.codec import CHUNK, Arriving, Layout, WireError, encode
@@ -15,6 +16,11 @@ OPTIONS = (
     ("grpc.max_receive_message_length", MOST_BYTES),
     ("grpc.max_send_message_length", MOST_BYTES),
     ("grpc.max_metadata_size", 16 * 2**10),
+    # Nothing comes compressed: a small message must not become a huge one.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    # Room on the way for a few batches of smashed data, in frames that suit them.
+    ("grpc.http2.lookahead_bytes", 4 * 2**20),
+    ("grpc.http2.max_frame_size", 2**20),
     # A peer that is gone without a word is noticed within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -58,14 +64,18 @@ class Line:
         Raises:
             Closed: there is none.
             asyncio.TimeoutError: none came in this many seconds.
+            WireError: what came is no frame.
         """
-        if timeout is None and self._reading is None:
-            frame = await self._read()
-        else:
-            await self.ready(timeout=timeout)
-            if self._reading is None or not self._reading.done():
-                raise asyncio.TimeoutError
-            frame, self._reading = self._reading.result(), None
+        try:
+            if timeout is None and self._reading is None:
+                frame = await self._read()
+            else:
+                await self.ready(timeout=timeout)
+                if self._reading is None or not self._reading.done():
+                    raise asyncio.TimeoutError
+                frame, self._reading = self._reading.result(), None
+        except DecodeError as error:
+            raise WireError("its bytes are not a frame") from error
         if not isinstance(frame, wire.Frame):
             raise Closed
         if self._count is not None:
@@ -78,6 +88,19 @@ class Line:
             self._reading = asyncio.ensure_future(self._read())
             self._reading.add_done_callback(_seen)
         await asyncio.wait({self._reading}, timeout=timeout)
+
+    async def messages(self, first: wire.Frame, layouts: Mapping[Kind, Layout]) -> list[Message]:
+        """The messages of this frame, of which there may be two, or that it begins.
+
+        Raises:
+            WireError: one is none of those expected.
+        """
+        if first.WhichOneof("content") != "pair":
+            return [await self.message(first, layouts)]
+        both = [Arriving.begin(payload, layouts) for payload in (first.pair.first, first.pair.second)]
+        if not all(arriving.complete for arriving in both):
+            raise WireError("a pair of messages is not whole")
+        return [_restored(arriving) for arriving in both]
 
     async def message(
         self, first: wire.Frame, layouts: Mapping[Kind, Layout], *, timeout: float | None = None
@@ -95,16 +118,17 @@ class Line:
             if frame.WhichOneof("content") != "chunk":
                 raise WireError("a message was cut off by another frame")
             arriving.add(frame.chunk.data)
-        return arriving.message(restore=None if arriving.kind is Kind.WEIGHTS else torch.float32)
+        return _restored(arriving)
 
     async def send(self, *items: wire.Frame | Message) -> None:
-        """Send frames and messages in this order."""
-        for item in items:
-            if isinstance(item, Message):
-                for frame in encode(item, dtype=None if item.kind is Kind.WEIGHTS else self._dtype):
-                    await self._send(frame)
-            else:
-                await self._send(item)
+        """Send frames and messages in this order; two small messages share a frame."""
+        frames = [frame for item in items for frame in self._frames(item)]
+        if len(frames) == 2 and all(frame.WhichOneof("content") == "payload" for frame in frames):
+            first, second = (frame.payload for frame in frames)
+            if first.size + second.size <= CHUNK:
+                frames = [wire.Frame(pair=wire.Pair(first=first, second=second))]
+        for frame in frames:
+            await self._send(frame)
 
     async def send_while(self, work: Callable[[], None], *items: wire.Frame | Message) -> None:
         """Send, and do some work of this process's own while it leaves."""
@@ -115,10 +139,20 @@ class Line:
         finally:
             await sending
 
+    def _frames(self, item: wire.Frame | Message) -> list[wire.Frame]:
+        if not isinstance(item, Message):
+            return [item]
+        return list(encode(item, dtype=None if item.kind is Kind.WEIGHTS else self._dtype))
+
     async def _send(self, frame: wire.Frame) -> None:
         if self._count is not None:
             self._count(0, frame.ByteSize())
         await self._write(frame)
+
+
+def _restored(arriving: Arriving) -> Message:
+    """The message, with numbers that were rounded for the wire widened again."""
+    return arriving.message(restore=None if arriving.kind is Kind.WEIGHTS else torch.float32)
 
 
 def _seen(reading: "asyncio.Future[object]") -> None:

@@ -76,6 +76,7 @@ class Participant:
                 digest=self.plan.config.digest(),
                 samples=self.client.samples,
                 live=live,
+                turn=0 if self._turn is None else self._turn.first,
                 begun=self._begun,
                 stored=self._states.stamps(),
             )
@@ -108,25 +109,21 @@ class Participant:
         """Put the party into the state from which the server wants the turn to go on."""
         if not turn.first <= turn.resume <= turn.end:
             raise WireError(f"a turn from {turn.first} to {turn.end} cannot go on from {turn.resume}")
-        if turn.live and (self._turn is None or self.steps_done != turn.resume):
+        if turn.live and (self._turn is None or (self._turn.first, self.steps_done) != (turn.first, turn.resume)):
             raise WireError(f"the state of step {turn.resume} is not in memory")
-        fresh = self._turn is None or self._turn.first != turn.first
         self._turn = turn
         if turn.live:
             return
         self._unanswered, self._begun = [], False
-        stamps = self._states.stamps()
-        if turn.resume > turn.first or turn.first in stamps:
+        if turn.resume > turn.first:
             self._load(turn.resume)
         else:
             self._load(turn.base)
             if weights is not None:
                 self.client.take_over(self._opened(weights))
         self.steps_done = turn.resume
-        if fresh:
-            self._states.keep(turn.base, *(stamp for stamp in stamps if turn.first <= stamp <= turn.resume))
-        if turn.resume == turn.first and turn.first not in stamps:
-            self._save()
+        # A turn that is open counts those before it as done: only what it may go back to is still of use.
+        self._states.keep(turn.base, *(stamp for stamp in self._states.stamps() if turn.first < stamp <= turn.resume))
 
     async def _train(self, line: Line, turn: wire.Turn) -> None:
         while self.steps_done < turn.end:
@@ -207,7 +204,7 @@ class Participant:
         self._states.save(self.steps_done, segment_tensors(self.client.segments()))
         if self._turn is not None:
             recent = [stamp for stamp in self._states.stamps() if stamp > self._turn.first][-2:]
-            self._states.keep(self._turn.base, self._turn.first, *recent)
+            self._states.keep(self._turn.base, *recent)
 
     def _load(self, stamp: int) -> None:
         if stamp not in self._states.stamps():

@@ -158,9 +158,9 @@ class Seal:
     Threat model: the server, and whoever reads the wire, learns that weights passed, when, from whom to whom and how
     long they are, and nothing of their values. It can hold them back, but cannot alter them, nor pass them off as
     those of another training or step, so long as `context` names these (a training that is run again needs another
-    name or another key, or weights of the run before would pass for its own). Any client with the key can read all weights
-    that pass, and make weights in another client's name: clients trust one another here, as in the paper. The key
-    does not change: who gets it later can read what was recorded before.
+    name or another key, or weights of the run before would pass for its own). Any client with the key can read all
+    weights that pass, and make weights in another client's name: clients trust one another here, as in the paper. The
+    key does not change: who gets it later can read what was recorded before.
 
     ChaCha20-Poly1305, with a key derived by HKDF-SHA256 and a fresh random nonce each time, of 96 bits, so that one
     file is good for 2**32 messages.

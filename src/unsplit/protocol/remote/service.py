@@ -182,14 +182,14 @@ class Service(SplitLearningServicer):
     async def _converse(self, name: str, hello: wire.Hello, line: Line) -> None:
         await line.send(wire.Frame(welcome=wire.Welcome(done=self.host.done[name])))
         live = hello.live if hello.HasField("live") else None
-        standing = Standing(live=live, begun=hello.begun, stored=tuple(hello.stored))
+        standing = Standing(live=live, turn=hello.turn, begun=hello.begun, stored=tuple(hello.stored))
         while (lane := await self._while_connected(self.host.lane_of(name), line)) is not None:
             before = max(lane.steps_done, live or 0)
             resume, in_memory = lane.agree(standing)
             if resume < before:
                 self._telemetry.resumed(name, resume, before - resume)
             weights = self.host.handed_to(name)
-            if resume != lane.first or lane.first in standing.stored or in_memory:
+            if resume != lane.first or in_memory:
                 weights = None
             turn = wire.Turn(
                 first=lane.first,
@@ -238,17 +238,18 @@ class Service(SplitLearningServicer):
             if kind == "begin":
                 answers: list[wire.Frame | Message] = list(lane.begin(name, frame.begin.step))
             else:
-                message = await line.message(frame, self._layouts)
-                if message.sender != name or message.receiver != "server":
-                    raise WireError(f"it is from {message.sender} to {message.receiver}")
-                if message.kind is Kind.WEIGHTS:
-                    self.host.hand(message)
-                    continue
-                answers = self._answers(name, lane, message)
+                answers = []
+                for message in await line.messages(frame, self._layouts):
+                    answers += self._answers(name, lane, message)
             self.host.heard(name)
             await line.send_while(lane.settle, *answers)
 
     def _answers(self, name: str, lane: Lane, message: Message) -> list[wire.Frame | Message]:
+        if message.sender != name or message.receiver != "server":
+            raise WireError(f"it is from {message.sender} to {message.receiver}")
+        if message.kind is Kind.WEIGHTS:
+            self.host.hand(message)
+            return []
         if message.kind is Kind.LABELS:
             labels, classes = message.tensor, self._plan.config.classes
             if int(labels.min()) < 0 or int(labels.max()) >= classes:
