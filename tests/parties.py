@@ -20,7 +20,7 @@ from unsplit.protocol.remote.states import States
 from unsplit.randomness import generator
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["unsplit.cli.app", "pproxy.server"])
+_PROCESSES.set_forkserver_preload(["unsplit.cli.app", "pproxy.server", "warm"])
 
 
 def command(arguments, log):
