@@ -19,6 +19,8 @@ from unsplit.protocol.remote import make_certificates, make_plan, read_config
 from unsplit.protocol.remote.states import States
 from unsplit.randomness import generator
 
+# The process that others are forked from finds `warm` by this; Python 3.11 passes it no path of ours.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["unsplit.cli.app", "pproxy.server", "warm"])
 

@@ -39,6 +39,7 @@ def serve(
         list[str] | None, typer.Option(help="Setup (b): the inputs of a client, as CLIENT=SET or CLIENT=FOLDER.")
     ] = None,
     metrics: Annotated[int | None, typer.Option(help="Port of the Prometheus metrics, on 127.0.0.1.")] = None,
+    record: Annotated[bool, typer.Option(help="Keep what the server sees in OUT/transcript, to audit it.")] = True,
     live: Annotated[bool, typer.Option("--live", help="Show turns, loss, bytes and speed instead of the log.")] = False,
     log: Annotated[str, typer.Option(help="Log as 'json' or 'text'.")] = "json",
     out: options.Out = Path("runs/server"),
@@ -70,7 +71,7 @@ def serve(
     telemetry = Telemetry(log=logger(json=log == "json", quiet=quiet or live))
     with live_view(telemetry, settings.run, shown=live and err.is_terminal and not quiet):
         complete = asyncio.run(
-            run_server(plan, door, out, telemetry, inputs=inputs, device=checked_device(device), listening=None)
+            run_server(plan, door, out, telemetry, inputs=inputs, device=checked_device(device), record=record)
         )
     if not complete:
         raise typer.Exit(143)

@@ -33,9 +33,12 @@ class Host(ABC):
         servers: a party for each lane, by the lane's name.
         folder: holds `turns/`, `lanes/` and the transcripts.
         telemetry: is told what happens.
+        record: keep the server's transcripts.
     """
 
-    def __init__(self, plan: Plan, servers: Mapping[str, Server], folder: Path, telemetry: Telemetry) -> None:
+    def __init__(
+        self, plan: Plan, servers: Mapping[str, Server], folder: Path, telemetry: Telemetry, *, record: bool = True
+    ) -> None:
         self.plan = plan
         self.telemetry = telemetry
         self.clients = plan.config.clients
@@ -51,7 +54,9 @@ class Host(ABC):
             name: Lane(
                 server,
                 states=States(folder / "lanes" / name, digest=plan.config.digest()),
-                recorder=Recorder(observer=SERVER, folder=folder / self._transcript(name)),
+                recorder=Recorder(observer=SERVER, folder=folder / self._transcript(name))
+                if record
+                else Recorder(observer=SERVER, steps=()),
                 checkpoint_every=plan.config.checkpoint_every,
             )
             for name, server in servers.items()
@@ -201,12 +206,12 @@ class Host(ABC):
 class TurnsHost(Host):
     """Clients one after another, as in the paper: one server party, and weights that go from each to the next."""
 
-    def __init__(self, plan: Plan, server: Server, folder: Path, telemetry: Telemetry) -> None:
+    def __init__(self, plan: Plan, server: Server, folder: Path, telemetry: Telemetry, *, record: bool = True) -> None:
         self._holder: str | None = None
         self._handed: Message | None = None
         self._offered: Message | None = None
         self._skipped_in_a_row = 0
-        super().__init__(plan, {"turns": server}, folder, telemetry)
+        super().__init__(plan, {"turns": server}, folder, telemetry, record=record)
 
     def awaited(self) -> tuple[str, ...]:
         """The client whose turn it is."""
@@ -269,13 +274,15 @@ class SplitFedHost(Host):
     round (SplitFedV1).
     """
 
-    def __init__(self, plan: Plan, servers: Mapping[str, Server], folder: Path, telemetry: Telemetry) -> None:
+    def __init__(
+        self, plan: Plan, servers: Mapping[str, Server], folder: Path, telemetry: Telemetry, *, record: bool = True
+    ) -> None:
         self._offered: dict[str, Message] = {}
         self._over: set[str] = set()
         self._missing: set[str] = set()
         self._own: dict[str, Message] = {}
         self._mean: dict[str, Tensor] = {}
-        super().__init__(plan, servers, folder, telemetry)
+        super().__init__(plan, servers, folder, telemetry, record=record)
 
     def awaited(self) -> tuple[str, ...]:
         """The clients that are not through with the round."""

@@ -77,6 +77,7 @@ async def serve(
     *,
     inputs: Mapping[str, Tensor] | None = None,
     device: torch.device | str = "cpu",
+    record: bool = True,
     listening: Callable[[int], None] | None = None,
 ) -> bool:
     """Train with the clients that come; returns whether the training is complete (False: it was asked to stop).
@@ -88,6 +89,7 @@ async def serve(
         telemetry: is told what happens.
         inputs: setup (b), by client.
         device: where the server computes.
+        record: keep the server's transcript.
         listening: told the port.
 
     Raises:
@@ -99,7 +101,7 @@ async def serve(
     except Timeout as error:
         raise InputError(f"Another process uses {folder}; name another folder, or stop it first.") from error
     try:
-        host = make_host(plan, folder, telemetry, inputs=inputs, device=device)
+        host = make_host(plan, folder, telemetry, inputs=inputs, device=device, record=record)
         return await _serve(host, door, folder, telemetry, listening)
     finally:
         lock.release()
@@ -112,14 +114,15 @@ def make_host(
     *,
     inputs: Mapping[str, Tensor] | None = None,
     device: torch.device | str = "cpu",
+    record: bool = True,
 ) -> Host:
     """The host of a training, as new or as its folder has it."""
     telemetry.total = plan.config.steps
     given = plan.server_inputs() if inputs is None else inputs
     if plan.config.mode == "turns":
-        return TurnsHost(plan, plan.make_server(given, device=device), folder, telemetry)
+        return TurnsHost(plan, plan.make_server(given, device=device), folder, telemetry, record=record)
     servers = {name: plan.make_server({}, device=device) for name in plan.config.clients}
-    return SplitFedHost(plan, servers, folder, telemetry)
+    return SplitFedHost(plan, servers, folder, telemetry, record=record)
 
 
 async def _serve(
