@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,8 +26,10 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["unsplit.cli.app", "pproxy.server", "warm"])
 
 
-def command(arguments, log):
-    """`unsplit ARGUMENTS`, with its output in a file."""
+def command(arguments, log, most_bytes=None):
+    """`unsplit ARGUMENTS`, with its output in a file, and perhaps no room for files above a size."""
+    if most_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
@@ -81,8 +84,8 @@ class Trial:
         self.flags = flags
         self.processes = {}
 
-    def run(self, name):
-        """Start the server, or a client, by name."""
+    def run(self, name, *extra, most_bytes=None):
+        """Start the server, or a client, by name, with more options."""
         certs, out = self.certs, self.folder / name
         common = ["--out", str(out), "--quiet"]
         if name == "server":
@@ -93,7 +96,8 @@ class Trial:
             options = ["join", str(self.folder / "run.yaml"), "--name", name, "--server", f"localhost:{self.through}",
                        "--ca", str(certs / "ca.pem"), "--certificate", str(certs / f"{name}.pem"),
                        "--key", str(certs / f"{name}.key"), *self.flags]  # fmt: skip
-        self.processes[name] = start(command, [*options, *common], str(self.folder / f"{name}.log"))
+        log = str(self.folder / f"{name}.log")
+        self.processes[name] = start(command, [*options, *common, *extra], log, most_bytes)
 
     def start(self):
         """Start everybody."""

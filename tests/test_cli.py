@@ -11,7 +11,20 @@ from typer.testing import CliRunner
 
 from unsplit.cli.app import app, main
 
-COMMANDS = ["", "audit", "train", "attack", "reproduce", "certs", "data", "data list", "data fetch", "data verify"]
+COMMANDS = [
+    "",
+    "audit",
+    "train",
+    "attack",
+    "reproduce",
+    "certs",
+    "serve",
+    "join",
+    "data",
+    "data list",
+    "data fetch",
+    "data verify",
+]
 
 
 def run(*arguments):

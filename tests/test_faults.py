@@ -86,6 +86,23 @@ def test_fifty_faults(weather):
     assert_same_training(storm.trial)
 
 
+def test_a_server_without_room_says_so_and_goes_on_later(tmp_path):
+    trial = Trial(tmp_path, setup="a", clients=["client0", "client1"], turn=20, steps=60, checkpoint_every=5)
+    try:
+        trial.run("server", most_bytes=2_000_000)
+        for name in trial.names:
+            trial.run(name)
+        trial.processes["server"].join(60)
+        assert trial.processes["server"].exitcode == 2
+        (sentence,) = trial.log("server").splitlines()
+        assert sentence.startswith("unsplit: Cannot use ")
+        trial.run("server")
+        assert set(trial.wait().values()) == {0}, trial.log("client0")
+        assert_same_training(trial)
+    finally:
+        trial.end()
+
+
 @pytest.mark.parametrize("setup", ["a", "b"])
 def test_some_faults_in_the_other_setups(weather, setup):
     storm = weather(7, setup=setup, clients=["client0", "client1"], turn=15, steps=150, checkpoint_every=4)

@@ -151,7 +151,9 @@ async def _serve(
         await _until_done(host, service, stopped)
     finally:
         await condition.enter_graceful_shutdown()
-        await server.stop(_GRACE_SECONDS if host.finished else 0)
+        for name in host.clients:
+            service.drop(name)
+        await server.stop(_GRACE_SECONDS)
         if metrics is not None:
             metrics()
         if not isinstance(host.failure, StorageError):

@@ -50,6 +50,7 @@ class Service(SplitLearningServicer):
             Kind.WEIGHTS: weights_layout(self._plan, sealed=self._plan.config.hand_off == "peer"),
         }
         self._seats: dict[str, asyncio.Task[Any]] = {}
+        self._sent_away: set[asyncio.Task[Any]] = set()
         self._joins: dict[str, deque[float]] = {}
         self._fulfilled: set[str] = set()
         self.broken = asyncio.Event()
@@ -92,6 +93,12 @@ class Service(SplitLearningServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The server cannot use what {name} sent: {error}.")
         except Closed:
             return
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task not in self._sent_away:
+                raise
+            self._sent_away.discard(task)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "The server ended this connection; come again.")
         except asyncio.TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Nothing was said.")
         except UnsplitError as error:
@@ -106,9 +113,10 @@ class Service(SplitLearningServicer):
             await context.abort(grpc.StatusCode.INTERNAL, "The server failed; its log says how.")
 
     def drop(self, name: str) -> None:
-        """End the connection of a client that was silent for too long."""
+        """End the connection of a client, which may come again."""
         task = self._seats.get(name)
         if task is not None:
+            self._sent_away.add(task)
             task.cancel()
 
     async def _admit(self, context: Context) -> str | None:
@@ -161,11 +169,10 @@ class Service(SplitLearningServicer):
     @asynccontextmanager
     async def _seat(self, name: str) -> AsyncIterator[None]:
         """A client has one connection: a newer one ends the one before, which may be half dead."""
-        before, task = self._seats.get(name), asyncio.current_task()
+        task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call outside of a task")
-        if before is not None:
-            before.cancel()
+        self.drop(name)
         self._seats[name] = task
         self._telemetry.joined(name)
         why = "ended"

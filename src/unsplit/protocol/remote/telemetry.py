@@ -3,10 +3,11 @@
 No secret is ever told here: tokens, keys and the contents of messages stay out of every call.
 """
 
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,16 +15,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 _RECENT = 200
 
 
-def logger(*, json: bool = True, quiet: bool = False) -> Any:
-    """A logger to standard error: one JSON object a line, or text for people.
+def logger(*, json: bool = True, quiet: bool = False, stream: TextIO | None = None) -> Any:
+    """A logger: one JSON object a line, or text for people.
 
     Args:
         json: whether for machines.
         quiet: leave out everything below warnings.
+        stream: where to; standard error if left out.
     """
     renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
     return structlog.wrap_logger(
-        structlog.PrintLogger(_stderr()),
+        structlog.PrintLogger(stream or sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -147,9 +149,3 @@ class Telemetry:
     def party(self, client: str) -> Party:
         """What is known of a client."""
         return self.parties.setdefault(client, Party())
-
-
-def _stderr() -> Any:
-    import sys
-
-    return sys.stderr
