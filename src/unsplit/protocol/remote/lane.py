@@ -159,11 +159,14 @@ class Lane:
         if step != self.steps_done or self.complete or kind is not self._order[self._stage]:
             what = "a beginning" if kind is None else f"a {kind.value} message"
             raise WireError(f"{what} of step {step} does not come next; step {self.steps_done} is to be done")
+        if message is not None and self._stage and len(message.tensor) != self._batch:
+            raise WireError(f"the {message.kind.value} are of {len(message.tensor)} samples, not {self._batch}")
         answers = self._answered(step, client, message)
         for passed in ([] if message is None else [message]) + answers:
             self.recorder.take(passed)
         if self._stage == 0:
             self._answers.clear()
+            self._batch = len((answers[0] if message is None else message).tensor)
         self._answers[step, kind] = answers
         self._stage += 1
         if self._stage == len(self._order):
