@@ -2,12 +2,14 @@
 
 import errno
 import json
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 import unsplit.protocol.store as store
+import unsplit.protocol.transcript_writer as transcript_writer
 from conftest import noise
 from unsplit import files
 from unsplit.errors import FormatError, InputError, StorageError, UnsplitError
@@ -116,6 +118,111 @@ def test_forgetting_the_steps_after_a_checkpoint(transcript, tmp_path):
     assert_same(load_transcript(tmp_path), transcript.between(0, 2))
 
 
+def test_forgetting_leaves_files_that_are_named_as_they_were(transcript, tmp_path):
+    """One who reads with the old manifest finds its files whole or gone, never with other contents."""
+    writer = TranscriptWriter(tmp_path, SERVER, shard_bytes=30_000)
+    for message in transcript:
+        writer.append(message)
+    writer.flush()
+    before = {shard.file: (tmp_path / shard.file).read_bytes() for shard in writer.manifest.shards}
+    writer.forget_from(3)
+    after = {shard.file for shard in writer.manifest.shards}
+    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", *after}
+    assert all((tmp_path / name).read_bytes() == before[name] for name in after & before.keys())
+    for message in transcript.where(lambda header: header.sent_during >= 3):
+        writer.append(message)
+    writer.flush()
+    assert_same(load_transcript(tmp_path), transcript)
+
+
+def test_forgetting_reaches_what_is_not_yet_on_disk(transcript, tmp_path):
+    writer = TranscriptWriter(tmp_path, SERVER)
+    for message in transcript:
+        writer.append(message)
+    writer.forget_from(3)
+    writer.flush()
+    assert_same(load_transcript(tmp_path), transcript.where(lambda header: header.sent_during < 3))
+
+
+def test_an_accident_while_forgetting_leaves_what_was_there(transcript, tmp_path, monkeypatch):
+    save_transcript(transcript, tmp_path / "t")
+    writer = TranscriptWriter(tmp_path / "t", SERVER)
+
+    def fail(*_args, **_kwargs):
+        raise StorageError("No space left")
+
+    for part in ("write_tensors", "write_text"):
+        monkeypatch.setattr(transcript_writer, part, fail)
+        with pytest.raises(StorageError):
+            writer.forget_from(3)
+        assert_same(load_transcript(tmp_path / "t"), transcript)
+        monkeypatch.undo()
+    writer.forget_from(3)
+    assert_same(load_transcript(tmp_path / "t"), transcript.where(lambda header: header.sent_during < 3))
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A disk that takes a shard only when told to: the shards that were begun, and what lets them through."""
+    begun, go = [], threading.Semaphore(0)
+    original = transcript_writer.write_tensors
+
+    def write(path, *arguments):
+        begun.append(path.name)
+        go.acquire()
+        original(path, *arguments)
+
+    monkeypatch.setattr(transcript_writer, "write_tensors", write)
+    return begun, go
+
+
+def test_who_records_does_not_wait_for_the_disk_and_holds_two_shards(tmp_path, slow_disk):
+    begun, go = slow_disk
+    messages = [
+        Message(step=step, sender="c", receiver=SERVER, kind=Kind.SMASHED, payload=torch.full((1, 100), float(step)))
+        for step in range(6)
+    ]
+    writer = TranscriptWriter(tmp_path, SERVER, shard_bytes=800)
+    for message in messages[:3]:
+        writer.append(message)  # the disk has the first two of them and is busy
+    assert writer.manifest.shards == ()
+    blocked = threading.Thread(target=lambda: [writer.append(message) for message in messages[3:]])
+    blocked.start()
+    blocked.join(0.2)
+    assert blocked.is_alive()  # a second shard is full, so that the next message has to wait
+    assert len(begun) == 1
+    for _ in range(3):
+        go.release()
+    blocked.join()
+    writer.flush()
+    assert begun == [f"shard-{number:06d}.safetensors" for number in range(3)]
+    assert_same(load_transcript(tmp_path), Transcript(observer=SERVER, messages=messages))
+
+
+def test_a_full_disk_is_told_of_by_the_next_call_and_loses_nothing(transcript, tmp_path, monkeypatch):
+    full = threading.Event()
+
+    def fail(*_args, **_kwargs):
+        full.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "save_file", fail)
+    writer = TranscriptWriter(tmp_path, SERVER, shard_bytes=1)
+    messages = list(transcript)
+    writer.append(messages[0])
+    assert full.wait(10)
+    with pytest.raises(StorageError, match=r"No space left to write .*; free some and run the command again"):
+        writer.append(messages[1])
+    with pytest.raises(StorageError, match="No space left"):
+        writer.flush()
+    assert len(load_transcript(tmp_path)) == 0
+    monkeypatch.undo()
+    for message in messages[2:]:
+        writer.append(message)
+    writer.flush()
+    assert_same(load_transcript(tmp_path), transcript)
+
+
 def _truncate(path: Path):
     path.write_bytes(path.read_bytes()[:100])
 
@@ -131,6 +238,11 @@ def _manifest(folder: Path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def _shard(folder: Path, **changes):
+    shards = json.loads((folder / "manifest.json").read_text())["shards"]
+    _manifest(folder, shards=[shards[0] | changes])
+
+
 DAMAGE = {
     "truncated shard": (lambda f: _truncate(f / "shard-000000.safetensors"), "differ from what was written"),
     "altered shard": (lambda f: _alter(f / "shard-000000.safetensors"), "differ from what was written"),
@@ -138,6 +250,7 @@ DAMAGE = {
     "foreign format": (lambda f: _manifest(f, format="other"), "of the format 'other'"),
     "future version": (lambda f: _manifest(f, version=99), "update unsplit"),
     "unknown field": (lambda f: _manifest(f, extra=1), "damaged"),
+    "a file elsewhere": (lambda f: _shard(f, file="../shard-000000.safetensors"), "damaged"),
     "not JSON": (lambda f: (f / "manifest.json").write_text("{"), "damaged"),
     "JSON of another type": (lambda f: (f / "manifest.json").write_text("[1]"), "damaged"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "it has no manifest.json"),

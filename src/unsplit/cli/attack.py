@@ -1,5 +1,6 @@
 """`unsplit attack`."""
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,10 @@ from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
 from unsplit.errors import unknown_name
-from unsplit.experiment.attack import InversionRequest, attack_inputs
+from unsplit.experiment.attack import InversionFindings, InversionRequest, attack_inputs
 from unsplit.experiment.attack_labels import LABEL_ATTACKS, LabelRequest, attack_labels
+from unsplit.experiment.follow import Findings, Request
+from unsplit.experiment.follow import follow as run_follow
 from unsplit.losses import LossSpec
 
 EXAMPLES = """**Examples**
@@ -24,6 +27,8 @@ EXAMPLES = """**Examples**
 `unsplit attack runs/labels/transcript --goal labels --known known.csv` : the same with the classes' names
 
 `unsplit attack runs/labels/transcript --goal labels --label-attack sign --optimizer sgd:lr=0.01`
+
+`unsplit attack runs/server/transcript --cut relu1 --follow 60` : beside a training, until a minute is quiet
 """
 
 
@@ -44,6 +49,12 @@ def attack(
         Path | None, typer.Option(help="Labels: a CSV file of positions and labels that are known.")
     ] = None,
     optimizer: options.Optimizer = "sgd",
+    follow: Annotated[
+        float | None,
+        typer.Option(
+            help="Wait for the transcript, attack its newest steps as they come, end after so many quiet seconds."
+        ),
+    ] = None,
     out: options.Out = Path("runs/attack"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -51,10 +62,14 @@ def attack(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Attack a recorded transcript, knowing nothing but the architecture."""
+    """Attack a recorded transcript, knowing nothing but the architecture.
+
+    With --follow the training may still be going on: each attack is told in a line, and is in a folder OUT/step-NNNNNN.
+    """
     torch.set_num_threads(threads)
     if goal not in ("inputs", "labels"):
         raise unknown_name("goal", goal, ("inputs", "labels"))
+    request: Request
     if goal == "inputs":
         request = InversionRequest(
             model=model,
@@ -65,15 +80,8 @@ def attack(
             seed=seed,
             device=device,
         )
-        with progress_bars(quiet=quiet) as bars:
-            found = attack_inputs(transcript, request, out, progress=bars.stage("inverting"))
-        text = found.model_dump_json(indent=1)
-        line = (
-            f"{found.inputs} inputs and a clone in {out / found.tensors}; relative residual {found.residual:.2g}, "
-            f"sign {found.sign}."
-        )
     else:
-        wanted = LabelRequest(
+        request = LabelRequest(
             attack=label_attack,
             model=model,
             head=head,
@@ -84,12 +92,47 @@ def attack(
             seed=seed,
             device=device,
         )
-        with progress_bars(quiet=quiet) as bars:
-            labels = attack_labels(transcript, wanted, out, progress=bars.stage("inferring labels"))
-        text = labels.model_dump_json(indent=1)
-        kind = "labels" if labels.named else "group numbers (the classes' names cannot be known)"
-        line = f"{len(labels.labels)} {kind} in {out / 'attack.json'}, {labels.undecided} undecided."
-    if json:
-        typer.echo(text)
-    elif not quiet:
-        console.print(line, soft_wrap=True, markup=False)
+    printer = _Printer(quiet=quiet, json=json)
+    with progress_bars(quiet=quiet) as bars:
+        progress = bars.stage("inverting" if goal == "inputs" else "inferring labels")
+        if follow is not None:
+            run_follow(transcript, request, out, quiet_for=follow, tell=printer.step, progress=progress)
+            return
+        found: Findings
+        if isinstance(request, InversionRequest):
+            found = attack_inputs(transcript, request, out, progress=progress)
+        else:
+            found = attack_labels(transcript, request, out, progress=progress)
+    printer.end(out, found)
+
+
+class _Printer:
+    """Says what attacks found: as JSON, in a line, or not at all."""
+
+    def __init__(self, *, quiet: bool, json: bool) -> None:
+        self._quiet, self._json = quiet, json
+
+    def end(self, folder: Path, found: Findings) -> None:
+        """The one attack there is."""
+        if self._json:
+            typer.echo(found.model_dump_json(indent=1))
+        elif not self._quiet:
+            console.print(_line(folder, found), soft_wrap=True, markup=False)
+
+    def step(self, step: int, folder: Path, found: Findings) -> None:
+        """One of several attacks, by its newest step, in one line."""
+        if self._json:
+            line = {"step": step, "folder": str(folder), **found.model_dump(mode="json")}
+            typer.echo(dumps(line))
+        elif not self._quiet:
+            console.print(f"Step {step}: {_line(folder, found)}", soft_wrap=True, markup=False)
+
+
+def _line(folder: Path, found: Findings) -> str:
+    if isinstance(found, InversionFindings):
+        return (
+            f"{found.inputs} inputs and a clone in {folder / found.tensors}; relative residual {found.residual:.2g}, "
+            f"sign {found.sign}."
+        )
+    kind = "labels" if found.named else "group numbers (the classes' names cannot be known)"
+    return f"{len(found.labels)} {kind} in {folder / 'attack.json'}, {found.undecided} undecided."

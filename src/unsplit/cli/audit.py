@@ -13,9 +13,12 @@ from unsplit.attacks.unsplit import PRESETS
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
+from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
 from unsplit.experiment import AuditConfig, AuditResult
 from unsplit.experiment import audit as run_audit
+from unsplit.experiment.recorded import RecordedConfig
 from unsplit.files import writable_folder
+from unsplit.losses import LossSpec
 from unsplit.report import Pictures, write_report
 from unsplit.report.numbers import error
 
@@ -28,10 +31,17 @@ EXAMPLES = """**Examples**
 `unsplit audit --u-shape 1:1 --cuts none --label-setups none` : inputs, labels and both of the client's parts at once
 
 `unsplit audit --data photos/ --model my_module:build_model --cuts 0,2 --label-setups none`
+
+`unsplit audit --transcript runs/server/transcript --cuts relu1 --presets joint` : what a real server recorded, unscored
+
+`unsplit audit --transcript runs/server/transcript --truth runs/client0/truth.safetensors` : the same, scored
+
+`unsplit audit --transcript logs/transcript --model my_module:build_model --input-shape 3,64,64 --loss bce`
 """
 
 
 def audit(
+    context: typer.Context,
     data: options.Data = "digits",
     model: options.Model = None,
     cuts: Annotated[str, typer.Option(help="Cuts to invert, by depth or name; or 'none'.")] = "1,2,3",
@@ -48,6 +58,17 @@ def audit(
     u_shape: Annotated[
         str | None, typer.Option(help="Also take everything at once from the U-shape with this cut and head, e.g. 1:1.")
     ] = None,
+    transcript: Annotated[
+        Path | None, typer.Option(help="Train nothing: attack the recorded traffic in this folder.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Recorded traffic: score it by this file, which a client wrote.")
+    ] = None,
+    input_shape: Annotated[
+        str, typer.Option(help="Recorded traffic: shape of one input, where the truth does not tell.")
+    ] = "1,28,28",
+    loss: options.Loss = "cross_entropy",
+    label_smoothing: options.Smoothing = 0.0,
     out: options.Out = Path("runs/audit"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -59,8 +80,26 @@ def audit(
 
     The page is OUT/report.html, its numbers OUT/report.json. Run again with the same settings, it skips the attacks
     that were finished.
+
+    With --transcript nothing is trained: what a server recorded is attacked, with --cuts, --label-heads and --model
+    as in the recorded training.
     """
     torch.set_num_threads(threads)
+    check_options(context, transcript)
+    if transcript is not None:
+        shape = options.integers(input_shape, "--input-shape")
+        recorded = RecordedConfig(
+            model=model,
+            cut=options.one_cut(one_of(context, "cuts", cuts)),
+            head=options.integers(one_of(context, "label_heads", label_heads), "--label-heads")[0],
+            presets=options.names(presets),
+            input_shape=shape if is_given(context, "input_shape") else None,
+            loss=LossSpec(name=loss, label_smoothing=label_smoothing),
+            seed=seed,
+            device=device,
+        )
+        audit_recording(transcript, recorded, truth=truth, out=out, quiet=quiet, json=json)
+        return
     chosen: dict[str, Any] = {
         "data": data,
         "model": model,

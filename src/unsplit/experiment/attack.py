@@ -14,7 +14,7 @@ from unsplit.knowledge import ClientArchitecture
 from unsplit.models import build, depth_of, split
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
-from unsplit.types import Kind
+from unsplit.types import Kind, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +53,17 @@ class InversionFindings(Row):
 
 
 def attack_inputs(
-    transcript: Path, request: InversionRequest, folder: Path, *, progress: Progress = silent
+    transcript: Path | Transcript, request: InversionRequest, folder: Path, *, progress: Progress = silent
 ) -> InversionFindings:
-    """Invert the smashed data of a stored transcript; leaves the reconstruction, the clone's weights and
-    `attack.json` in `folder`.
+    """Invert the smashed data of a transcript, or of one stored in a folder; leaves the reconstruction, the clone's
+    weights and `attack.json` in `folder`.
 
     Raises:
         UnsplitError: a transcript that cannot be read, or an architecture that does not fit it.
     """
     device = checked_device(request.device)
-    view = load_transcript(transcript).of(Kind.SMASHED).last(request.last)
+    stored = load_transcript(transcript) if isinstance(transcript, Path) else transcript
+    view = stored.of(Kind.SMASHED).last(request.last)
     model = build(request.model, generator=generator(0))
     bottom, _ = split(model, request.cut)
     architecture = ClientArchitecture.of(bottom, request.input_shape)

@@ -166,15 +166,16 @@ _FROM_WEIGHT_GRADIENTS = ("sign", "matching", "least-squares")
 
 
 def attack_labels(
-    transcript: Path, request: LabelRequest, folder: Path, *, progress: Progress = silent
+    transcript: Path | Transcript, request: LabelRequest, folder: Path, *, progress: Progress = silent
 ) -> LabelFindings:
-    """Infer the labels of a stored transcript; leaves `attack.json` in `folder`, and the clone head's weights where the
-    attack has one.
+    """Infer the labels of a transcript, or of one stored in a folder; leaves `attack.json` in `folder`, and the clone
+    head's weights where the attack has one.
 
     Raises:
         UnsplitError: a transcript that cannot be read or lacks what the attack needs.
     """
-    view = load_transcript(transcript).to(checked_device(request.device))
+    stored = load_transcript(transcript) if isinstance(transcript, Path) else transcript
+    view = answered(stored).to(checked_device(request.device))
     attacker = _Attacker(view, request, progress)
     found = LABEL_ATTACKS[request.attack](attacker)
     if attacker.known is not None and not found.named:
@@ -199,6 +200,14 @@ def attack_labels(
     )
     write_text(writable_folder(folder) / "attack.json", findings.model_dump_json(indent=1) + "\n")
     return findings
+
+
+def answered(view: Transcript) -> Transcript:
+    """A view without features that wait for their cut gradients: one that is still being recorded, or was cut off, may
+    end within a step.
+    """
+    answers = view.of(Kind.FEATURE_GRAD).steps
+    return view.where(lambda header: header.kind is not Kind.FEATURES or not answers or header.step <= answers[-1])
 
 
 def read_known(path: Path) -> KnownSamples:

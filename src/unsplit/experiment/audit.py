@@ -1,7 +1,6 @@
 """The audit: train split, record what the server sees, attack it, infer labels, and score it all."""
 
 import copy
-import datetime
 import functools
 import itertools
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks import Progress, silent, threat_model
+from unsplit.attacks import Progress, silent
 from unsplit.attacks.labels import (
     group_by_cut_gradient,
     infer_by_surrogate,
@@ -26,18 +25,18 @@ from unsplit.experiment.cells import Cells, fingerprint
 from unsplit.experiment.config import STATES, AuditConfig
 from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.experiment.labels import run_labels
-from unsplit.experiment.provenance import machine, versions
+from unsplit.experiment.provenance import provenance, versions
 from unsplit.experiment.results import (
     AuditResult,
     InversionRow,
     LabelRow,
-    Provenance,
     ThreatModelRow,
     TrainingRow,
 )
+from unsplit.experiment.threats import described
 from unsplit.experiment.whole import run_whole
 from unsplit.files import writable_folder
-from unsplit.knowledge import Knowledge, KnownSamples
+from unsplit.knowledge import KnownSamples
 from unsplit.metrics import accuracy
 from unsplit.models import build_for, depth_of, split_u
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
@@ -119,14 +118,8 @@ def audit(
         labels=tuple(labels),
         whole=whole,
         threat_models=_threat_models(config),
-        provenance=Provenance(
-            command=command or f"unsplit.audit({config!r})",
-            seed=config.seed,
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - started,
-            device=str(device),
-            versions=versions(),
-            machine=machine(),
+        provenance=provenance(
+            command or f"unsplit.audit({config!r})", seed=config.seed, device=str(device), started=started
         ),
     )
     return Audit(result=result, originals=evaluation.targets.images, reconstructions=tuple(pictures), whole=redrawn)
@@ -260,16 +253,9 @@ def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
         attacks += dict.fromkeys(attack_of(preset(name, 1)) for name in config.presets)
     if config.label_setups and config.label_heads and config.label_optimizers:
         attacks += [infer_from_weight_gradients, group_by_cut_gradient, infer_from_known_samples]
-    rows = [_described(function) for function in attacks]
+    rows = [described(function) for function in attacks]
     if config.u_shape is not None:
-        rows.append(_described(attack_of(preset(config.presets[0], 1))))
+        rows.append(described(attack_of(preset(config.presets[0], 1))))
         # One label of each class is known there, for the names.
-        rows.append(_described(infer_by_surrogate, KnownSamples))
+        rows.append(described(infer_by_surrogate, KnownSamples))
     return tuple(dict.fromkeys(rows))
-
-
-def _described(function: Callable[..., object], *also: type[Knowledge]) -> ThreatModelRow:
-    model = threat_model(function)
-    reads = tuple(kind.value for kind in model.reads)
-    knows = (*model.sentences, *(kind.means for kind in also))
-    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=knows)

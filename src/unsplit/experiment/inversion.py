@@ -124,8 +124,12 @@ def more_for(settings: InversionConfig, evaluation: Evaluation) -> Tensor | None
 
 def picture_scores(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
     """The scores of reconstructions [n, *input shape] of the targets, by their names in `InversionRow`."""
-    truth = evaluation.targets.images
-    guesses, error = trivial_guesses(truth, evaluation.mean_input), mse(pictures, truth)
+    return scores_against(pictures, evaluation.targets.images, evaluation.mean_input)
+
+
+def scores_against(pictures: Tensor, truth: Tensor, mean_input: Tensor) -> dict[str, Any]:
+    """The scores of reconstructions of `truth`, both [n, *input shape], by their names in `PictureScores`."""
+    guesses, error = trivial_guesses(truth, mean_input), mse(pictures, truth)
     return {
         "mse": error,
         "mse_scale_free": mse_scale_free(pictures, truth),

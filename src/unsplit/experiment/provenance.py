@@ -1,8 +1,12 @@
 """Where numbers come from: versions and machine."""
 
+import datetime
 import os
 import platform
+import time
 from importlib.metadata import version
+
+from unsplit.experiment.results import Provenance
 
 _PACKAGES = ("unsplit", "torch", "numpy", "torchmetrics", "scikit-learn")
 
@@ -15,3 +19,16 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, str]:
     """The kind of machine, nothing that tells whose it is."""
     return {"system": platform.system(), "processor": platform.machine(), "cores": str(os.cpu_count() or 1)}
+
+
+def provenance(command: str, *, seed: int, device: str, started: float) -> Provenance:
+    """Where the results of a work come from that began at `started`, by `time.perf_counter`."""
+    return Provenance(
+        command=command,
+        seed=seed,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
+        device=device,
+        versions=versions(),
+        machine=machine(),
+    )

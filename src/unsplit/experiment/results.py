@@ -89,6 +89,70 @@ class WholeRow(PictureScores):
     pictures: str = Field(description="PNG of originals above reconstructions, relative to report.json")
 
 
+class RecordedInversionRow(Row):
+    """One inversion of what a recording holds of one step's batch."""
+
+    depth: int = Field(description="depth of the cut: modules 0 to depth are the client's")
+    cut: str = Field(description="name of the last module before the cut")
+    preset: str = Field(description="settings of the attack")
+    step: int = Field(description="training step whose batch was attacked")
+    samples: int = Field(description="inputs in that batch")
+    steps: int = Field(description="steps whose smashed data the attack saw, the attacked one among them")
+    smashed: int = Field(description="smashed samples that the attack saw, the batch among them")
+    residual: float = Field(description="relative squared error with which the attack fits the batch's smashed data")
+    sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
+    agreement: float | None = Field(
+        description="correlation of the pictures of the attack's two best restarts; null without restarts"
+    )
+    seconds: float
+    pictures: str = Field(description="PNG of the reconstructions, relative to report.json; below originals if known")
+    scores: PictureScores | None = Field(description="null without the truth")
+
+
+class LabelScores(Row):
+    """How many labels were read right, as far as the truth is known."""
+
+    known_samples: int = Field(description="labels known to the server for each class that occurs, to name groups by")
+    samples: int = Field(description="samples judged")
+    accuracy: float | None = Field(description="share of labels right, names included; null if names are unknown")
+    low: float = Field(description="lower end of the 95 % interval of the accuracy reported")
+    high: float = Field(description="upper end of it")
+    accuracy_up_to_names: float = Field(description="share right after the best renaming of the groups")
+    chance: float = Field(description="accuracy of always naming the commonest class")
+
+
+class RecordedLabelRow(Row):
+    """The labels that a recording gives away in one way."""
+
+    attack: str = Field(description="name of the attack, or `sent` where the client sends its labels")
+    head: int | None = Field(description="layers with weights in the client's head; null where labels are sent")
+    steps: int
+    samples: int
+    undecided: int = Field(description="samples of which the attack says nothing")
+    named: bool = Field(description="whether numbers are classes, or groups whose classes are unknown")
+    counts: tuple[int, ...] = Field(description="samples of each class or group")
+    margin: float | None = Field(description="mean of the attack's own certainty, 0 to 2; null where it gives none")
+    seconds: float
+    scores: tuple[LabelScores, ...] = Field(description="none without the truth; of groups, without and with names")
+
+
+class RecordedRow(Row):
+    """An audit of recorded traffic: what the attacks made of a transcript that a party kept."""
+
+    transcript: str
+    observer: str = Field(description="the party that kept it")
+    model: str
+    setup: Literal["a", "b", "c"] | None = Field(description="as its messages show; null if they do not")
+    others: int = Field(description="parties that it exchanged messages with")
+    messages: int
+    steps: int
+    first_step: int
+    last_step: int
+    truth: bool = Field(description="whether the truth was known, and so whether there are scores")
+    inversion: tuple[RecordedInversionRow, ...]
+    labels: tuple[RecordedLabelRow, ...]
+
+
 class ThreatModelRow(Row):
     """What one attack reads and knows, taken from its signature."""
 
@@ -135,9 +199,10 @@ class AuditResult(Row):
     """The whole of `report.json`."""
 
     schema_version: int = SCHEMA_VERSION
-    training: TrainingRow
+    training: TrainingRow | None = Field(default=None, description="null where recorded traffic was audited")
     inversion: tuple[InversionRow, ...]
     labels: tuple[LabelRow, ...]
     whole: WholeRow | None = Field(default=None, description="everything at once, in the U-shape")
+    recorded: RecordedRow | None = Field(default=None, description="recorded traffic, where that was audited")
     threat_models: tuple[ThreatModelRow, ...]
     provenance: Provenance

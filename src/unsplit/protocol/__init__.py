@@ -6,7 +6,8 @@ from unsplit.protocol.engine import Progress, SplitTraining
 from unsplit.protocol.parties import SERVER, Client, Loss, MaliciousServer, Server
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.segment import Segment, evaluated, predicted
-from unsplit.protocol.store import TranscriptWriter, load_transcript, save_transcript
+from unsplit.protocol.store import load_transcript
+from unsplit.protocol.transcript_writer import TranscriptWriter, save_transcript
 
 __all__ = [
     "SERVER",

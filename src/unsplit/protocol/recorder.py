@@ -5,7 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from unsplit.errors import InputError
-from unsplit.protocol.store import TranscriptWriter, load_transcript
+from unsplit.protocol.store import load_transcript
+from unsplit.protocol.transcript_writer import TranscriptWriter
 from unsplit.types import Kind, Message, Transcript
 
 

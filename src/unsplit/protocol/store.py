@@ -1,9 +1,7 @@
-"""Transcripts on disk: a folder of safetensors shards and a JSON manifest, written and read as a stream.
+"""Transcripts on disk: a folder of safetensors shards and a JSON manifest, read message by message.
 
 Each shard holds the payloads of consecutive messages and, in its own metadata, their headers; the manifest names
-the shards with their checksums. A shard is written whole to a temporary name and moved into place, and the manifest
-after it, so an interrupted run leaves a transcript that ends a little earlier and is otherwise intact. Nothing in
-the format can run code.
+the shards with their checksums. Nothing in the format can run code.
 """
 
 import hashlib
@@ -14,18 +12,17 @@ from pathlib import Path
 from typing import Literal, overload
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unsplit.errors import FormatError, InputError
-from unsplit.files import explained, writable_folder, write_tensors, write_text
+from unsplit.errors import FormatError
+from unsplit.files import explained
 from unsplit.types import Header, Kind, Message, Payload, Transcript
 
 FORMAT: Literal["unsplit-transcript"] = "unsplit-transcript"
 VERSION = 1
 MANIFEST = "manifest.json"
-_SHARD_BYTES = 32 * 2**20
 
 
 class Shard(BaseModel):
@@ -33,11 +30,16 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str
+    file: str = Field(pattern=r"^shard-\d{6,}\.safetensors$")
     messages: int
     first_step: int
     last_step: int
     sha256: str
+
+    @property
+    def number(self) -> int:
+        """The number in its name."""
+        return int(self.file.removeprefix("shard-").removesuffix(".safetensors"))
 
 
 class Manifest(BaseModel):
@@ -49,83 +51,6 @@ class Manifest(BaseModel):
     version: int = VERSION
     observer: str
     shards: tuple[Shard, ...] = ()
-
-
-class TranscriptWriter:
-    """Appends messages to a transcript folder, holding no more than a shard of them in memory.
-
-    Args:
-        folder: created if need be; it must hold no other transcript.
-        observer: the party whose transcript it is.
-        shard_bytes: payload bytes after which a shard is written.
-
-    Raises:
-        InputError: the folder holds a transcript already.
-        StorageError: the folder cannot be written, or the disk is full.
-    """
-
-    def __init__(self, folder: Path, observer: str, *, shard_bytes: int = _SHARD_BYTES) -> None:
-        self._folder = writable_folder(folder)
-        self._shard_bytes = shard_bytes
-        self._waiting: list[Message] = []
-        self._waiting_bytes = 0
-        self.manifest = Manifest(observer=observer)
-        if (folder / MANIFEST).exists():
-            self.manifest = read_manifest(folder)
-            if self.manifest.observer != observer:
-                raise InputError(
-                    f"{folder} holds a transcript of {self.manifest.observer}, not of {observer}; name another folder."
-                )
-        else:
-            self._write_manifest(self.manifest)
-
-    def append(self, message: Message) -> None:
-        """Add a message at the end."""
-        self._waiting.append(message)
-        self._waiting_bytes += sum(value.nbytes for value in message.tensors.values())
-        if self._waiting_bytes >= self._shard_bytes:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits, so that everything appended is on disk."""
-        if not self._waiting:
-            return
-        name = f"shard-{len(self.manifest.shards):06d}.safetensors"
-        tensors = {
-            f"{index:06d}/{key}": value
-            for index, message in enumerate(self._waiting)
-            for key, value in message.tensors.items()
-        }
-        headers = [[*message.header[:3], message.kind.value] for message in self._waiting]
-        path = self._folder / name
-        write_tensors(path, tensors, {"format": FORMAT, "messages": json.dumps(headers)})
-        steps = [message.step for message in self._waiting]
-        shard = Shard(
-            file=name, messages=len(headers), first_step=min(steps), last_step=max(steps), sha256=_sha256(path)
-        )
-        self._write_manifest(self.manifest.model_copy(update={"shards": (*self.manifest.shards, shard)}))
-        self._waiting, self._waiting_bytes = [], 0
-
-    def forget_from(self, step: int) -> None:
-        """Drop all messages sent during `step` or later, when a run resumes from a checkpoint before them."""
-        self._waiting, self._waiting_bytes = [], 0
-        kept: list[Shard] = []
-        survivors: list[Message] = []
-        for shard in self.manifest.shards:
-            stored = StoredMessages(self._folder, Manifest(observer=self.manifest.observer, shards=(shard,)))
-            early = [index for index, header in enumerate(stored.headers) if header.sent_during < step]
-            if len(early) == len(stored):
-                kept.append(shard)
-            else:
-                survivors += [stored[index] for index in early]
-        self._write_manifest(self.manifest.model_copy(update={"shards": tuple(kept)}))
-        for message in survivors:
-            self.append(message)
-        self.flush()
-
-    def _write_manifest(self, manifest: Manifest) -> None:
-        write_text(self._folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
-        self.manifest = manifest
 
 
 class StoredMessages(Sequence[Message]):
@@ -179,22 +104,6 @@ class StoredMessages(Sequence[Message]):
             return {name.partition("/")[2]: stream.get_tensor(name) for name in names[position]}  # type: ignore[no-untyped-call]
 
 
-def save_transcript(transcript: Transcript, folder: Path) -> Path:
-    """Write a transcript to a folder that holds none yet; returns the folder.
-
-    Raises:
-        InputError: the folder holds a transcript.
-        StorageError: the folder cannot be written, or the disk is full.
-    """
-    if (folder / MANIFEST).exists():
-        raise InputError(f"{folder} holds a transcript already; name another folder or remove it first.")
-    writer = TranscriptWriter(folder, transcript.observer)
-    for message in transcript:
-        writer.append(message)
-    writer.flush()
-    return folder
-
-
 def load_transcript(folder: Path, *, verify: bool = True) -> Transcript:
     """Open a transcript; payloads are read from disk when they are needed.
 
@@ -210,7 +119,7 @@ def load_transcript(folder: Path, *, verify: bool = True) -> Transcript:
         path = folder / shard.file
         if not path.is_file():
             raise _damaged(path, "it is missing")
-        if verify and _sha256(path) != shard.sha256:
+        if verify and sha256_of(path) != shard.sha256:
             raise _damaged(path, "its contents differ from what was written")
     return Transcript(observer=manifest.observer, messages=StoredMessages(folder, manifest))
 
@@ -283,7 +192,8 @@ def _damaged(path: Path, what: str) -> FormatError:
     return FormatError(f"The transcript file {path} is damaged: {what}; restore it or record the run again.")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
     with path.open("rb") as stream:
         digest = hashlib.sha256()
         for block in iter(lambda: stream.read(2**20), b""):

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
+from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, PictureScores, WholeRow
 from unsplit.report.numbers import error, percent
 
-Level = Literal["high", "some", "none"]
+Level = Literal["high", "some", "none", "unknown"]
 
 _ALMOST_EXACTLY, _RECOGNISABLY, _IN_PART = 0.9, 0.5, 0.1
 
@@ -38,7 +38,7 @@ def findings(result: AuditResult) -> tuple[Finding, ...]:
 GRADES = ("almost exactly", "recognisably", "in shape, with the wrong contrast or sign", "in part", "not recovered")
 
 
-def grade(row: InversionRow) -> str:
+def grade(row: PictureScores) -> str:
     """How well inputs were recovered: from the skill over the best trivial guess, and where that is low, from the
     error that is left when contrast, brightness and sign are forgiven.
     """
@@ -69,8 +69,8 @@ def _inputs(result: AuditResult, state: str) -> Finding | None:
     if doubtful:
         text += f" Whether pictures or their negatives were found could not be told at {_depths(doubtful)}."
     best = min(GRADES.index(grade(row)) for row in rows)
-    level: Level = "high" if best <= 1 else "some" if best <= 3 else "none"
-    return Finding(level=level, about="Inputs" if state == "after" else "Inputs, before training", text=text)
+    seriousness: Level = "high" if best <= 1 else "some" if best <= 3 else "none"
+    return Finding(level=seriousness, about="Inputs" if state == "after" else "Inputs, before training", text=text)
 
 
 def _model(result: AuditResult) -> Finding | None:
@@ -80,13 +80,12 @@ def _model(result: AuditResult) -> Finding | None:
         return None
     parts = "; ".join(f"{row.clone_accuracy:.1%} at depth {row.depth}" for row in rows)
     share = max(_share(row.clone_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
-    level: Level = "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
     text = (
         f"The server's copy of the client's layers, with the server's own, classifies {parts} of the test inputs. "
         f"The client's own layers reach {rows[0].reference_accuracy:.1%}, naming the commonest class "
         f"{rows[0].clone_chance:.1%}."
     )
-    return Finding(level=level, about="Model", text=text)
+    return Finding(level=_level(share), about="Model", text=text)
 
 
 def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
@@ -110,26 +109,33 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
     what = "labels were read" if named else "samples were grouped by class, the classes' names unknown"
     text = f"{seen}, {what}: {'; '.join(parts)} right (always naming the commonest class: {rows[0].chance:.1%})."
     share = max(_share(_accuracy(row), row.chance, 1.0) for row in rows)
-    level: Level = "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
-    return Finding(level=level, about="Labels" if named else "Labels, unnamed", text=text)
+    return Finding(level=_level(share), about="Labels" if named else "Labels, unnamed", text=text)
 
 
 def _whole(row: WholeRow | None) -> Finding | None:
     if row is None:
         return None
-    share = _share(row.whole_accuracy, row.chance, row.reference_accuracy)
-    level: Level = "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
+    seriousness = level(row.whole_accuracy, row.chance, row.reference_accuracy)
     text = (
         f"From one training in the U-shape the server took inputs (error {error(row.mse)}, best guess "
         f"{error(row.mse_best_trivial)}), {row.label_accuracy:.1%} of the hidden labels (commonest class "
         f"{row.label_chance:.1%}) and both of the client's parts: without the client, its network classifies "
         f"{row.whole_accuracy:.1%} of the test inputs; with it, {row.reference_accuracy:.1%}."
     )
-    return Finding(level=level, about="Everything at once", text=text)
+    return Finding(level=seriousness, about="Everything at once", text=text)
 
 
 def _accuracy(row: LabelRow) -> float:
     return row.accuracy_up_to_names if row.accuracy is None else row.accuracy
+
+
+def level(value: float, chance: float, best: float) -> Level:
+    """How serious an accuracy is, between chance and the best that there can be."""
+    return _level(_share(value, chance, best))
+
+
+def _level(share: float) -> Level:
+    return "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
 
 
 def _share(value: float, chance: float, best: float) -> float:

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from unsplit.experiment.results import AuditResult, InversionRow
@@ -15,15 +15,7 @@ from unsplit.report.pictures import Pictures
 
 def render(result: AuditResult, pictures: Pictures) -> str:
     """The report as HTML."""
-    environment = Environment(
-        loader=PackageLoader("unsplit.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "error": error}
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         result=result,
         findings=findings(result),
         whole_picture=base64.b64encode(pictures.whole_comparison or b"").decode(),
@@ -33,6 +25,19 @@ def render(result: AuditResult, pictures: Pictures) -> str:
         if result.inversion
         else "",
     )
+
+
+def template(name: str) -> Template:
+    """A template of this room, with the filters that pages use."""
+    environment = Environment(
+        loader=PackageLoader("unsplit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "error": error}
+    return environment.get_template(name)
 
 
 def _figures(rows: Sequence[InversionRow], pictures: Pictures) -> list[dict[str, object]]:

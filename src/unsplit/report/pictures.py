@@ -33,7 +33,7 @@ class Pictures:
     @property
     def drawable(self) -> bool:
         """Whether the inputs are pictures (one or three channels)."""
-        return self.originals.ndim == 4 and self.originals.shape[1] in (1, 3)
+        return drawable(self.originals)
 
     @functools.cached_property
     def comparisons(self) -> tuple[bytes, ...]:
@@ -47,12 +47,21 @@ class Pictures:
 
 
 def comparison(originals: Float[Tensor, "n c h w"], reconstructions: Float[Tensor, "n c h w"]) -> bytes:
-    """A PNG with rows of originals, each row above its reconstructions; values outside 0 to 1 are clipped, and small
-    pictures enlarged without smoothing.
+    """A PNG with rows of originals, each row above its reconstructions; see `drawn`."""
+    return drawn(originals, reconstructions)
+
+
+def drawable(inputs: Tensor) -> bool:
+    """Whether inputs are pictures (one or three channels)."""
+    return inputs.ndim == 4 and inputs.shape[1] in (1, 3)
+
+
+def drawn(*sets: Float[Tensor, "n c h w"]) -> bytes:
+    """A PNG with one row of each set in turn; values outside 0 to 1 are clipped, and small pictures enlarged without
+    smoothing.
     """
-    rows = []
-    for start in range(0, len(originals), _COLUMNS):
-        rows += [_strip(originals[start : start + _COLUMNS]), _strip(reconstructions[start : start + _COLUMNS])]
+    columns, starts = min(_COLUMNS, len(sets[0])), range(0, len(sets[0]), _COLUMNS)
+    rows = [_strip(images[start : start + columns], columns) for start in starts for images in sets]
     pixels = (torch.cat(rows, 1).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     buffer = io.BytesIO()
@@ -60,12 +69,12 @@ def comparison(originals: Float[Tensor, "n c h w"], reconstructions: Float[Tenso
     return buffer.getvalue()
 
 
-def _strip(images: Tensor) -> Tensor:
-    """Up to ten pictures side by side on a mid-grey ground: shape [3, height, width]."""
+def _strip(images: Tensor, columns: int) -> Tensor:
+    """Pictures side by side on a mid-grey ground, as wide as so many columns: shape [3, height, width]."""
     images = images.detach().cpu().expand(-1, 3, -1, -1)
     scale = max(1, _WIDTH // images.shape[-1])
     images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     framed = functional.pad(images, (_GAP, _GAP, _GAP, _GAP), value=0.5)
-    missing = min(_COLUMNS, max(len(images), 1)) - len(images)
+    missing = columns - len(images)
     framed = torch.cat([framed, framed.new_full((missing, *framed.shape[1:]), 0.5)])
     return torch.cat(list(framed), 2)

@@ -1,0 +1,128 @@
+"""The part of `unsplit audit` that reads recorded traffic."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from unsplit.cli import options
+from unsplit.cli.console import out as console
+from unsplit.cli.console import progress_bars
+from unsplit.errors import InputError
+from unsplit.experiment.recorded import RecordedConfig, audit_recorded
+from unsplit.experiment.results import AuditResult, RecordedRow
+from unsplit.files import writable_folder
+from unsplit.report import write_recorded_report
+from unsplit.report.numbers import error
+
+_TRAINS = (
+    "data", "states", "targets", "epochs", "batch_size", "optimizer", "checkpoint", "label_setups", "label_steps",
+    "u_shape",
+)  # fmt: skip
+_READS = ("truth", "input_shape", "loss", "label_smoothing")
+
+
+def check_options(context: typer.Context, transcript: Path | None) -> None:
+    """Refuse options that belong to the other kind of audit.
+
+    Raises:
+        InputError: one was given.
+    """
+    foreign = _READS if transcript is None else _TRAINS
+    given = [name for name in foreign if is_given(context, name)]
+    if given and transcript is None:
+        raise InputError(
+            f"{_flag(given[0])} is for recorded traffic; name its folder with --transcript, or leave it out."
+        )
+    if given:
+        raise InputError(f"{_flag(given[0])} is for an audit that trains; leave it out with --transcript.")
+
+
+def one_of(context: typer.Context, name: str, text: str) -> str:
+    """The value of an option that takes a list where several are tried, and one where a recording is read: there "1" if
+    it was left out.
+
+    Raises:
+        InputError: none, or several.
+    """
+    if not is_given(context, name):
+        return "1"
+    if len(options.names(text)) != 1:
+        raise InputError(
+            f"{_flag(name)} takes one value with --transcript, that of the recorded training; not '{text}'."
+        )
+    return text
+
+
+def audit_recording(
+    transcript: Path, config: RecordedConfig, *, truth: Path | None, out: Path, quiet: bool, json: bool
+) -> None:
+    """Attack recorded traffic, write the page, and print what was found."""
+    if out.resolve().is_relative_to(transcript.resolve()):
+        raise InputError(f"{out} is within the recording, which is only read; name another place with --out.")
+    writable_folder(out)
+    command = shlex.join(["unsplit", *sys.argv[1:]])
+    with progress_bars(quiet=quiet) as bars:
+        found = audit_recorded(transcript, config, truth=truth, command=command, stages=bars.stage)
+    page = write_recorded_report(out, found)
+    if json:
+        typer.echo(found.result.model_dump_json(indent=1))
+    elif not quiet:
+        _print(found.result)
+        console.print(f"The page: {page}", soft_wrap=True, markup=False)
+
+
+def _print(result: AuditResult) -> None:
+    recorded = result.recorded
+    if recorded is None:
+        return
+    if recorded.inversion:
+        console.print(_inversions(recorded))
+    if recorded.labels:
+        console.print(_labels(recorded))
+    if not recorded.truth:
+        console.print(
+            "Nothing is scored: that needs the truth, which a client can leave (--truth FILE).", soft_wrap=True
+        )
+
+
+def _inversions(recorded: RecordedRow) -> Table:
+    first, scored = recorded.inversion[0], ("MSE", "best guess", "SSIM") if recorded.truth else ()
+    table = Table("preset", "steps", "residual", "sign", *scored, title=f"{first.samples} inputs of step {first.step}")
+    for row in recorded.inversion:
+        told = [row.preset, str(row.steps), error(row.residual), row.sign]
+        if row.scores is not None:
+            told += [error(row.scores.mse), f"{row.scores.mse_best_trivial:.4f}", f"{row.scores.ssim:.2f}"]
+        table.add_row(*told)
+    return table
+
+
+def _labels(recorded: RecordedRow) -> Table:
+    scored = ("known", "right", "up to names", "chance") if recorded.truth else ()
+    table = Table("attack", "samples", "undecided", *scored, title="Labels")
+    for row in recorded.labels:
+        name = row.attack.removeprefix("infer_by_").removeprefix("infer_from_").replace("_", "-")
+        told = (name, str(row.samples), str(row.undecided))
+        if not row.scores:
+            table.add_row(*told)
+        for score in row.scores:
+            table.add_row(
+                *told,
+                str(score.known_samples),
+                "names unknown" if score.accuracy is None else f"{score.accuracy:.1%}",
+                f"{score.accuracy_up_to_names:.1%}",
+                f"{score.chance:.1%}",
+            )
+    return table
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, rather than left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

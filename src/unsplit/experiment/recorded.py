@@ -1,0 +1,226 @@
+"""An audit of recorded traffic: what attacks make of a transcript that a real server kept. Nothing is trained.
+
+Attacks get the recording and the architecture. The truth, where a client left it, goes to metrics only; it also says
+which step is attacked, so that there is something to compare with, and stands for the few labels that a server may
+know, where groups are named.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks import Progress, silent
+from unsplit.attacks.unsplit import PRESETS
+from unsplit.devices import device as checked_device
+from unsplit.errors import InputError, unknown_name
+from unsplit.experiment.attack_labels import answered
+from unsplit.experiment.provenance import provenance
+from unsplit.experiment.recorded_inversion import Inversion, invert_recorded, on_device
+from unsplit.experiment.recorded_labels import classes_of, infer_recorded, sent_labels
+from unsplit.experiment.results import (
+    AuditResult,
+    RecordedInversionRow,
+    RecordedLabelRow,
+    RecordedRow,
+    ThreatModelRow,
+)
+from unsplit.experiment.truth import RecordedTruth, read_truth
+from unsplit.knowledge import ClientArchitecture
+from unsplit.losses import LossSpec
+from unsplit.models import build, default_for, depth_of, split, split_head
+from unsplit.protocol import load_transcript
+from unsplit.randomness import generator
+from unsplit.types import Kind, Transcript
+
+_DIGITS = (1, 28, 28)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedConfig:
+    """Settings of an audit of recorded traffic.
+
+    Args:
+        model: the network's architecture: name, "module:function", or None for the paper's net for such inputs.
+        cut: where it was cut, by depth or module name; setups (a) and (c).
+        head: layers with weights in the client's head; setups (b) and (c).
+        presets: of the inversion attack.
+        input_shape: shape of one input; None for that of the truth, or of the paper's digits.
+        loss: the client's; read by label inference.
+        seed: of the attacks.
+        device: where they compute.
+
+    Raises:
+        InputError: an unknown preset.
+    """
+
+    model: str | None = None
+    cut: int | str = 1
+    head: int = 1
+    presets: tuple[str, ...] = ("strong-quick", "joint")
+    input_shape: tuple[int, ...] | None = None
+    loss: LossSpec = field(default_factory=LossSpec)
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in self.presets:
+            if name not in PRESETS:
+                raise unknown_name("preset", name, PRESETS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordedAudit:
+    """What an audit of recorded traffic gives.
+
+    Args:
+        result: the numbers, in `result.recorded`.
+        originals: the inputs of the attacked batch, shape [n, *input shape]; None without the truth.
+        reconstructions: what each row of `result.recorded.inversion` made of them, in the same order and shape.
+    """
+
+    result: AuditResult
+    originals: Tensor | None
+    reconstructions: tuple[Tensor, ...]
+
+
+def audit_recorded(
+    transcript: Path,
+    config: RecordedConfig,
+    *,
+    truth: Path | None = None,
+    command: str | None = None,
+    stages: Callable[[str], Progress] = lambda _: silent,
+) -> RecordedAudit:
+    """Attack all that a recording holds: smashed data (setups a and c) by inverting its last batch, cut gradients
+    (setups b and c) by label inference.
+
+    Args:
+        transcript: its folder, which is only read; the training may still be going on.
+        config: what the attacker knows, and how it attacks.
+        truth: a file that a client wrote; without it nothing is scored.
+        command: what the report names as the command that makes it again.
+        stages: follows the progress.
+
+    Raises:
+        UnsplitError: a recording or a truth that cannot be read or used, or an architecture that does not fit them.
+    """
+    started = time.perf_counter()
+    device = checked_device(config.device)
+    view = answered(load_transcript(transcript))
+    true = None if truth is None else read_truth(truth)
+    if not len(view.of(Kind.SMASHED, Kind.FEATURE_GRAD)):
+        raise InputError(
+            f"{transcript} holds neither smashed data nor cut gradients, so there is nothing to attack; record a "
+            "training until its first step is stored."
+        )
+    shape = _input_shape(config, true)
+    name = config.model or default_for(shape)
+    model = build(name, generator=generator(0))
+    head = None
+    if len(view.of(Kind.FEATURE_GRAD)):
+        head = split_head(model, config.head)[1]
+        classes_of(view, head)  # a head that does not fit is better found now than after the inversion
+    inversion = _invert(view, true, model, shape, config, device, stages)
+    labels, threats = _infer_labels(view, true, head, config, device, stages)
+    result = AuditResult(
+        inversion=(),
+        labels=(),
+        recorded=_recorded(view, transcript, name, true is not None, inversion.rows, labels),
+        threat_models=tuple(dict.fromkeys([*inversion.threats, *threats])),
+        provenance=provenance(
+            command or f"audit_recorded({str(transcript)!r}, {config!r})",
+            seed=config.seed,
+            device=str(device),
+            started=started,
+        ),
+    )
+    return RecordedAudit(result=result, originals=inversion.originals, reconstructions=inversion.pictures)
+
+
+def _invert(
+    view: Transcript,
+    truth: RecordedTruth | None,
+    model: nn.Sequential,
+    shape: tuple[int, ...],
+    config: RecordedConfig,
+    device: torch.device,
+    stages: Callable[[str], Progress],
+) -> Inversion:
+    """The inversion of smashed data, if there are any."""
+    smashed = view.of(Kind.SMASHED)
+    if not len(smashed):
+        return Inversion()
+    depth, bottom = depth_of(model, config.cut), split(model, config.cut)[0]
+    return invert_recorded(
+        smashed,
+        truth,
+        ClientArchitecture.of(bottom, shape),
+        (depth, [name for name, _ in model.named_children()][depth]),
+        config.presets,
+        seed=config.seed,
+        device=device,
+        stages=stages,
+    )
+
+
+def _infer_labels(
+    view: Transcript,
+    truth: RecordedTruth | None,
+    head: nn.Module | None,
+    config: RecordedConfig,
+    device: torch.device,
+    stages: Callable[[str], Progress],
+) -> tuple[list[RecordedLabelRow], list[ThreatModelRow]]:
+    """The labels that were sent, or those that cut gradients give away."""
+    if head is None:
+        sent = sent_labels(view, truth)
+        return ([] if sent is None else [sent]), []
+    seen = on_device(view.of(Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS), device)
+    return infer_recorded(seen, truth, head, config.head, config.loss, seed=config.seed, stages=stages)
+
+
+def _input_shape(config: RecordedConfig, truth: RecordedTruth | None) -> tuple[int, ...]:
+    known = None if truth is None or truth.inputs is None else tuple(truth.inputs.shape[1:])
+    if known is not None and config.input_shape is not None and known != config.input_shape:
+        raise InputError(
+            f"The truth has inputs of shape {known}, and --input-shape says {config.input_shape}; leave that out."
+        )
+    return known or config.input_shape or _DIGITS
+
+
+def _recorded(
+    view: Transcript,
+    transcript: Path,
+    model: str,
+    truth: bool,
+    inversion: Sequence[RecordedInversionRow],
+    labels: Sequence[RecordedLabelRow],
+) -> RecordedRow:
+    parties = {name for header in view.headers for name in (header.sender, header.receiver)}
+    return RecordedRow(
+        transcript=str(transcript),
+        observer=view.observer,
+        model=model,
+        setup=_setup({header.kind for header in view.headers}),
+        others=len(parties - {view.observer}),
+        messages=len(view),
+        steps=len(view.steps),
+        first_step=view.steps[0],
+        last_step=view.steps[-1],
+        truth=truth,
+        inversion=tuple(inversion),
+        labels=tuple(labels),
+    )
+
+
+def _setup(kinds: Collection[Kind]) -> Literal["a", "b", "c"] | None:
+    if Kind.LABELS in kinds:
+        return "a"
+    if Kind.FEATURES in kinds:
+        return "c" if Kind.SMASHED in kinds else "b"
+    return None

@@ -1,0 +1,104 @@
+"""The truth of recorded traffic, as a client leaves it for those who score attacks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from unsplit.errors import FormatError, InputError
+from unsplit.files import explained
+from unsplit.types import Transcript
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordedTruth:
+    """The samples of some steps in the order of their batches. Only metrics may see it.
+
+    Args:
+        steps: the step of each sample, shape [n].
+        labels: their classes, shape [n], or what a regression aims at.
+        inputs: shape [n, *input shape]; None where the client has none (setup b).
+    """
+
+    steps: Int[Tensor, " n"]
+    labels: Shaped[Tensor, "n ..."]
+    inputs: Float[Tensor, "n ..."] | None
+
+    def last_step(self, view: Transcript) -> int:
+        """The last of its steps that a transcript has.
+
+        Raises:
+            InputError: there is none.
+        """
+        shared = set(self.steps.tolist()) & set(view.steps)
+        if not shared:
+            raise InputError(
+                f"The truth is of steps {int(self.steps.min())} to {int(self.steps.max())} and the recording holds "
+                f"{_range(view.steps)} of what is attacked; name the truth that a client of this very training wrote."
+            )
+        return int(max(shared))
+
+    def of_step(self, step: int, samples: int) -> Tensor:
+        """Where the samples of a step are, shape [samples].
+
+        Raises:
+            InputError: it has another number of them.
+        """
+        places = (self.steps == step).nonzero().flatten()
+        if len(places) != samples:
+            raise InputError(
+                f"The truth has {len(places)} samples of step {step} and the recording {samples}; name the truth that "
+                "a client of this very training wrote."
+            )
+        return places
+
+    def judged(self, view: Transcript, samples: int) -> tuple[Tensor, Tensor]:
+        """Which of the `samples` samples of a transcript (of one message a step) have a true label, and these labels.
+
+        Raises:
+            InputError: none, or a step with another number of samples.
+        """
+        self.last_step(view)
+        first = int(self.steps.min())
+        sizes = [(message.step, len(message.tensor)) for message in view.where(lambda header: header.step >= first)]
+        start = samples - sum(size for _, size in sizes)
+        known, places, labels = set(self.steps.tolist()), [], []
+        for step, size in sizes:
+            if step in known:
+                places.append(torch.arange(start, start + size))
+                labels.append(self.labels[self.of_step(step, size)])
+            start += size
+        return torch.cat(places), torch.cat(labels)
+
+
+def read_truth(path: Path) -> RecordedTruth:
+    """Read the file that a client wrote: tensors `steps`, `labels` and, where it has inputs, `inputs`.
+
+    Raises:
+        FormatError: it is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise FormatError(f"There is no truth {path}; name a file that a client wrote, or score nothing.")
+    try:
+        with explained(path), safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+        steps, labels, inputs = tensors["steps"], tensors["labels"], tensors.get("inputs")
+    except (SafetensorError, KeyError) as error:
+        raise FormatError(f"{path} is no truth: it is damaged or lacks steps or labels; name another file.") from error
+    given = [value for value in (steps, labels, inputs) if value is not None]
+    if steps.dtype is not torch.int64 or steps.ndim != 1 or len(steps) == 0:
+        raise FormatError(f"{path} is no truth: its steps must be whole numbers, one for each sample.")
+    if not all(value.ndim and len(value) == len(steps) for value in given):
+        raise FormatError(f"{path} is no truth: it must have as many inputs and labels as steps.")
+    if not all(bool(torch.isfinite(value).all()) for value in given):
+        raise FormatError(f"{path} is no truth: it holds NaN or infinity.")
+    if inputs is not None and not inputs.is_floating_point():
+        raise FormatError(f"{path} is no truth: its inputs must be floating-point numbers, as the client trains on.")
+    return RecordedTruth(steps=steps, labels=labels, inputs=inputs)
+
+
+def _range(steps: tuple[int, ...]) -> str:
+    return f"steps {steps[0]} to {steps[-1]}" if steps else "none"
