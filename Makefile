@@ -3,12 +3,13 @@
 
 PYTHON ?= python3
 VENV := .venv
+FLOWER := .venv-flower
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
 # What pytest is told besides: two processes.
 PYTEST ?= -n 2
 
-.PHONY: help demo test lint format bench notebook clean
+.PHONY: help demo test test-flower lint format bench notebook clean
 
 help:
 	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
@@ -18,6 +19,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -m "not full" $(PYTEST)
+
+# make test-flower: set up Flower, which pins older versions, in an environment of its own, and run its tests.
+test-flower: $(FLOWER)/installed
+	$(FLOWER)/bin/python -m pytest tests/test_flower.py
 
 # make lint: style, types and import layers.
 lint: $(VENV)/installed-dev
@@ -37,13 +42,18 @@ bench: $(VENV)/installed-test
 
 # make clean: remove the environment; runs are kept.
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(FLOWER)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS) hatch_build.py src/unsplit/protocol/remote/wire.proto | $(VENV)/bin/python
 	$(PIP) install -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(FLOWER)/installed: pyproject.toml hatch_build.py src/unsplit/protocol/remote/wire.proto constraints-flower.txt
+	$(PYTHON) -m venv $(FLOWER)
+	$(FLOWER)/bin/python -m pip --disable-pip-version-check install -c constraints-flower.txt -e .[flower] pytest beartype
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

@@ -11,7 +11,7 @@ SOURCE = "unsplit/protocol/remote/wire.proto"
 class WireCode(BuildHookInterface):  # type: ignore[type-arg]
     """Runs protoc on wire.proto; what it writes is not kept in the repository and not edited."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the hook's form
         from grpc_tools import protoc
 
         source = Path(self.root) / "src"

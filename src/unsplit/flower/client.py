@@ -1,0 +1,229 @@
+"""A client as Flower runs it: every message may find another process, so between two it lives in its context.
+
+A step that was begun is not kept. When its cut gradient comes, the client begins it again from the same state, which
+gives the same graph, and only then takes the step.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import flwr.app as flower
+import torch
+from flwr.common.constant import ErrorCode
+from torch import Tensor
+
+from unsplit.defenses import GradientNoise
+from unsplit.errors import InputError, UnsplitError
+from unsplit.flower.records import Order, arrays_of, pack, tensors_of, unpack
+from unsplit.protocol.checkpoint import restore_segments, segment_tensors
+from unsplit.protocol.parties import SERVER, Client
+from unsplit.protocol.remote import RunConfig, make_plan
+from unsplit.protocol.remote.codec import WIRE, Layout
+from unsplit.protocol.remote.layouts import batch_layouts, weights_layout
+from unsplit.protocol.remote.states import States
+from unsplit.types import Kind, Message
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowerClient:
+    """Answers Flower's messages; see `client_app`."""
+
+    config: RunConfig
+    folder: Path | None
+    device: str
+    label_epsilon: float | None
+    gradient_noise: GradientNoise | None
+
+    def hello(self, message: flower.Message, context: flower.Context) -> flower.Message:
+        """Say who this is, and forget what another run may have left in the context."""
+        try:
+            theirs = str(message.content.config_records["hello"]["config"])
+            if theirs != self.config.canonical():
+                raise InputError(f"The configurations differ: {'; '.join(self.config.differences(theirs))}.")
+            seat = self._seat(context)
+            for key in ("state", "about"):
+                context.state.pop(key, None)
+            stored = [] if self.folder is None else self._states(seat.client.name).stamps()
+            about = flower.ConfigRecord({"client": seat.client.name, "samples": seat.client.samples, "stored": stored})
+            return flower.Message(flower.RecordDict({"hello": about}), reply_to=message)
+        except UnsplitError as error:
+            return _refusal(error, message)
+
+    def train(self, message: flower.Message, context: flower.Context) -> flower.Message:
+        """Answer the messages of the training; take part in the turn as the order says."""
+        try:
+            seat = self._seat(context)
+            order = Order.read(message.content)
+            place = self._enter(seat, order, context)
+            received = unpack(message.content, seat.layouts, sender=SERVER, receiver=seat.client.name)
+            answers = [answer for each in received for answer in place.answer(each.to(torch.device(self.device)))]
+            if order.over >= 0 and place.steps != order.over:
+                raise InputError(f"{seat.client.name} has done {place.steps} steps, and not {order.over}.")
+            if order.hand_off:
+                optimizer = self.config.hand_off_optimizer
+                answers.append(seat.client.hand_off(place.steps - 1, SERVER, optimizer=optimizer))
+            self._keep(place, order, context)
+            if order.begin >= 0:
+                answers += seat.client.begin(order.begin)
+            return flower.Message(pack(*answers, dtype=WIRE[self.config.wire]), reply_to=message)
+        except UnsplitError as error:
+            return _refusal(error, message)
+
+    def _seat(self, context: flower.Context) -> "Seat":
+        node, clients = context.node_config, self.config.clients
+        name = str(node.get("client", ""))
+        if not name:
+            number = int(node.get("partition-id", 0))
+            if number >= len(clients):
+                raise InputError(
+                    f"There is a node {number} (from 0), and the training has {len(clients)} clients; start one node "
+                    "for each client."
+                )
+            name = clients[number]
+        data, seed = node.get("data"), node.get("seed")
+        return _take_seat(
+            self.config.canonical(),
+            name,
+            None if data is None else str(data),
+            None if seed is None else int(seed),
+            self.device,
+            self.label_epsilon,
+            self.gradient_noise,
+        )
+
+    def _enter(self, seat: "Seat", order: Order, context: flower.Context) -> "Place":
+        """Put the party into the state from which it has to go on."""
+        about = context.state.config_records.get("about")
+        stamp = order.load if order.load >= 0 or about is None else _int(about["steps"])
+        if about is not None and _int(about["steps"]) == stamp:
+            tensors: Mapping[str, Tensor] = tensors_of(context.state.array_records["state"])
+            place = Place(seat=seat, steps=stamp, base=_int(about["base"]), seen=_int(about["seen"]))
+        else:
+            tensors, place = self._stored(seat, stamp), Place(seat=seat, steps=stamp)
+        if order.load >= 0:
+            place.base = order.base
+            if self.folder is not None:
+                states = self._states(seat.client.name)
+                states.keep(*(earlier for earlier in states.stamps() if earlier <= stamp))
+        restore_segments(seat.client.segments(), tensors)
+        return place
+
+    def _stored(self, seat: "Seat", stamp: int) -> Mapping[str, Tensor]:
+        if self.folder is not None and stamp in self._states(seat.client.name).stamps():
+            return self._states(seat.client.name).load(stamp)[0]
+        if stamp == 0:
+            return seat.first
+        raise InputError(
+            f"{seat.client.name} has no state of step {stamp}, from which the training goes on; give it the folder "
+            "that it had before, or start anew with an empty folder at the server."
+        )
+
+    def _keep(self, place: "Place", order: Order, context: flower.Context) -> None:
+        """Keep the state in the context, and at the end of a turn, or every so often, on disk."""
+        client = place.seat.client
+        tensors = segment_tensors(client.segments())
+        context.state["state"] = arrays_of(tensors)
+        context.state["about"] = flower.ConfigRecord({"steps": place.steps, "base": place.base, "seen": place.seen})
+        due = order.over >= 0 or (place.moved and place.steps % self.config.checkpoint_every == 0)
+        if self.folder is not None and due:
+            states = self._states(client.name)
+            states.save(place.steps, tensors)
+            states.keep(place.base, *states.stamps()[-2:])
+
+    def _states(self, name: str) -> States:
+        return States((self.folder or Path()) / name, digest=self.config.digest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """A client in this process, with its data.
+
+    Args:
+        client: the party, in whatever state the last message left it.
+        first: the state in which it begins.
+        layouts: what the server's messages look like.
+    """
+
+    client: Client
+    first: Mapping[str, Tensor]
+    layouts: Mapping[Kind, Layout]
+
+
+@dataclass(kw_only=True)
+class Place:
+    """How far a client is in the training.
+
+    Args:
+        seat: the client.
+        steps: steps done.
+        base: steps done when its turn began.
+        seen: the last message, as a number that grows from one to the next.
+        moved: a step was done now.
+    """
+
+    seat: Seat
+    steps: int
+    base: int = 0
+    seen: int = -1
+    moved: bool = False
+
+    def answer(self, message: Message) -> list[Message]:
+        """What the client answers.
+
+        Raises:
+            InputError: the message is late or comes a second time, or the loss is not finite.
+        """
+        client, step = self.seat.client, message.step
+        number = step * len(Kind) + list(Kind).index(message.kind)
+        if number <= self.seen:
+            raise InputError(f"The {message.kind.value} message of step {step} comes late, or a second time.")
+        self.seen = number
+        if message.kind is not Kind.WEIGHTS and len(message.tensor) != client.batch_at(step):
+            raise InputError(f"The server answers {len(message.tensor)} samples, not {client.batch_at(step)}.")
+        if message.kind is Kind.CUT_GRAD:
+            client.begin(step)
+        answers = client.receive(message)
+        if message.kind is Kind.FEATURES and not math.isfinite(client.last_loss):
+            raise InputError(
+                f"The loss became {client.last_loss} at step {step}; lower the learning rate, or check the data for "
+                "extreme values."
+            )
+        if message.kind is (Kind.FEATURES if client.bottom is None else Kind.CUT_GRAD):
+            self.steps, self.moved = step + 1, True
+        return answers
+
+
+@lru_cache(maxsize=16)
+def _take_seat(
+    config: str,
+    name: str,
+    data: str | None,
+    seed: int | None,
+    device: str,
+    label_epsilon: float | None,
+    gradient_noise: GradientNoise | None,
+) -> Seat:
+    """A client with its data, made once in a process."""
+    read = RunConfig.model_validate_json(config)
+    split = replace(read.split(), label_epsilon=label_epsilon, gradient_noise=gradient_noise)
+    plan = make_plan(read, split)
+    client = plan.make_client(name, data=data, seed=seed, device=torch.device(device))
+    return Seat(
+        client=client,
+        first={key: value.clone() for key, value in segment_tensors(client.segments()).items()},
+        layouts={**batch_layouts(plan), Kind.WEIGHTS: weights_layout(plan, sealed=False)},
+    )
+
+
+def _refusal(error: UnsplitError, message: flower.Message) -> flower.Message:
+    reason = flower.Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=str(error))
+    return flower.Message(reason, reply_to=message)
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise InputError("The context holds a state that is not of this version; start the run anew.")
+    return value
