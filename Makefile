@@ -53,7 +53,7 @@ $(VENV)/installed: pyproject.toml $(CONSTRAINTS) hatch_build.py src/unsplit/prot
 
 $(FLOWER)/installed: pyproject.toml hatch_build.py src/unsplit/protocol/remote/wire.proto constraints-flower.txt
 	$(PYTHON) -m venv $(FLOWER)
-	$(FLOWER)/bin/python -m pip --disable-pip-version-check install -c constraints-flower.txt -e .[flower] pytest beartype
+	$(FLOWER)/bin/python -m pip --disable-pip-version-check install -c constraints-flower.txt -e .[flower] pytest pytest-benchmark beartype
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

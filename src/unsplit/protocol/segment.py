@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
 from unsplit.randomness import numbered_seed, seeded
+from unsplit.types import Message
 
 
 class Segment:
@@ -64,6 +65,14 @@ class Segment:
         """Drop a step that was begun: its graph and its gradients."""
         self._inputs = self._outputs = None
         self._owes_step = False
+
+
+def placed(message: Message, *modules: nn.Module) -> Message:
+    """The message with its payload where the first module that has weights keeps them."""
+    for module in modules:
+        for parameter in module.parameters():
+            return message if parameter.device.type == "cpu" else message.to(parameter.device)
+    return message
 
 
 def evaluated(module: nn.Module, inputs: Tensor) -> Tensor:

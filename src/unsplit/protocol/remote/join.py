@@ -18,7 +18,7 @@ from unsplit.protocol.remote.line import OPTIONS, Closed, Line
 from unsplit.protocol.remote.participant import Participant, Stopped
 from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.remote.security import Seal, channel_credentials, check_loopback, read_token
-from unsplit.protocol.remote.service import VERSION
+from unsplit.protocol.remote.service import FAULT, VERSION
 from unsplit.protocol.remote.signals import on_signals
 from unsplit.protocol.remote.states import States
 from unsplit.protocol.remote.telemetry import Telemetry
@@ -235,7 +235,8 @@ def _passing(error: grpc.aio.AioRpcError, *, reached: bool) -> str:
             f"The server's certificate is not trusted ({details}); give its authority with --ca, and reach it by a "
             "name in its certificate."
         ) from error
-    if error.code() in _PASSING:
+    # gRPC itself calls it an internal error when a connection breaks under a message that is being sent.
+    if error.code() in _PASSING or (error.code() is grpc.StatusCode.INTERNAL and details != FAULT):
         return details
     raise InputError(f"The server refused: {details}") from error
 

@@ -10,6 +10,7 @@ from unsplit.protocol.parties import Server
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.remote.codec import WireError, is_finite
 from unsplit.protocol.remote.states import States
+from unsplit.protocol.segment import placed
 from unsplit.types import Kind, Message, Setup
 
 # What the server is told in a step, in this order; None is the client's wish to begin (it has nothing to send yet).
@@ -176,7 +177,10 @@ class Lane:
     def _answered(self, step: int, client: str, message: Message | None) -> list[Message]:
         """What the party answers. Where it cannot, it may have moved part of the way, so the lane goes back."""
         try:
-            answers = self.server.begin(step, client) if message is None else self.server.answer(message)
+            if message is None:
+                answers = self.server.begin(step, client)
+            else:
+                answers = self.server.answer(placed(message, self.server.body.module))
             if not all(is_finite(answer.tensor) for answer in answers):
                 raise WireError(f"step {step} leads to NaN or infinity; lower the learning rate, or check the data")
         except Exception:

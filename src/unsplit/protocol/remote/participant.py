@@ -18,6 +18,7 @@ from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.remote.security import Seal
 from unsplit.protocol.remote.states import States
 from unsplit.protocol.remote.telemetry import Telemetry
+from unsplit.protocol.segment import placed
 from unsplit.types import Kind, Message, Setup
 
 
@@ -60,6 +61,7 @@ class Participant:
         self.telemetry = telemetry
         self._layouts = batch_layouts(plan)
         self._weights = {Kind.WEIGHTS: weights_layout(plan, sealed=plan.config.hand_off == "peer")}
+        self._modules = [segment.module for segment in client.segments().values()]
         self._turn: wire.Turn | None = None
         self._unanswered: list[wire.Frame | Message] = []
         self._begun = False
@@ -152,7 +154,7 @@ class Participant:
             if answer is None:
                 self._unanswered = []
                 continue
-            answers: list[wire.Frame | Message] = list(self.client.answer(answer))
+            answers: list[wire.Frame | Message] = list(self.client.answer(placed(answer, *self._modules)))
             self._unanswered, self._begun = answers, bool(answers)
             await line.send_while(self.client.settle, *answers)
         self._begun = False

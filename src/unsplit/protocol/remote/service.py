@@ -23,6 +23,7 @@ from unsplit.types import Kind, Message, Setup
 
 VERSION = 1
 """Of the wire protocol; both sides must have the same."""
+FAULT = "The server failed; its log says how."
 _HELLO_SECONDS = 10.0
 _JOINS, _JOIN_SECONDS = 30, 10.0
 _MOST_STORED = 100
@@ -110,7 +111,7 @@ class Service(SplitLearningServicer):
             raise
         except Exception as error:
             self._telemetry.log.error("fault", client=name, exc_info=error)
-            await context.abort(grpc.StatusCode.INTERNAL, "The server failed; its log says how.")
+            await context.abort(grpc.StatusCode.INTERNAL, FAULT)
 
     def drop(self, name: str) -> None:
         """End the connection of a client, which may come again."""
