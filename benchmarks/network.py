@@ -33,7 +33,7 @@ from unsplit.protocol.remote import (
 from unsplit.protocol.remote.states import States
 from unsplit.randomness import generator
 
-STEPS, WARM, REPEATS = 320, 20, 3
+STEPS, WARM, REPEATS = 320, 20, 2
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -67,7 +67,7 @@ def main() -> None:
                     "ratio": round(ours / rate, 3),
                     "ours": round(ours, 1),
                     "peer": round(rate, 1),
-                    "unit": "steps/s, one thread a process, median of three runs in turn",
+                    "unit": "steps/s, one thread a process, median of two runs in turn",
                 }
             )
     rows += rounding()

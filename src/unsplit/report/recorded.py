@@ -45,13 +45,14 @@ def render_recorded(found: RecordedAudit) -> str:
         {
             "row": row,
             "source": f"data:image/png;base64,{base64.b64encode(png).decode()}",
-            "words": _words(row, recorded.observer),
+            "words": _words(row, _observer(recorded)),
         }
         for row, png in zip(recorded.inversion, _pictures(found), strict=False)
     ]
     return template("recorded.html.j2").render(
         result=found.result,
         recorded=recorded,
+        observer=_observer(recorded),
         findings=recorded_findings(recorded),
         scored=[row.scores for row in recorded.inversion if row.scores is not None],
         figures=figures,
@@ -129,6 +130,10 @@ def _words(row: RecordedInversionRow, observer: str) -> str:
         f"{begin}, below the originals: mean squared error {error(row.scores.mse)}, best blind guess "
         f"{error(row.scores.mse_best_trivial)}."
     )
+
+
+def _observer(recorded: RecordedRow) -> str:
+    return "the server" if recorded.observer == "server" else recorded.observer
 
 
 def _recorded(found: RecordedAudit) -> RecordedRow:
