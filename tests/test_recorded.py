@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from test_cli import program
 from test_report import Page
-from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate
+from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate, infer_from_handed_weights
 from unsplit.attacks.unsplit import AmortisedConfig, JointConfig, LearningConfig, presets
 from unsplit.errors import FormatError, InputError, UnsplitError
 from unsplit.experiment import recorded_labels
@@ -21,6 +21,7 @@ from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.metrics import accuracy_up_to_names, chance, mse, psnr, skill, ssim, trivial_guesses
 from unsplit.models import build, split_head
 from unsplit.protocol import Recorder, SplitConfig, load_transcript, save_transcript, split_training
+from unsplit.protocol.averaging import splitfed_training
 from unsplit.randomness import generator
 from unsplit.report import read_report, render_recorded, write_recorded_report
 from unsplit.types import Kind, Message, Setup, Transcript
@@ -345,3 +346,20 @@ def test_the_command(recordings, tmp_path, monkeypatch, capsys):
     assert json.loads(printed.out) == json.loads((tmp_path / "plain" / "report.json").read_text())
     assert (tmp_path / "plain" / "report.html").exists()
     assert "unsplit audit --transcript" in json.loads(printed.out)["provenance"]["command"]
+
+
+def test_averaged_heads_are_read_as_clients_go_on_from_them(digits):
+    """In SplitFed a client goes on from the average that it is sent, not from the weights that it handed in."""
+    config = SplitConfig(setup=Setup.C, cut=1, clients=2, turn=3, batch_size=8)
+    model, train = build("mnist-net", generator=generator(0)), digits.train
+    together = splitfed_training(model, train.images, train.labels, config, generator=generator(1))
+    recorder = together.pairs[0].record(Recorder(observer="server"))
+    together.run(9)
+    view = recorder.transcript()
+    head = HeadArchitecture.of(split_head(model, 1)[1])
+    found = infer_from_handed_weights(view, head, LabelSpace(classes=10), ClientLoss())
+    sent = view.where(lambda header: header.kind is Kind.WEIGHTS and header.sender == "server").messages[-1].tensors
+    for name, value in found.clone.state_dict().items():
+        assert torch.equal(value, sent[f"head.{name}"])
+    truth = torch.cat([together.pairs[0].truth(step).labels for step in (3, 6)])
+    assert torch.equal(torch.cat([found.labels[24:32], found.labels[48:56]]), truth)
