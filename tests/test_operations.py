@@ -245,5 +245,36 @@ def test_a_folder_of_another_training_is_refused(trial):
         make_host(other, parties.folder / "server", Telemetry(log=logger(quiet=True)))
 
 
+def test_a_server_started_again_in_the_first_turn_keeps_its_steps(trial):
+    """Before any turn is over there is no state between turns, only those within the first."""
+    parties = trial(steps=12, checkpoint_every=2)
+    quiet, folder = Telemetry(log=logger(quiet=True)), parties.folder / "server"
+    host, client = make_host(parties.plan, folder, quiet), parties.plan.make_client("client0")
+    for step in range(5):
+        for message in client.begin(step):
+            for answer in host.lanes["turns"].receive(message):
+                client.receive(answer)
+        host.lanes["turns"].settle()
+    again = make_host(parties.plan, folder, Telemetry(log=logger(quiet=True)))
+    assert again.lanes["turns"].steps_done == 4
+    assert len(parties.transcript()) == 4 * 3
+
+
+def test_nobody_uses_up_no_turns(trial):
+    """However often a server is started in vain, the training is still to be had."""
+    parties = trial(clients=["client0", "client1", "client2"], turn=4, steps=12)
+    for _ in range(3):
+        host = make_host(parties.plan, parties.folder / "server", Telemetry(log=logger(quiet=True)))
+        for name in parties.names[:2]:
+            host._last_heard[name] = float("-inf")
+            assert host.give_up_on_the_silent() == [name]
+        host._last_heard[parties.names[2]] = float("-inf")
+        with pytest.raises(InputError, match="kept as of step 0"):
+            host.give_up_on_the_silent()
+        assert (host.first, host.skipped) == (0, [])
+    again = make_host(parties.plan, parties.folder / "server", Telemetry(log=logger(quiet=True)))
+    assert (again.first, again.skipped, again.awaited()) == (0, [], ("client0",))
+
+
 def test_sizes_are_for_people():
     assert [size(count) for count in (5, 2048, 3 * 2**20, 2**41)] == ["5 B", "2.0 KiB", "3.0 MiB", "2.0 TiB"]

@@ -64,7 +64,7 @@ class Host(ABC):
         stamps = self._states.stamps()
         if stamps:
             self._load(*self._states.load(stamps[-1]))
-        self._open(after_restart=bool(stamps))
+        self._open(after_restart=True)
 
     @property
     def finished(self) -> bool:
@@ -172,6 +172,11 @@ class Host(ABC):
     def _next(self) -> None:
         """The open turn is over: keep the state, and open the next."""
         self.first = self.end
+        self._keep()
+        self._open(after_restart=False)
+
+    def _keep(self) -> None:
+        """Keep the state between two turns on disk."""
         tensors, about = self._kept()
         for name, lane in self.lanes.items():
             lane.recorder.flush()
@@ -179,7 +184,6 @@ class Host(ABC):
         common = {"first": self.first, "done": self.done, "samples": self.samples, "skipped": self.skipped}
         self._states.save(self.first, tensors, {**common, **about})
         self._states.keep(self.first)
-        self._open(after_restart=False)
 
     def _load(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         self.first, self.done, self.samples = about["first"], about["done"], about["samples"]
@@ -240,6 +244,8 @@ class TurnsHost(Host):
     def _skip(self, client: str) -> None:
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row >= len(self.clients):
+            if self._lane(client).steps_done == self.first:
+                self._take_back_the_skips()
             raise InputError(
                 f"No client trained for {self.plan.config.wait:g} seconds each; the training is kept as of step "
                 f"{self.first}: start the server again when clients can come."
@@ -247,6 +253,13 @@ class TurnsHost(Host):
         self._lane(client).undo()
         self._offered = None
         self._next()
+
+    def _take_back_the_skips(self) -> None:
+        """Nobody was there: these turns are to be had when clients come."""
+        self.first, _ = self.skipped[-self._skipped_in_a_row]
+        del self.skipped[-self._skipped_in_a_row :]
+        self._skipped_in_a_row = 0
+        self._keep()
 
     def _open_lanes(self, *, after_restart: bool) -> None:
         (client,) = self.awaited()
@@ -264,7 +277,7 @@ class TurnsHost(Host):
         return tensors, {"holder": self._holder, "handed": step, "in_a_row": self._skipped_in_a_row}
 
     def _take_up(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        self._holder = about["holder"]
+        self._holder, self._skipped_in_a_row = about["holder"], about["in_a_row"]
         if about["handed"] is not None and self._holder is not None:
             self._handed = _handed(about["handed"], self._holder, SERVER, tensors, "handed|")
 
