@@ -91,10 +91,11 @@ BAD = {
     "attack nowhere --goal labels --label-attack grad": "Unknown label attack",
     "attack nowhere --goal labels --loss mae": "did you mean 'mse'",
     "attack nowhere --goal labels --label-smoothing 2": "label_smoothing is 2.0",
-    "train --setup b --gradient-noise aligned": "a shape and a scale",
-    "train --setup b --gradient-noise alined:1": "did you mean 'aligned'",
-    "train --setup b --gradient-noise aligned:-1": "0 or more",
-    "train --setup b --label-epsilon 0": "must be above 0",
+    "train --defense gausian:1": "did you mean 'gaussian'",
+    "train --defense gaussian:much": "needs a number, not 'much'",
+    "train --setup b --defense gradient-noise:shape=alined": "did you mean 'aligned'",
+    "train --setup b --defense gradient-noise:scale=-1": "0 or more",
+    "train --setup b --defense label-dp:epsilon=0": "must be above 0",
     "data fetch mnits": "did you mean 'mnist'",
     "data verify digits": "Unknown data set to verify",
 }
@@ -165,7 +166,7 @@ def test_the_commands_of_a_session(tmp_path):
     )  # fmt: skip
     assert len(found["labels"]) == 58
     assert "group numbers" in unsplit("attack", "run/transcript", "--goal", "labels", "--out", "groups")
-    defended = ["--setup", "b", "--gradient-noise", "aligned:1", "--label-epsilon", 4, "--loss", "bce", "--steps", 5]
+    defended = ["--setup", "b", "--defense", "gradient-noise:1", "--defense", "label-dp:4", "--loss", "bce", "--steps", 5]
     assert json.loads(unsplit("train", *defended, "--out", "defended", "--json"))["steps"] == 5
     audit = ["audit", "--epochs", 1, "--cuts", 1, "--states", "after", "--label-steps", 40, "--label-heads", 1]
     printed = unsplit(*audit, "--label-setups", "b", "--out", "audit")

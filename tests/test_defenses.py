@@ -9,7 +9,7 @@ from conftest import truth_of
 from test_label_attacks import CLASSES, SPACE, heaps, observe
 from unsplit import metrics
 from unsplit.attacks.labels import GroupingConfig, group_by_cut_gradient
-from unsplit.defenses import GradientNoise, randomised_response
+from unsplit.defenses import GradientNoise, LabelDP, randomised_response
 from unsplit.errors import InputError
 from unsplit.randomness import generator
 from unsplit.types import Kind
@@ -30,7 +30,7 @@ def test_randomised_response_keeps_the_share_that_the_budget_allows(epsilon):
 
 def test_no_attack_reads_labels_that_the_client_did_not_train_on():
     """Up to the share that randomised response keeps, and the truth stays the truth."""
-    training, view = observe(steps=80, label_epsilon=1.0, **BATCHES)
+    training, view = observe(steps=80, defenses=(LabelDP(epsilon=1.0),), **BATCHES)
     truth = truth_of(training, range(80))
     plain, _ = observe(steps=0, **BATCHES)
     assert set(truth.tolist()) == set(heaps()[1].tolist())
@@ -49,7 +49,7 @@ def test_gradient_noise_has_the_power_that_its_scale_says(shape):
     centres[:, :3] = torch.eye(3)
     gradients = centres[labels] + 0.01 * torch.randn(300, 50, generator=source)
     noise = GradientNoise(scale=2.0, shape=shape)
-    added = torch.cat([noise(gradients, labels, generator=generator(seed)) - gradients for seed in range(20)])
+    added = torch.cat([noise.gradients(gradients, labels, generator=generator(seed)) - gradients for seed in range(20)])
     means = torch.stack([gradients[labels == label].mean(0) for label in range(3)])
     shares = torch.bincount(labels) / 300
     power = (shares[:, None] * (means - gradients.mean(0)).square()).sum()
@@ -61,7 +61,7 @@ def test_gradient_noise_has_the_power_that_its_scale_says(shape):
 def test_noise_hides_labels_and_aligned_noise_hides_more():
     shares = {}
     for shape in ("aligned", "isotropic"):
-        training, view = observe(steps=20, gradient_noise=GradientNoise(scale=2.0, shape=shape), **BATCHES)
+        training, view = observe(steps=20, defenses=(GradientNoise(scale=2.0, shape=shape),), **BATCHES)
         found = group_by_cut_gradient(view, SPACE, GroupingConfig(), generator=generator(3))
         truth = truth_of(training, range(20))
         shares[shape] = metrics.accuracy_up_to_names(found.labels, truth, CLASSES).value
@@ -70,7 +70,7 @@ def test_noise_hides_labels_and_aligned_noise_hides_more():
 
 
 def test_noise_is_drawn_anew_each_step_and_alike_for_one_seed():
-    views = [observe(steps=3, gradient_noise=GradientNoise(scale=1.0), **BATCHES)[1] for _ in range(2)]
+    views = [observe(steps=3, defenses=(GradientNoise(scale=1.0),), **BATCHES)[1] for _ in range(2)]
     plain = observe(steps=3, **BATCHES)[1]
     one, same = (view.tensor(Kind.FEATURE_GRAD) for view in views)
     assert torch.equal(one, same)
@@ -79,7 +79,7 @@ def test_noise_is_drawn_anew_each_step_and_alike_for_one_seed():
 
 
 def test_no_noise_changes_nothing():
-    quiet = observe(steps=5, gradient_noise=GradientNoise(scale=0.0), **BATCHES)[1]
+    quiet = observe(steps=5, defenses=(GradientNoise(scale=0.0),), **BATCHES)[1]
     plain = observe(steps=5, **BATCHES)[1]
     assert torch.equal(quiet.tensor(Kind.FEATURE_GRAD), plain.tensor(Kind.FEATURE_GRAD))
 
@@ -91,7 +91,7 @@ def test_no_noise_changes_nothing():
         (lambda: GradientNoise(scale=math.inf), "0 or more, and finite"),
         (lambda: GradientNoise(scale=1.0, shape="align"), "did you mean 'aligned'"),
         (lambda: randomised_response(torch.zeros(2).long(), 2, 0.0, generator=generator(0)), "above 0"),
-        (lambda: observe(steps=1, label_epsilon=-1.0), "above 0"),
+        (lambda: LabelDP(epsilon=-1.0), "above 0"),
     ],
 )
 def test_bad_input_is_one_sentence(call, words):

@@ -34,7 +34,7 @@ with warnings.catch_warnings():
 import unsplit.protocol.remote.plan as plans
 from conftest import noise
 from unsplit.data import Dataset, Splits, load
-from unsplit.defenses import GradientNoise
+from unsplit.defenses import GradientNoise, LabelDP
 from unsplit.errors import InputError
 from unsplit.protocol import SERVER, Recorder, SplitTraining, load_transcript, split_training
 from unsplit.protocol.averaging import splitfed_training
@@ -216,8 +216,8 @@ def test_splitfed(small):
 def test_defences_are_the_clients_own(small):
     config = config_of("b")
     noisy = GradientNoise(scale=0.5)
-    training, _ = in_process(config, small, label_epsilon=2.0, gradient_noise=noisy)
-    grid = nodes_of(config, label_epsilon=2.0, gradient_noise=noisy)
+    training, _ = in_process(config, small, defenses=(LabelDP(epsilon=2.0), noisy))
+    grid = nodes_of(config, defenses=(LabelDP(epsilon=2.0), noisy))
     same_parties(training, grid, train(config, grid))
 
 

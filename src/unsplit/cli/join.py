@@ -13,6 +13,7 @@ from unsplit.cli import options
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
 from unsplit.cli.live import live_view
+from unsplit.defenses import parse_defense
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError
 from unsplit.files import writable_folder, write_text
@@ -47,12 +48,7 @@ def join(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="No TLS; only to a loopback address.")] = False,
     patience: Annotated[float, typer.Option(help="Seconds without a connection before giving up.")] = 300.0,
-    label_epsilon: Annotated[
-        float | None, typer.Option(help="Defence: train on labels after randomised response of this epsilon.")
-    ] = None,
-    gradient_noise: Annotated[
-        str | None, typer.Option(help="Defence: noise on cut gradients (b, c), aligned:SCALE or isotropic:SCALE.")
-    ] = None,
+    defense: options.Defenses = None,
     keep_truth: Annotated[
         bool, typer.Option("--keep-truth", help="Leave the last step's inputs and labels, to score an audit with.")
     ] = False,
@@ -73,9 +69,9 @@ def join(
     """
     torch.set_num_threads(threads)
     settings = read_config(config)
-    split = replace(
-        settings.split(), label_epsilon=label_epsilon, gradient_noise=options.gradient_noise(gradient_noise)
-    )
+    split = replace(settings.split(), defenses=tuple(parse_defense(text) for text in defense or ()))
+    if split.defense is not None and split.defense.deeper:
+        raise InputError("deeper-cut changes what all parties share; set `cut` in the configuration instead.")
     plan, folder = make_plan(settings, split), writable_folder(out or Path("runs") / name)
     way = Way(
         address=server,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unsplit.defenses import GradientNoise
+from unsplit.defenses import DEFENSES
 from unsplit.errors import InputError
 from unsplit.losses import LOSSES
 from unsplit.optim import OptimizerSpec
@@ -25,6 +25,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
 Optimizer = Annotated[
     str, typer.Option("--optimizer", help="Optimiser of torch.optim with its options, e.g. sgd:lr=0.05,momentum=0.9.")
+]
+
+Defenses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--defense",
+        help=f"Defence of the clients, e.g. gaussian:scale=0.5; repeat it for several: {', '.join(DEFENSES)}.",
+    ),
 ]
 
 Loss = Annotated[str, typer.Option("--loss", help=f"The client's loss: {', '.join(LOSSES)}.")]
@@ -84,21 +92,6 @@ def optimizer(text: str) -> OptimizerSpec:
     if not isinstance(rate, float | int):
         raise InputError(f"The learning rate '{rate}' is not a number; write for example {name}:lr=0.001.")
     return OptimizerSpec(name=name, lr=float(rate), options=options)
-
-
-def gradient_noise(text: str | None) -> GradientNoise | None:
-    """Noise on cut gradients written as shape:scale, or none.
-
-    Raises:
-        InputError: not of this form.
-    """
-    if text is None:
-        return None
-    shape, _, scale = text.partition(":")
-    try:
-        return GradientNoise(shape=shape.strip(), scale=float(scale))
-    except ValueError as error:
-        raise InputError(f"--gradient-noise takes a shape and a scale, for example aligned:1; not '{text}'.") from error
 
 
 def u_shape(text: str) -> tuple[int | str, int]:

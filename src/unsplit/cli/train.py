@@ -9,6 +9,7 @@ import typer
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
+from unsplit.defenses import parse_defense
 from unsplit.experiment.training import TrainConfig
 from unsplit.experiment.training import train as run_training
 from unsplit.losses import LossSpec
@@ -20,6 +21,8 @@ EXAMPLES = """**Examples**
 `unsplit train --out runs/plain` : setup (a), the embedded digits, one epoch
 
 `unsplit train --setup c --cut relu1 --clients 3 --turn 20 --epochs 5 --out runs/u-shape`
+
+`unsplit train --defense gaussian:scale=0.5 --defense top-k:keep=0.2 --out runs/defended`
 
 `unsplit train --setup b --clients 2 --turn 1 --batch-size 1 --steps 1000 --optimizer sgd:lr=0.01 --out runs/labels`
 """
@@ -41,12 +44,7 @@ def train(
     optimizer: options.Optimizer = "adam",
     loss: options.Loss = "cross_entropy",
     label_smoothing: options.Smoothing = 0.0,
-    label_epsilon: Annotated[
-        float | None, typer.Option(help="Defence: train on labels after randomised response of this epsilon.")
-    ] = None,
-    gradient_noise: Annotated[
-        str | None, typer.Option(help="Defence: noise on cut gradients (b, c), aligned:SCALE or isotropic:SCALE.")
-    ] = None,
+    defense: options.Defenses = None,
     observer: Annotated[str, typer.Option(help="Whose transcript to keep: server, client0, ...")] = "server",
     keep_last: Annotated[int | None, typer.Option(help="Keep only the last so many steps of it.")] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 1000,
@@ -78,8 +76,7 @@ def train(
             client_optimizer=options.optimizer(optimizer),
             server_optimizer=options.optimizer(optimizer),
             loss=LossSpec(name=loss, label_smoothing=label_smoothing),
-            label_epsilon=label_epsilon,
-            gradient_noise=options.gradient_noise(gradient_noise),
+            defenses=tuple(parse_defense(text) for text in defense or ()),
         ),
         steps=steps,
         epochs=epochs,

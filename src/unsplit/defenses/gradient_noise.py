@@ -1,18 +1,20 @@
 """Noise on cut gradients before they leave the client."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unsplit.errors import check_not_negative, unknown_name
+from unsplit.defenses.defense import Defense
+from unsplit.errors import InputError, check_not_negative, unknown_name
 
 SHAPES = ("aligned", "isotropic")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientNoise:
+class GradientNoise(Defense):
     """Gaussian noise on each sample's cut gradient, of a power set by how far apart the classes' gradients are.
 
     Args:
@@ -33,7 +35,10 @@ class GradientNoise:
         much noise.
     """
 
-    scale: float
+    name: ClassVar[str] = "gradient-noise"
+    protects: ClassVar[str] = "labels: cut gradients tell classes less well apart"
+    knob: ClassVar[str] = "scale: more noise hides more"
+    scale: float = 1.0
     shape: str = "aligned"
 
     def __post_init__(self) -> None:
@@ -41,10 +46,13 @@ class GradientNoise:
         if self.shape not in SHAPES:
             raise unknown_name("shape of gradient noise", self.shape, SHAPES)
 
-    def __call__(
-        self, gradients: Float[Tensor, "n ..."], labels: Int[Tensor, " n"], *, generator: torch.Generator
+    def gradients(
+        self, gradients: Float[Tensor, "n ..."], labels: Shaped[Tensor, "n ..."], *, generator: torch.Generator
     ) -> Float[Tensor, "n ..."]:
-        """The gradients of a batch with noise."""
+        if labels.ndim != 1 or labels.is_floating_point():
+            raise InputError(
+                "gradient-noise is shaped by classes, and these labels are those of a regression; take another defence."
+            )
         flat = gradients.flatten(1)
         present, counts = torch.unique(labels, return_counts=True)
         means = torch.stack([flat[labels == label].mean(0) for label in present])
@@ -57,6 +65,3 @@ class GradientNoise:
             noise = torch.randn(flat.shape, generator=generator).to(flat) * size
         noisy: Tensor = flat + self.scale * noise
         return noisy.reshape(gradients.shape)
-
-    def __str__(self) -> str:
-        return f"{self.shape} gradient noise {self.scale:g}"

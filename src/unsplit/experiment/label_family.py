@@ -15,7 +15,7 @@ from unsplit.attacks.labels import (
     name_groups,
 )
 from unsplit.data import Splits
-from unsplit.defenses import GradientNoise
+from unsplit.defenses import Defense, GradientNoise, LabelDP
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.experiment.label_parts import first_of_each_class, stolen_head, true_labels, unknown_to
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
@@ -46,7 +46,8 @@ class LabelSetting:
         loss: the client's.
         rarest: share of the last class's samples that there are, the shares between it and the first (all) in a line.
         shuffled: train on labels shuffled among the samples, and judge by the original ones.
-        label_epsilon, gradient_noise: the client's defences, see `SplitConfig`.
+        label_epsilon: of `LabelDP`, a defence of the client; None for the true labels.
+        gradient_noise: another.
 
     Raises:
         InputError: a number out of its range.
@@ -61,6 +62,12 @@ class LabelSetting:
     shuffled: bool = False
     label_epsilon: float | None = None
     gradient_noise: GradientNoise | None = None
+
+    @property
+    def defenses(self) -> tuple[Defense, ...]:
+        """The defences, as `SplitConfig` takes them."""
+        private = () if self.label_epsilon is None else (LabelDP(epsilon=self.label_epsilon),)
+        return (*private, *(() if self.gradient_noise is None else (self.gradient_noise,)))
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "head", "steps", "batch_size")
@@ -94,8 +101,7 @@ def run_label_family(
         client_optimizer=setting.optimizer,
         server_optimizer=setting.optimizer,
         loss=setting.loss,
-        label_epsilon=setting.label_epsilon,
-        gradient_noise=setting.gradient_noise,
+        defenses=setting.defenses,
     )
     training = split_training(model, images, taught, config, generator=generator(seed), device=device)
     recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))

@@ -1,6 +1,6 @@
 """The two apps that Flower runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from torch import Tensor
 
-from unsplit.defenses import GradientNoise
+from unsplit.defenses import Defense
 from unsplit.errors import InputError
 from unsplit.flower.client import FlowerClient
 from unsplit.flower.server import FlowerServer
@@ -49,8 +49,7 @@ def client_app(
     *,
     folder: Path | None = None,
     device: torch.device | str = "cpu",
-    label_epsilon: float | None = None,
-    gradient_noise: GradientNoise | None = None,
+    defenses: Sequence[Defense] = (),
 ) -> ClientApp:
     """A client of a training as an app of Flower.
 
@@ -63,8 +62,7 @@ def client_app(
         folder: keeps the client's state under its name, at the end of each turn and every `checkpoint_every` steps;
             None keeps nothing.
         device: where the client computes.
-        label_epsilon: train on labels after randomised response of this privacy budget.
-        gradient_noise: on the cut gradients of setups (b) and (c), before they leave.
+        defenses: what the client does on its side of the border, one after another.
 
     Raises:
         InputError: a configuration that Flower cannot carry, or one that does not fit together.
@@ -74,8 +72,7 @@ def client_app(
         config=config,
         folder=folder,
         device=str(device),
-        label_epsilon=label_epsilon,
-        gradient_noise=gradient_noise,
+        defenses=tuple(defenses),
     )
     app = ClientApp()
     app.query()(client.hello)

@@ -15,7 +15,7 @@ import torch
 from flwr.common.constant import ErrorCode
 from torch import Tensor
 
-from unsplit.defenses import GradientNoise
+from unsplit.defenses import Defense
 from unsplit.errors import InputError, UnsplitError
 from unsplit.flower.records import Order, arrays_of, pack, tensors_of, unpack
 from unsplit.protocol.checkpoint import restore_segments, segment_tensors
@@ -34,8 +34,7 @@ class FlowerClient:
     config: RunConfig
     folder: Path | None
     device: str
-    label_epsilon: float | None
-    gradient_noise: GradientNoise | None
+    defenses: tuple[Defense, ...]
 
     def hello(self, message: flower.Message, context: flower.Context) -> flower.Message:
         """Say who this is, and forget what another run may have left in the context."""
@@ -90,8 +89,7 @@ class FlowerClient:
             None if data is None else str(data),
             None if seed is None else int(seed),
             self.device,
-            self.label_epsilon,
-            self.gradient_noise,
+            self.defenses,
         )
 
     def _enter(self, seat: "Seat", order: Order, context: flower.Context) -> "Place":
@@ -203,12 +201,11 @@ def _take_seat(
     data: str | None,
     seed: int | None,
     device: str,
-    label_epsilon: float | None,
-    gradient_noise: GradientNoise | None,
+    defenses: tuple[Defense, ...],
 ) -> Seat:
     """A client with its data, made once in a process."""
     read = RunConfig.model_validate_json(config)
-    split = replace(read.split(), label_epsilon=label_epsilon, gradient_noise=gradient_noise)
+    split = replace(read.split(), defenses=defenses)
     plan = make_plan(read, split)
     client = plan.make_client(name, data=data, seed=seed, device=torch.device(device))
     return Seat(

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unsplit.defenses import GradientNoise, randomised_response
+from unsplit.defenses import Defense, PrivateTraining, together
 from unsplit.errors import InputError
 from unsplit.losses import LossSpec
-from unsplit.models import Parts, split, split_head, split_u
+from unsplit.models import Parts, depth_of, split, split_head, split_u
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol.engine import SplitTraining
 from unsplit.protocol.parties import Client, Loss, Server
@@ -38,8 +38,7 @@ class SplitConfig:
         hand_off_optimizer: hand on the optimiser's state as well; the paper hands on weights only.
         client_optimizer, server_optimizer: each party's own.
         loss: of outputs and labels, averaged over the batch.
-        label_epsilon: train on labels after randomised response of this privacy budget; None for the true ones.
-        gradient_noise: on the cut gradients of setups (b) and (c), before they leave the client.
+        defenses: what the clients do on their side of the border, one after another.
     """
 
     setup: Setup = Setup.A
@@ -53,18 +52,26 @@ class SplitConfig:
     client_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     server_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     loss: Loss = field(default_factory=LossSpec)
-    label_epsilon: float | None = None
-    gradient_noise: GradientNoise | None = None
+    defenses: tuple[Defense, ...] = ()
+
+    @property
+    def defense(self) -> Defense | None:
+        """All defences as one; None for none."""
+        return together(self.defenses) if self.defenses else None
+
+    def depth(self, model: nn.Sequential) -> int:
+        """The depth of the cut, where a defence may have put it deeper."""
+        return depth_of(model, self.cut) + (0 if self.defense is None else self.defense.deeper)
 
     def parts(self, model: nn.Sequential) -> Parts:
         """The parts of `model`; they share its modules."""
         if self.setup is Setup.A:
-            bottom, top = split(model, self.cut)
+            bottom, top = split(model, self.depth(model))
             return Parts(bottom=bottom, body=top, head=None)
         if self.setup is Setup.B:
             body, head = split_head(model, self.head)
             return Parts(bottom=None, body=body, head=head)
-        return split_u(model, self.cut, self.head)
+        return split_u(model, self.depth(model), self.head)
 
 
 def split_training(
@@ -159,10 +166,10 @@ def deal(
 
 
 def taught_labels(labels: Tensor, config: SplitConfig, *, generator: torch.Generator) -> Tensor:
-    """The labels that clients train on: the true ones, or those after randomised response."""
-    if config.label_epsilon is None:
+    """The labels that clients train on: the true ones, or what a defence makes of them."""
+    if config.defense is None:
         return labels
-    return randomised_response(labels, int(labels.max()) + 1, config.label_epsilon, generator=generator)
+    return config.defense.labels(labels, int(labels.max()) + 1, generator=generator)
 
 
 def make_client(
@@ -186,14 +193,14 @@ def make_client(
     parts = config.parts(model)
     return Client(
         name=name,
-        bottom=_segment(parts.bottom, "bottom", config.client_optimizer, seeds, device),
-        head=_segment(parts.head, "head", config.client_optimizer, seeds, device),
+        bottom=_segment(parts.bottom, "bottom", config.client_optimizer, seeds, device, config.defense),
+        head=_segment(parts.head, "head", config.client_optimizer, seeds, device, _of_head(config.defense)),
         inputs=None if parts.bottom is None else inputs.to(device),
         labels=labels.to(device),
         schedule=_schedule(len(labels), number, config, turns, seeds),
         loss=config.loss,
         taught=(labels if taught is None else taught).to(device),
-        noise=config.gradient_noise,
+        defense=config.defense,
         noise_seed=(seeds.layers + number) % 2**63,
     )
 
@@ -237,9 +244,21 @@ def _schedule(samples: int, number: int, config: SplitConfig, turns: Turns, seed
 
 
 def _segment(
-    module: nn.Module | None, role: str, optimizer: OptimizerSpec, seeds: Seeds, device: torch.device | str
+    module: nn.Module | None,
+    role: str,
+    optimizer: OptimizerSpec,
+    seeds: Seeds,
+    device: torch.device | str,
+    defense: Defense | None = None,
 ) -> Segment | None:
     if module is None:
         return None
     seed = numbered_seed(seeds.layers, _ROLES.index(role))
-    return Segment(copy.deepcopy(module).to(device), optimizer, seed=seed)
+    return Segment(copy.deepcopy(module).to(device), optimizer, seed=seed, defense=defense)
+
+
+def _of_head(defense: Defense | None) -> Defense | None:
+    """What concerns the head: how it is trained. What leaves it are outputs that nobody receives."""
+    if defense is None or defense.privacy is None:
+        return None
+    return PrivateTraining(noise=defense.privacy.noise, clip=defense.privacy.clip)

@@ -138,8 +138,13 @@ class SplitTraining:
         return Truth(inputs=inputs, labels=labels)
 
     def predict(self, inputs: Tensor, *, batch_size: int = 512) -> Tensor:
-        """The network's outputs for these inputs, in evaluation mode: shape [n, classes]."""
-        return predicted(inputs, self.model(), batch_size=batch_size)
+        """The network's outputs for these inputs when it is used, the clients' defences included: [n, classes]."""
+        client = self.active()
+        rest = [self.server.body.module, *([] if client.head is None else [client.head.module])]
+        if client.bottom is None:
+            return predicted(inputs, *rest, batch_size=batch_size)
+        batches = enumerate(torch.split(inputs, batch_size))
+        return torch.cat([predicted(client.bottom.infer(batch, number=number), *rest) for number, batch in batches])
 
     def segments(self) -> Mapping[str, Segment]:
         """Every party's parts by "party.role"."""

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from unsplit.defenses import GradientNoise
+from unsplit.defenses import Defense
 from unsplit.errors import InputError
 from unsplit.protocol.schedule import BatchSchedule
-from unsplit.protocol.segment import Segment, evaluated, load_optimizer_tensors, optimizer_tensors
+from unsplit.protocol.segment import Segment, load_optimizer_tensors, optimizer_tensors
 from unsplit.randomness import generator, numbered_seed
 from unsplit.types import Kind, Message, Setup
 
@@ -30,7 +30,7 @@ class Client:
         labels: shape [n], or [n, ...] for regression.
         loss: of the network's output and the labels; unused in setup a.
         taught: the labels that it trains on, where they are not the true ones (label differential privacy).
-        noise: what it does to cut gradients before they leave.
+        defense: what it does to cut gradients before they leave; what it does to smashed data is its bottom's.
         noise_seed: of that.
     """
 
@@ -45,7 +45,7 @@ class Client:
         schedule: BatchSchedule,
         loss: Loss,
         taught: Tensor | None = None,
-        noise: GradientNoise | None = None,
+        defense: Defense | None = None,
         noise_seed: int = 0,
     ) -> None:
         self.name = name
@@ -57,7 +57,7 @@ class Client:
         self._taught = labels if taught is None else taught
         self._schedule = schedule
         self._loss = loss
-        self._noise = noise
+        self._defense = defense
         self._noise_seed = noise_seed
 
     def begin(self, step: int) -> list[Message]:
@@ -87,9 +87,9 @@ class Client:
             gradient = self.head.backward(loss=loss)
             if gradient is None:
                 raise InputError("The loss gives no gradient at the head's input; use a loss that depends on it.")
-            if self._noise is not None:
+            if self._defense is not None:
                 drawn = generator(numbered_seed(self._noise_seed, message.step))
-                gradient = self._noise(gradient, taught, generator=drawn)
+                gradient = self._defense.gradients(gradient, taught, generator=drawn)
             return [self._message(message.step, Kind.FEATURE_GRAD, gradient)]
         if message.kind is Kind.CUT_GRAD and self.bottom is not None:
             self.bottom.backward(message.tensor)
@@ -152,7 +152,7 @@ class Client:
         """The smashed data of these inputs, as the client would send them when the network is used, not trained."""
         if self.bottom is None:
             raise InputError("In setup (b) the client has no inputs, so there is no smashed data to send.")
-        return self._message(step, Kind.SMASHED, evaluated(self.bottom.module, inputs))
+        return self._message(step, Kind.SMASHED, self.bottom.infer(inputs, number=step))
 
     def _message(self, step: int, kind: Kind, payload: Tensor) -> Message:
         return Message(step=step, sender=self.name, receiver=SERVER, kind=kind, payload=payload)

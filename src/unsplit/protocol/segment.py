@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from unsplit.defenses import Defense
 from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
-from unsplit.randomness import numbered_seed, seeded
+from unsplit.protocol.private import PrivateGradients
+from unsplit.randomness import generator, numbered_seed, seeded
 from unsplit.types import Message
 
 
@@ -18,27 +20,56 @@ class Segment:
     Args:
         module: the layers.
         optimizer: of their weights.
-        seed: of what the layers draw while training (dropout); its n-th step draws from (seed, n).
+        seed: of what the layers draw while training (dropout) and of a defence's noise; its n-th step draws from
+            (seed, n).
+        defense: what a client does to what leaves here, and to how these layers are trained; None for nothing.
     """
 
-    def __init__(self, module: nn.Module, optimizer: OptimizerSpec, *, seed: int = 0) -> None:
+    def __init__(
+        self, module: nn.Module, optimizer: OptimizerSpec, *, seed: int = 0, defense: Defense | None = None
+    ) -> None:
         self.module = module
         self.seed = seed
+        self._step = 0
         self._owes_step = False
+        self._defense = defense
+        self._penalty: Tensor | None = None
         parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.trained = tuple(parameters)
         self.optimizer = optimizer.build(parameters.values()) if parameters else None
+        self._private: PrivateGradients | None = None
+        if defense is not None and defense.privacy is not None and self.optimizer is not None:
+            self._private = PrivateGradients(module, self.optimizer, defense.privacy)
         self._inputs: Tensor | None = None
         self._outputs: Tensor | None = None
 
     def forward(self, inputs: Tensor, *, step: int, needs_input_gradient: bool) -> Tensor:
         """The output for a step's batch; `inputs` are the segment's own copy from here on."""
         self.settle()
+        self._step = step
+        if self._private is not None:
+            self._private.watch(len(inputs))
+            needs_input_gradient = True
         self._inputs = inputs.detach().clone().requires_grad_(needs_input_gradient)
         with seeded(numbered_seed(self.seed, step)):
             outputs: Tensor = self.module(self._inputs)
+        if self._defense is not None:
+            self._penalty = self._defense.penalty(self._inputs, outputs)
+            outputs = self._defense.smashed(outputs, generator=self._noise(2 * step))
         self._outputs = outputs
         return outputs
+
+    def infer(self, inputs: Tensor, *, number: int) -> Tensor:
+        """What leaves when the network is used, not trained; `number` is that of the message, for a defence's noise."""
+        outputs = evaluated(self.module, inputs)
+        if self._defense is None:
+            return outputs
+        with torch.no_grad():
+            return self._defense.smashed(outputs, generator=self._noise(2 * number + 1))
+
+    def _noise(self, number: int) -> torch.Generator:
+        """What a defence draws from: a stream of its own, apart from the layers'."""
+        return generator(numbered_seed(numbered_seed(self.seed, -1), number))
 
     def backward(self, gradient: Tensor | None = None, *, loss: Tensor | None = None) -> Tensor | None:
         """Follow the gradient at the output, or a loss computed from it; returns the gradient at the input."""
@@ -49,22 +80,29 @@ class Segment:
         if loss is not None:
             torch.autograd.backward(loss)
         elif self._outputs.requires_grad:
-            torch.autograd.backward(self._outputs, gradient)
+            if self._penalty is None:
+                torch.autograd.backward(self._outputs, gradient)
+            else:
+                torch.autograd.backward([self._outputs, self._penalty], [gradient, None])
         input_gradient = self._inputs.grad
-        self._inputs = self._outputs = None
+        self._inputs = self._outputs = self._penalty = None
         self._owes_step = True
         return input_gradient
 
     def settle(self) -> None:
         """Take the optimiser's step that a backward pass left to do, if one did."""
         if self._owes_step and self.optimizer is not None:
+            if self._private is not None:
+                self._private.apply(generator=self._noise(2 * self._step))
             self.optimizer.step()
         self._owes_step = False
 
     def forget(self) -> None:
         """Drop a step that was begun: its graph and its gradients."""
-        self._inputs = self._outputs = None
+        self._inputs = self._outputs = self._penalty = None
         self._owes_step = False
+        if self._private is not None:
+            self._private.forget()
 
 
 def placed(message: Message, *modules: nn.Module) -> Message:

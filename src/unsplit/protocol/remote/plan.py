@@ -1,7 +1,7 @@
 """What each side works out from the shared configuration: its own party, and what may cross the wire."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -89,8 +89,8 @@ class Plan:
         else:
             share, seeds = torch.arange(len(train)), Seeds.draw(drawn)
             if config.setup is Setup.B:
-                # Both sides know which sample a step uses, so its order is of the shared seed.
-                seeds = Seeds.draw(generator(config.seed))
+                # Both sides know which sample a step uses; what a defence draws, the client alone.
+                seeds = replace(seeds, order=Seeds.draw(generator(config.seed)).order)
         taught = taught_labels(train.labels, self.split, generator=drawn)
         return make_client(
             self.model(config.seed if seed is None else seed),

@@ -1,0 +1,88 @@
+"""What every defence is: a value that says what a client does on its side of the border."""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """DP-SGD of the client's own weights: see `PrivateTraining`.
+
+    Args:
+        noise: standard deviation of the noise over `clip`.
+        clip: the longest that one sample's gradient may be.
+    """
+
+    noise: float
+    clip: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defense:
+    """Base of all defences. A client calls every hook where it belongs; each leaves things as they are unless a
+    defence does something there. A server never sees a defence, only what it lets through.
+
+    Attributes:
+        name: on the command line.
+        protects: "inputs", "labels", "model", in words.
+        knob: the setting that makes it stronger or weaker, and which way.
+    """
+
+    name: ClassVar[str]
+    protects: ClassVar[str]
+    knob: ClassVar[str]
+
+    def labels(self, labels: Shaped[Tensor, "n ..."], classes: int, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """The labels to train on, in place of the true ones."""
+        return labels
+
+    def smashed(self, values: Float[Tensor, "n ..."], *, generator: torch.Generator) -> Float[Tensor, "n ..."]:  # noqa: ARG002
+        """The smashed data to send, in training and when the network is used. Gradients pass through it."""
+        return values
+
+    def gradients(
+        self,
+        gradients: Float[Tensor, "n ..."],
+        labels: Shaped[Tensor, "n ..."],  # noqa: ARG002
+        *,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Float[Tensor, "n ..."]:
+        """The cut gradients of a batch to send, one for each sample (setups b and c)."""
+        return gradients
+
+    def penalty(self, inputs: Float[Tensor, "n ..."], smashed: Float[Tensor, "n ..."]) -> Tensor | None:  # noqa: ARG002
+        """What the client minimises beside the loss of the training, or None."""
+        return None
+
+    @property
+    def privacy(self) -> Privacy | None:
+        """How the client's own weights are trained, where that is with differential privacy."""
+        return None
+
+    @property
+    def deeper(self) -> int:
+        """How many modules more the client keeps."""
+        return 0
+
+    def expected(self, values: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """What an observer who knows the defence expects to see of smashed data, on average. Differentiable."""
+        return values
+
+    def misfit(self, values: Float[Tensor, "n ..."], observed: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """How badly smashed data `values` explain what was observed, number by number, for an attacker who knows the
+        defence: minus the log-likelihood of what was observed, up to scale and constants.
+        """
+        return (self.expected(values) - observed).square()
+
+    def __str__(self) -> str:
+        """The defence as the command line takes it, for example "gaussian:scale=0.5"."""
+        settings = ",".join(f"{field.name}={_short(getattr(self, field.name))}" for field in fields(self))
+        return f"{self.name}:{settings}" if settings else self.name
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
