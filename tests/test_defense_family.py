@@ -319,6 +319,9 @@ def test_text_says_the_same_defence(name):
     defense = DEFENSES[name]()
     assert parse_defense(str(defense)) == defense
     assert parse_defense(name) == defense
+    assert (
+        parse_defense(f"{name}:{','.join(str(getattr(defense, field.name)) for field in fields(defense))}") == defense
+    )
     for text in (defense.protects, defense.knob, type(defense).__doc__):
         assert text
     assert "Reference:" in type(defense).__doc__
@@ -343,7 +346,7 @@ def test_knowing_that_values_are_missing_forgives_what_is_missing():
     aware = Dropout(rate=0.5).misfit(VALUES, observed).mean()
     assert aware < 0.5 * (VALUES - observed).square().mean()
     kept = TopK(keep=0.1).smashed(VALUES, generator=generator(1))
-    assert float(TopK(keep=0.1).misfit(VALUES, kept).max()) == pytest.approx(0.0, abs=1e-9)
+    assert TopK(keep=0.1).misfit(VALUES, kept).mean() < 0.2 * (VALUES - kept).square().mean()
 
 
 def normalised():
@@ -366,7 +369,7 @@ def normalised():
         (lambda: parse_defense("gaussian:scle=1"), "did you mean 'scale'"),
         (lambda: parse_defense("quantise:bits=2.5"), "a whole number, not '2.5'"),
         (lambda: parse_defense("sign:1"), "is not understood"),
-        (lambda: parse_defense("random-relu:0.1,0.2"), "is not understood"),
+        (lambda: parse_defense("random-relu:0.1,0.2,0.3"), "is not understood"),
         (lambda: Together(members=(PrivateTraining(), PrivateTraining())), "named twice"),
         (lambda: train(DeeperCut(modules=20)), "no cut"),
         (lambda: LabelDP().labels(torch.zeros(3), 1, generator=generator(0)), "regression"),

@@ -93,6 +93,21 @@ class ClientArchitecture(Knowledge):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class KnownDefense(Knowledge):
+    """What the client does to its smashed data before they leave: the kind of the defence and its strength, not what it
+    drew.
+
+    Args:
+        misfit: how badly smashed data explain what was observed, both [n, ...], number by number: minus the
+            log-likelihood up to scale and constants.
+    """
+
+    means = "the client's defence and its strength"
+
+    misfit: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class HeadArchitecture(Knowledge):
     """The layers of the client's head, without weights."""
 

@@ -106,6 +106,9 @@ class Together(Defense):
         last: Defense = acting[-1] if acting else self
         return last.misfit(values, observed) if acting else super().misfit(values, observed)
 
+    def packed_bytes(self, sent: Tensor) -> float:
+        return min((member.packed_bytes(sent) for member in self.members), default=super().packed_bytes(sent))
+
     def __str__(self) -> str:
         return " + ".join(map(str, self.members)) or "none"
 
@@ -116,7 +119,7 @@ def together(defenses: Sequence[Defense]) -> Defense:
 
 
 def parse_defense(text: str) -> Defense:
-    """A defence from text such as "gaussian:scale=0.5", or "gaussian:0.5" for its first setting, or "sign".
+    """A defence from text such as "gaussian:scale=0.5", or "gaussian:0.5" for its settings in their order, or "sign".
 
     Raises:
         InputError: an unknown defence or setting, or a value that it cannot have.
@@ -130,9 +133,9 @@ def parse_defense(text: str) -> Defense:
     for number, part in enumerate(filter(None, (part.strip() for part in settings.split(",")))):
         key, equals, value = part.partition("=")
         if not equals:
-            if number or not known:
+            if number >= len(known):
                 raise InputError(f"The defence '{text}' is not understood; write for example '{_example(kind)}'.")
-            key, value = next(iter(known)), part
+            key, value = list(known)[number], part
         if key.strip() not in known:
             raise unknown_name(f"setting of the defence {name}", key.strip(), known)
         chosen[key.strip()] = _value(text, kind, known[key.strip()].default, value.strip())

@@ -14,6 +14,8 @@ from torch.nn import functional
 from unsplit.defenses.defense import Defense
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
 
+_PULL = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianNoise(Defense):
@@ -126,7 +128,12 @@ class Quantise(Defense):
 
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         _, step = self._levels(observed)
-        return functional.relu((values - observed).abs() - step / 2).square()
+        off = (values - observed).abs()
+        # Within a level all values explain it alike; a slight pull to its middle keeps what fits it from wandering.
+        return functional.relu(off - step / 2).square() + _PULL * off.square()
+
+    def packed_bytes(self, sent: Tensor) -> float:
+        return self.bits * sent.numel() / 8
 
     def _levels(self, values: Tensor) -> tuple[Tensor, Tensor]:
         low, high = values.min(), values.max()
@@ -154,6 +161,9 @@ class Sparsify(Defense):
 
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         return values * (values.detach().abs() >= self.threshold * _size(values))
+
+    def packed_bytes(self, sent: Tensor) -> float:
+        return _packed_zeros(sent)
 
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         return _dropped_below(values, observed)
@@ -186,6 +196,9 @@ class TopK(Defense):
         mask = torch.zeros_like(sizes).scatter_(1, kept, 1.0)
         return values * mask.reshape(values.shape)
 
+    def packed_bytes(self, sent: Tensor) -> float:
+        return _packed_zeros(sent)
+
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         return _dropped_below(values, observed)
 
@@ -214,6 +227,9 @@ class Dropout(Defense):
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         kept = torch.rand(values.shape, generator=generator) >= self.rate
         return values * kept.to(values) / (1 - self.rate)
+
+    def packed_bytes(self, sent: Tensor) -> float:
+        return _packed_zeros(sent)
 
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         seen = (values / (1 - self.rate) - observed).square()
@@ -252,10 +268,18 @@ class RandomReLU(Defense):
         noisy = values + self.scale * _size(values) * _laplace(values, generator)
         return functional.relu(noisy) * kept.to(values)
 
+    def packed_bytes(self, sent: Tensor) -> float:
+        return _packed_zeros(sent)
+
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         return torch.where(
             observed > 0, (values - observed).square(), (1 - self.rate) * _bounded(functional.relu(values), observed)
         )
+
+
+def _packed_zeros(sent: Tensor) -> float:
+    """Bytes of a bit for each number that says whether it is there, and four for each that is."""
+    return sent.numel() / 8 + 4.0 * float((sent != 0).sum())
 
 
 def _size(values: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Label inference: what a server reads about labels that a client keeps to itself."""
 
 from unsplit.attacks.labels.clone_head import CloneHeadConfig, train_clone_head
+from unsplit.attacks.labels.corrected import correct_labels
 from unsplit.attacks.labels.cut_gradient import (
     GroupingConfig,
     group_by_cut_gradient,
@@ -23,6 +24,7 @@ __all__ = [
     "MatchingConfig",
     "SurrogateConfig",
     "TargetsConfig",
+    "correct_labels",
     "group_by_cut_gradient",
     "group_by_features",
     "head_weight_gradients",

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
-from unsplit.attacks.unsplit.candidate import Candidate, LearningConfig
+from unsplit.attacks.unsplit.candidate import Candidate, LearningConfig, Misfit
 from unsplit.attacks.unsplit.decoder import Decoder
 from unsplit.attacks.unsplit.objectives import relative_residual
 from unsplit.attacks.unsplit.symmetry import stretch
@@ -116,11 +116,24 @@ def invert_by_decoder(
         From Erdoğan et al.'s section 4.2: a decoder for free pictures, all targets at once, simultaneous updates.
     """
     targets, _ = matched_targets(view, architecture, seeded_generator(0))
+    return search(targets, architecture, config, generator=generator, progress=progress)
+
+
+def search(
+    targets: Tensor,
+    architecture: ClientArchitecture,
+    config: AmortisedConfig,
+    *,
+    generator: torch.Generator,
+    progress: Progress = silent,
+    misfit: Misfit | None = None,
+) -> Reconstruction:
+    """The attack itself, on smashed data [n, ...] and with the `misfit` of a `Candidate`."""
     first = max(1, round(config.trial * config.steps))
     total = config.candidates * first + config.finalists * (config.steps - first)
     candidates: list[Candidate] = []
     for number in range(config.candidates):
-        candidate = _start(targets, architecture, config, config.tilts[number % len(config.tilts)], generator)
+        candidate = _start(targets, architecture, config, config.tilts[number % len(config.tilts)], generator, misfit)
         candidate.learn(first, 0.0, config.trial)
         candidates.append(candidate)
         progress(first * (number + 1), total, candidate.objective)
@@ -147,7 +160,12 @@ def invert_by_decoder(
 
 
 def _start(
-    targets: Tensor, architecture: ClientArchitecture, config: AmortisedConfig, tilt: float, source: torch.Generator
+    targets: Tensor,
+    architecture: ClientArchitecture,
+    config: AmortisedConfig,
+    tilt: float,
+    source: torch.Generator,
+    misfit: Misfit | None,
 ) -> Candidate:
     learning = config.learning
     clone = architecture.blueprint.instantiate(generator=source, device=targets.device)
@@ -162,7 +180,7 @@ def _start(
             mixed_precision=learning.mixed_precision,
         )
     bounds = (architecture.low, architecture.high)
-    return Candidate(clone, targets, decoder, bounds, learning, seeded_generator(draw_seed(source)))
+    return Candidate(clone, targets, decoder, bounds, learning, seeded_generator(draw_seed(source)), misfit)
 
 
 def _refit(

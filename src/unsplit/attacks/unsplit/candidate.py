@@ -1,6 +1,7 @@
 """One restart of the amortised attack: a decoder and a clone that learn together."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from unsplit.attacks.unsplit.hinge import without_last_relu
 from unsplit.attacks.unsplit.objectives import total_variation
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
 from unsplit.optim import check_betas
+
+Misfit = Callable[[Tensor, Tensor], Tensor]
 
 _WARM_UP = 30
 _MEMORY = 0.98
@@ -80,6 +83,8 @@ class Candidate:
         bounds: range of the pictures.
         config: the settings.
         generator: draws the batches.
+        misfit: how badly an output explains what was observed, number by number, where the client is known to change
+            it before it leaves; None where it leaves as it is.
     """
 
     def __init__(
@@ -90,11 +95,14 @@ class Candidate:
         bounds: tuple[float, float],
         config: LearningConfig,
         generator: torch.Generator,
+        misfit: Misfit | None = None,
     ) -> None:
         self.clone, self.decoder = clone, decoder
         self.objective = math.inf
         self._targets, self._bounds, self._config, self._generator = targets, bounds, config, generator
-        before = without_last_relu(clone)
+        self._misfit = misfit
+        # The hinge takes a zero for what a ReLU left; a defence may have made it.
+        before = without_last_relu(clone) if misfit is None else None
         self._hinge = before is not None
         self._leak = _Leak()
         self._fitted = _leaky(clone if before is None else before, self._leak)
@@ -135,6 +143,8 @@ class Candidate:
     def fit(self, pictures: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of the clone on `pictures`, relative to all smashed data's variance within channels."""
         output = self._fitted(pictures)
+        if self._misfit is not None:
+            return self._misfit(output, targets).mean() / self._variance
         if self._hinge:
             output = torch.where(targets > 0, output, output.clamp_min(0))
         error: Tensor = (output - targets).square().mean() / self._variance

@@ -1,0 +1,188 @@
+"""One training under one defence, with all that its server gets out of it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks.labels import SurrogateConfig, correct_labels, infer_by_surrogate
+from unsplit.attacks.unsplit import AmortisedConfig, LearningConfig, invert_by_decoder, invert_through_defense
+from unsplit.data import Splits
+from unsplit.defenses import Defense, parse_defense
+from unsplit.errors import check_at_least_one
+from unsplit.experiment.inversion import Evaluation, more_inputs, scores_against
+from unsplit.experiment.label_parts import true_labels
+from unsplit.experiment.reproduce.cells import Cell, Row, Tensors, data, network
+from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownDefense, LabelSpace
+from unsplit.metrics import accuracy, accuracy_up_to_names, chance
+from unsplit.optim import OptimizerSpec
+from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
+from unsplit.randomness import generator
+from unsplit.types import Kind, Reconstruction, Setup, Transcript
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How much is done in each cell.
+
+    Args:
+        steps: of training.
+        batch_size: samples a step.
+        training_samples: train on the first so many samples; None for all.
+        optimizer: of both parties.
+        smashed: samples whose smashed data the attacks on inputs see beside the targets.
+        attack: their settings.
+        judged_steps: the last steps, whose labels are judged.
+        tested: score networks and clones on the first so many test samples.
+    """
+
+    steps: int = 300
+    batch_size: int = 64
+    training_samples: int | None = 20_000
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    smashed: int = 600
+    attack: AmortisedConfig = field(
+        default_factory=lambda: AmortisedConfig(
+            candidates=2, trial=0.3, steps=300, refit_steps=50, learning=LearningConfig(batch=32)
+        )
+    )
+    judged_steps: int = 30
+    tested: int = 2000
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, "steps", "batch_size", "training_samples", "smashed", "judged_steps", "tested")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradeoffCell(Cell):
+    """A training in the U-shape under a defence, and attacks that do and do not know the defence.
+
+    Args:
+        defense: as `parse_defense` takes it, several with " + " between them; "none" for none.
+        model: by its name in the registry, or "module:function"; None for the paper's.
+        cut: where the bottom ends, by depth or name.
+        head: layers with weights in the client's head.
+        work: how much is done.
+    """
+
+    kind = "tradeoff"
+    defense: str
+    model: str | None = None
+    cut: int | str = 1
+    head: int = 1
+    work: Work = field(default_factory=Work)
+
+    @property
+    def label(self) -> str:
+        return f"{self.dataset}, {self.defense}, seed {self.seed}"
+
+    @property
+    def defenses(self) -> tuple[Defense, ...]:
+        """The defences."""
+        return parse_defenses(self.defense)
+
+    def run(self, needed: Mapping[str, Tensor]) -> tuple[Row, Tensors]:  # noqa: ARG002
+        splits, work = limited(data(self.dataset), self.work), self.work
+        model = network(splits, self.seed, self.model)
+        config = SplitConfig(
+            setup=Setup.C,
+            cut=self.cut,
+            head=self.head,
+            batch_size=work.batch_size,
+            client_optimizer=work.optimizer,
+            server_optimizer=work.optimizer,
+            defenses=self.defenses,
+        )
+        train = splits.train
+        training = split_training(
+            model, train.images, train.labels, config, generator=generator(self.seed), device=self.device
+        )
+        recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))
+        started = time.perf_counter()
+        training.run(work.steps)
+        seconds = (time.perf_counter() - started) / work.steps
+        outputs = training.predict(splits.test.images.to(self.device)).cpu()
+        row: Row = {
+            "depth": config.depth(model),
+            "accuracy": accuracy(outputs, splits.test.labels),
+            "chance": chance(splits.test.labels),
+            "seconds": seconds,
+            **_labels(training, recorder.transcript(), work, len(train.classes), self.seed),
+        }
+        inputs, pictures = _inputs(training, splits, work, config.defense or Defense(), self.seed)
+        return {**row, **inputs}, pictures
+
+
+def parse_defenses(text: str) -> tuple[Defense, ...]:
+    """The defences of a text such as "clip:0.5 + gaussian:0.3"; "none" for none.
+
+    Raises:
+        InputError: an unknown defence or setting.
+    """
+    return () if text.strip() == "none" else tuple(parse_defense(part) for part in text.split("+"))
+
+
+def limited(splits: Splits, work: Work) -> Splits:
+    """The data that the work is done on."""
+    train, test = splits.train, splits.test
+    if work.training_samples is not None:
+        train = train.subset(torch.arange(min(work.training_samples, len(train))))
+    return Splits(train=train, test=test.subset(torch.arange(min(work.tested, len(test)))))
+
+
+def _inputs(
+    training: SplitTraining, splits: Splits, work: Work, defense: Defense, seed: int
+) -> tuple[dict[str, object], Tensors]:
+    """What attacks on the inputs get when the trained network is used, and how many bytes that is."""
+    bottom = training.active().segments()["bottom"].module
+    targets, device = splits.test.one_per_class(), next(bottom.parameters()).device
+    judged = Evaluation(
+        targets=targets,
+        test=splits.test,
+        mean_input=splits.train.images.mean(0),
+        others=more_inputs(splits.train, work.smashed),
+    )
+    shown = targets.images if judged.others is None else torch.cat([targets.images, judged.others])
+    view = training.infer(shown.to(device))
+    architecture, draws = ClientArchitecture.of(bottom, targets.input_shape), seed + 1
+    found = {
+        "unaware": invert_by_decoder(view, architecture, work.attack, generator=generator(draws)),
+        "aware": invert_through_defense(
+            view, architecture, KnownDefense(misfit=defense.misfit), work.attack, generator=generator(draws)
+        ),
+    }
+    scores = {name: _scores(one, training, judged) for name, one in found.items()}
+    sent = view.tensor(Kind.SMASHED)
+    row = {**scores, "bytes": defense.packed_bytes(sent) / len(sent)}
+    return row, {name: one.inputs[: len(targets)].cpu() for name, one in found.items()}
+
+
+def _scores(found: Reconstruction, training: SplitTraining, judged: Evaluation) -> dict[str, object]:
+    scores = scores_against(found.inputs[: len(judged.targets)].cpu(), judged.targets.images, judged.mean_input)
+    rest: list[nn.Module] = [training.server.body.module, training.active().segments()["head"].module]
+    device = next(rest[0].parameters()).device
+    outputs = predicted(judged.test.images, found.clones[0], *rest, device=device)
+    chosen = {name: scores[name] for name in ("mse", "mse_best_trivial", "skill", "ssim")}
+    return {**chosen, "clone_accuracy": accuracy(outputs, judged.test.labels), "agreement": found.agreement}
+
+
+def _labels(training: SplitTraining, view: Transcript, work: Work, classes: int, seed: int) -> dict[str, object]:
+    """How many labels of the last steps are read, up to the classes' names."""
+    last = min(work.judged_steps, work.steps)
+    truth = true_labels(training, range(work.steps - last, work.steps))
+    head = HeadArchitecture.of(training.active().segments()["head"].module)
+    found = infer_by_surrogate(
+        view, head, LabelSpace(classes=classes), ClientLoss(), SurrogateConfig(), generator=generator(seed + 2)
+    )
+    read = {"unaware": found.labels[-len(truth) :]}
+    read["aware"] = read["unaware"] if found.clone is None else correct_labels(view, found, last=last).labels
+    shares = {name: accuracy_up_to_names(labels, truth, classes).value for name, labels in read.items()}
+    return {"labels": shares, "label_chance": chance(truth)}
+
+
+def smaller(work: Work) -> Work:
+    """Enough work to see that everything runs."""
+    attack = replace(work.attack, steps=40, candidates=2, finalists=1, refit_steps=5)
+    return replace(work, steps=30, training_samples=2000, smashed=100, attack=attack, judged_steps=10, tested=300)
