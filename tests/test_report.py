@@ -16,6 +16,7 @@ from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, Prov
 from unsplit.randomness import generator
 from unsplit.report import Pictures, findings, read_report, render, schema, write_report
 from unsplit.report.findings import GRADES, grade
+from unsplit.report.numbers import on_scale
 
 ROOT = Path(__file__).parents[1]
 GUESSES = {"half": 0.23, "best constant": 0.09, "black": 0.1, "mean picture": 0.06}
@@ -118,6 +119,9 @@ def test_every_picture_has_words(page):
     images = [attributes for tag, attributes in parsed.tags if tag == "img"]
     assert len(images) == len(ROWS)
     assert all("mean squared error" in attributes["alt"] for attributes in images)
+    bars = [attributes for tag, attributes in parsed.tags if attributes.get("class") == "bar"]
+    assert [bar["aria-label"].split(":")[0] for bar in bars] == ["Inputs", "Model", "Labels"]
+    assert all(bar["role"] == "img" and "on a scale of 0 to 1" in bar["aria-label"] for bar in bars)
     charts = [attributes for tag, attributes in parsed.tags if tag == "svg"]
     assert len(charts) == 2
     assert all(attributes["role"] == "img" and "Chart of" in attributes["aria-label"] for attributes in charts)
@@ -133,7 +137,12 @@ def test_the_page_is_in_order(page):
     assert any(attributes.get("name") == "viewport" for _, attributes in parsed.tags)
     tables = [tag for tag, _ in parsed.tags if tag in ("table", "caption")]
     assert tables == ["table", "caption"] * (len(tables) // 2)
-    assert page.index("What leaked") < page.index("attacker knows") < page.index("To make this again")
+    assert (
+        page.index("The verdict")
+        < page.index("What leaked")
+        < page.index("attacker knows")
+        < page.index("To make this again")
+    )
 
 
 def test_names_known_and_unknown_are_not_confused(page):
@@ -174,6 +183,14 @@ def test_inputs_that_are_not_pictures_have_numbers_only():
         originals=torch.rand(4, 7, generator=generator(0)), reconstructions=(torch.zeros(4, 7),) * len(ROWS)
     )
     assert "nothing to show" in render(result(), flat)
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [(1.0, "1.00"), (0.9977, "0.99"), (0.8999, "0.89"), (0.9, "0.90"), (0.29, "0.29"), (0.0, "0.00"), (None, "—")],
+)
+def test_a_score_is_never_rounded_up(score, text):
+    assert on_scale(score) == text
 
 
 @pytest.mark.parametrize(

@@ -28,45 +28,64 @@ class Knowledge:
 class Blueprint:
     """A module's architecture without its weights: instantiating it draws new ones.
 
+    Layers draw their weights by their own `reset_parameters()`. Weights of other layers, such as a vision transformer's
+    class token, are drawn by their form and name alone: normal with standard deviation 0.02 if they have two or more
+    dimensions above 1, ones for a vector called weight, scale or gamma, zeros for other vectors called bias or beta,
+    and else normal as before. How their owner would start them is not in the architecture.
+
     Buffers of layers that reset themselves (batch norm's running statistics) are reset; other buffers, such as a
     normalisation's constants, belong to the architecture and are kept.
-
-    Raises:
-        InputError: a layer holds parameters but has no `reset_parameters()`, so new weights cannot be drawn.
     """
 
     def __init__(self, module: nn.Module) -> None:
         constants: dict[str, Tensor] = {}
         for name, layer in module.named_modules():
-            resets = callable(getattr(layer, "reset_parameters", None))
-            if not resets and next(layer.parameters(recurse=False), None) is not None:
-                raise InputError(
-                    f"The layer '{name or type(layer).__name__}' ({type(layer).__name__}) holds weights but has no "
-                    "reset_parameters() to draw new ones; give it that method, as torch's own layers have."
-                )
-            if not resets:
+            if _own_reset(layer) is None:
                 prefix = f"{name}." if name else ""
                 constants |= {prefix + key: value for key, value in layer.named_buffers(recurse=False)}
         # Parameters go to the meta device, which has no storage: what is kept here cannot leak a weight.
-        memo = {id(value): value.detach().to("meta") for value in module.buffers()}
-        for value in module.parameters():
-            memo[id(value)] = nn.Parameter(value.detach().to("meta"), requires_grad=value.requires_grad)
+        memo: dict[int, Tensor] = {id(value): value.detach().to("meta") for value in module.buffers()}
+        for weight in module.parameters():
+            memo[id(weight)] = nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)
         self._module = copy.deepcopy(module, memo)
         self._constants = {name: value.detach().clone() for name, value in constants.items()}
 
     def instantiate(self, *, generator: torch.Generator, device: torch.device | str = "cpu") -> nn.Module:
         """A copy of the module with freshly drawn weights, on `device`."""
         module = copy.deepcopy(self._module).to_empty(device="cpu")
-        with seeded(draw_seed(generator)):
+        with seeded(draw_seed(generator)), torch.no_grad():
             for layer in module.modules():
-                reset = getattr(layer, "reset_parameters", None)
-                if callable(reset):
+                reset = _own_reset(layer)
+                if reset is not None:
                     reset()
+                else:
+                    for name, weight in layer.named_parameters(recurse=False):
+                        _draw(name, weight)
         buffers = dict(module.named_buffers())
         with torch.no_grad():
             for name, value in self._constants.items():
                 buffers[name].copy_(value)
         return module.to(device)
+
+
+def _own_reset(layer: nn.Module) -> Callable[[], object] | None:
+    """How a layer draws its weights anew, if it can; torch's attention has a name of its own for this."""
+    for name in ("reset_parameters", "_reset_parameters"):
+        reset = getattr(layer, name, None)
+        if callable(reset):
+            found: Callable[[], object] = reset
+            return found
+    return None
+
+
+def _draw(name: str, value: Tensor) -> None:
+    vector = sum(size > 1 for size in value.shape) < 2
+    if vector and any(word in name for word in ("weight", "scale", "gamma")):
+        value.fill_(1)
+    elif vector and any(word in name for word in ("bias", "beta")):
+        value.zero_()
+    else:
+        value.normal_(std=0.02)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,11 +119,13 @@ class KnownDefense(Knowledge):
     Args:
         misfit: how badly smashed data explain what was observed, both [n, ...], number by number: minus the
             log-likelihood up to scale and constants.
+        noise: standard deviation of the noise that it adds, over the root mean square of the smashed data.
     """
 
     means = "the client's defence and its strength"
 
     misfit: Callable[[Tensor, Tensor], Tensor]
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,5 +1,6 @@
 """`unsplit audit`."""
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -13,14 +14,18 @@ from unsplit.attacks.unsplit import PRESETS
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
+from unsplit.cli.outcome import Asked, FailIf, Markdown, Mlflow, asked, conclude, with_outcomes
 from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
+from unsplit.errors import InputError
 from unsplit.experiment import AuditConfig, AuditResult
 from unsplit.experiment import audit as run_audit
 from unsplit.experiment.recorded import RecordedConfig
+from unsplit.experiment.thresholds import check_measurable
+from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import writable_folder
 from unsplit.losses import LossSpec
 from unsplit.report import Pictures, write_report
-from unsplit.report.numbers import error
+from unsplit.report.numbers import decimals, error
 
 EXAMPLES = """**Examples**
 
@@ -30,7 +35,11 @@ EXAMPLES = """**Examples**
 
 `unsplit audit --u-shape 1:1 --cuts none --label-setups none` : inputs, labels and both of the client's parts at once
 
-`unsplit audit --data photos/ --model my_module:build_model --cuts 0,2 --label-setups none`
+`unsplit audit my_module:build_model --data photos/ --cuts layer2,layer3 --label-setups none` : a model of your own
+
+`unsplit audit --config audit.yaml --seed 1` : settings from a file, one of them another
+
+`unsplit audit --fail-if "label_accuracy>0.5" --fail-if "inversion_skill>=0.3" --markdown verdict.md` : in a build
 
 `unsplit audit --transcript runs/server/transcript --cuts relu1 --presets joint` : what a real server recorded, unscored
 
@@ -42,6 +51,9 @@ EXAMPLES = """**Examples**
 
 def audit(
     context: typer.Context,
+    architecture: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="The same as --model.", show_default=False)
+    ] = None,
     data: options.Data = "digits",
     model: options.Model = None,
     cuts: Annotated[str, typer.Option(help="Cuts to invert, by depth or name; or 'none'.")] = "1,2,3",
@@ -69,6 +81,12 @@ def audit(
     ] = "1,28,28",
     loss: options.Loss = "cross_entropy",
     label_smoothing: options.Smoothing = 0.0,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings from this YAML file; options that are given win over it.")
+    ] = None,
+    fail_if: FailIf = None,
+    markdown: Markdown = None,
+    mlflow: Mlflow = None,
     out: options.Out = Path("runs/audit"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -78,14 +96,17 @@ def audit(
 ) -> None:
     """Train split, record what the server sees, attack it, and write a page that says what leaked.
 
-    The page is OUT/report.html, its numbers OUT/report.json. Run again with the same settings, it skips the attacks
-    that were finished.
+    The page is OUT/report.html, its numbers OUT/report.json, the verdict OUT/verdict.json. Run again with the same
+    settings, it skips the attacks that were finished. Exit codes: 0, 1 if a condition of --fail-if holds, 2 for input
+    that cannot be used or a condition that cannot be judged.
 
     With --transcript nothing is trained: what a server recorded is attacked, with --cuts, --label-heads and --model
     as in the recorded training.
     """
     torch.set_num_threads(threads)
     check_options(context, transcript)
+    wanted = asked(fail_if, markdown, mlflow, json=json, quiet=quiet)
+    model = _one_model(architecture, model)
     if transcript is not None:
         shape = options.integers(input_shape, "--input-shape")
         recorded = RecordedConfig(
@@ -98,7 +119,7 @@ def audit(
             seed=seed,
             device=device,
         )
-        audit_recording(transcript, recorded, truth=truth, out=out, quiet=quiet, json=json)
+        audit_recording(transcript, recorded, truth=truth, out=out, asked=wanted)
         return
     chosen: dict[str, Any] = {
         "data": data,
@@ -117,19 +138,48 @@ def audit(
         "seed": seed,
         "device": device,
     }
-    config = AuditConfig(**chosen)
+    _run(_settings(context, config, chosen), checkpoint, out, wanted)
+
+
+def _run(config: AuditConfig, checkpoint: Path | None, out: Path, wanted: Asked) -> None:
+    """The audit with these settings, from the first check to the exit code."""
+    check_measurable(wanted.thresholds, config)
     writable_folder(out)
     command = shlex.join(["unsplit", *sys.argv[1:]])
-    with progress_bars(quiet=quiet) as bars:
+    with progress_bars(quiet=wanted.quiet) as bars:
         found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage)
-    page = write_report(
-        out, found.result, Pictures(originals=found.originals, reconstructions=found.reconstructions, whole=found.whole)
-    )
-    if json:
-        typer.echo(found.result.model_dump_json(indent=1))
-    elif not quiet:
-        _print(found.result)
-        console.print(f"The page: {page}", soft_wrap=True, markup=False)
+    result = found.result
+    verdict = with_outcomes(judged(result, targets=len(found.originals)), result, wanted)
+    pictures = Pictures(originals=found.originals, reconstructions=found.reconstructions, whole=found.whole)
+    page = write_report(out, result, pictures, verdict)
+    conclude(result, verdict, wanted, page=page, settings=config, tables=lambda: _print(result))
+
+
+_FIELDS = {"targets": "targets_per_class"}
+"""Options whose setting has another name."""
+
+
+def _settings(context: typer.Context, file: Path | None, chosen: dict[str, Any]) -> AuditConfig:
+    """The settings of the command line, or of a file with what is given on the command line in place of its own."""
+    if file is None:
+        return AuditConfig(**chosen)
+    from unsplit.experiment.config import load_audit_config
+
+    given = {_FIELDS.get(name, name) for name in context.params if is_given(context, name)}
+    if chosen["model"] is not None:
+        given.add("model")
+    return dataclasses.replace(load_audit_config(file), **{name: chosen[name] for name in given & set(chosen)})
+
+
+def _one_model(argument: str | None, option: str | None) -> str | None:
+    """The model, which may be named in two ways.
+
+    Raises:
+        InputError: two models are named.
+    """
+    if argument is not None and option is not None and argument != option:
+        raise InputError(f"Two models are named, '{argument}' and --model {option}; leave one of them out.")
+    return option if argument is None else argument
 
 
 def _print(result: AuditResult) -> None:
@@ -142,7 +192,7 @@ def _print(result: AuditResult) -> None:
                 row.preset,
                 error(row.mse),
                 f"{row.mse_best_trivial:.4f}",
-                f"{row.ssim:.2f}",
+                decimals(row.ssim),
                 f"{row.clone_accuracy:.1%}",
                 f"{row.reference_accuracy:.1%}",
             )

@@ -10,16 +10,18 @@ from rich.table import Table
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
+from unsplit.cli.outcome import Asked, conclude, with_outcomes
 from unsplit.errors import InputError
 from unsplit.experiment.recorded import RecordedConfig, audit_recorded
 from unsplit.experiment.results import AuditResult, RecordedRow
+from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import writable_folder
 from unsplit.report import write_recorded_report
-from unsplit.report.numbers import error
+from unsplit.report.numbers import decimals, error
 
 _TRAINS = (
     "data", "states", "targets", "epochs", "batch_size", "optimizer", "checkpoint", "label_setups", "label_steps",
-    "u_shape",
+    "u_shape", "config",
 )  # fmt: skip
 _READS = ("truth", "input_shape", "loss", "label_smoothing")
 
@@ -56,22 +58,27 @@ def one_of(context: typer.Context, name: str, text: str) -> str:
     return text
 
 
-def audit_recording(
-    transcript: Path, config: RecordedConfig, *, truth: Path | None, out: Path, quiet: bool, json: bool
-) -> None:
-    """Attack recorded traffic, write the page, and print what was found."""
+def audit_recording(transcript: Path, config: RecordedConfig, *, truth: Path | None, out: Path, asked: Asked) -> None:
+    """Attack recorded traffic, write the page, and print what was found.
+
+    Raises:
+        UnsplitError: a recording or settings that cannot be used, or a condition without a truth to judge it by.
+        typer.Exit: with 1, if a condition holds.
+    """
+    if asked.thresholds and truth is None:
+        raise InputError(
+            f"'{asked.thresholds[0]}' cannot be judged without the truth; name a client's file with --truth."
+        )
     if out.resolve().is_relative_to(transcript.resolve()):
         raise InputError(f"{out} is within the recording, which is only read; name another place with --out.")
     writable_folder(out)
     command = shlex.join(["unsplit", *sys.argv[1:]])
-    with progress_bars(quiet=quiet) as bars:
+    with progress_bars(quiet=asked.quiet) as bars:
         found = audit_recorded(transcript, config, truth=truth, command=command, stages=bars.stage)
-    page = write_recorded_report(out, found)
-    if json:
-        typer.echo(found.result.model_dump_json(indent=1))
-    elif not quiet:
-        _print(found.result)
-        console.print(f"The page: {page}", soft_wrap=True, markup=False)
+    result = found.result
+    verdict = with_outcomes(judged(result), result, asked)
+    page = write_recorded_report(out, found, verdict)
+    conclude(result, verdict, asked, page=page, settings=config, tables=lambda: _print(result))
 
 
 def _print(result: AuditResult) -> None:
@@ -94,7 +101,7 @@ def _inversions(recorded: RecordedRow) -> Table:
     for row in recorded.inversion:
         told = [row.preset, str(row.steps), error(row.residual), row.sign]
         if row.scores is not None:
-            told += [error(row.scores.mse), f"{row.scores.mse_best_trivial:.4f}", f"{row.scores.ssim:.2f}"]
+            told += [error(row.scores.mse), f"{row.scores.mse_best_trivial:.4f}", decimals(row.scores.ssim)]
         table.add_row(*told)
     return table
 

@@ -68,6 +68,11 @@ class Defense:
         """How many modules more the client keeps."""
         return 0
 
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise on smashed data over their root mean square."""
+        return 0.0
+
     def expected(self, values: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """What an observer who knows the defence expects to see of smashed data, on average. Differentiable."""
         return values

@@ -1,5 +1,6 @@
 """The defences by name, from text, and several of them one after another."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -89,6 +90,10 @@ class Together(Defense):
     @property
     def privacy(self) -> Privacy | None:
         return next((member.privacy for member in self.members if member.privacy is not None), None)
+
+    @property
+    def noise(self) -> float:
+        return math.hypot(*(member.noise for member in self.members))
 
     @property
     def deeper(self) -> int:

@@ -37,6 +37,10 @@ class GaussianNoise(Defense):
     def __post_init__(self) -> None:
         check_not_negative(self, "scale")
 
+    @property
+    def noise(self) -> float:
+        return self.scale
+
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         noise = torch.randn(values.shape, generator=generator).to(values)
         return values + self.scale * _size(values) * noise
@@ -60,6 +64,10 @@ class LaplaceNoise(Defense):
 
     def __post_init__(self) -> None:
         check_not_negative(self, "scale")
+
+    @property
+    def noise(self) -> float:
+        return self.scale
 
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         return values + self.scale * _size(values) * _laplace(values, generator)
@@ -224,6 +232,11 @@ class Dropout(Defense):
         if not 0 <= self.rate < 1:
             raise InputError(f"rate is {self.rate}; it must be from 0 up to 1.")
 
+    @property
+    def noise(self) -> float:
+        # That of a value beside its mean, where nothing is known of which are dropped.
+        return float((self.rate / (1 - self.rate)) ** 0.5) / 2
+
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         kept = torch.rand(values.shape, generator=generator) >= self.rate
         return values * kept.to(values) / (1 - self.rate)
@@ -262,6 +275,10 @@ class RandomReLU(Defense):
         check_not_negative(self, "scale")
         if not 0 <= self.rate < 1:
             raise InputError(f"rate is {self.rate}; it must be from 0 up to 1.")
+
+    @property
+    def noise(self) -> float:
+        return self.scale
 
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         kept = torch.rand(values.shape, generator=generator) >= self.rate

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, PictureScores, WholeRow
+from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
+from unsplit.experiment.scale import ALMOST_EXACTLY, GRADES, IN_PART, RECOGNISABLY, grade, share
 from unsplit.report.numbers import error, percent
 
 Level = Literal["high", "some", "none", "unknown"]
-
-_ALMOST_EXACTLY, _RECOGNISABLY, _IN_PART = 0.9, 0.5, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +34,6 @@ def findings(result: AuditResult) -> tuple[Finding, ...]:
     return tuple(finding for finding in found if finding is not None)
 
 
-GRADES = ("almost exactly", "recognisably", "in shape, with the wrong contrast or sign", "in part", "not recovered")
-
-
-def grade(row: PictureScores) -> str:
-    """How well inputs were recovered: from the skill over the best trivial guess, and where that is low, from the
-    error that is left when contrast, brightness and sign are forgiven.
-    """
-    if row.skill >= _ALMOST_EXACTLY:
-        return GRADES[0]
-    if row.skill >= _RECOGNISABLY:
-        return GRADES[1]
-    if row.mse_scale_free <= (1 - _RECOGNISABLY) * row.guesses["best constant"]:
-        return GRADES[2]
-    return GRADES[3] if row.skill >= _IN_PART else GRADES[4]
-
-
 def _inputs(result: AuditResult, state: str) -> Finding | None:
     rows = _best_by_depth([row for row in result.inversion if row.state == state])
     if not rows:
@@ -65,7 +48,7 @@ def _inputs(result: AuditResult, state: str) -> Finding | None:
     who = "a trained client" if state == "after" else "an untrained client"
     text = f"From what {who} sends, these attacks redrew its inputs: {'; '.join(parts)}."
     text += f" The best guess that has seen no message makes an error of {error(guess)}."
-    doubtful = [row for row in rows if row.sign == "ambiguous" and row.skill < _ALMOST_EXACTLY]
+    doubtful = [row for row in rows if row.sign == "ambiguous" and row.skill < ALMOST_EXACTLY]
     if doubtful:
         text += f" Whether pictures or their negatives were found could not be told at {_depths(doubtful)}."
     best = min(GRADES.index(grade(row)) for row in rows)
@@ -79,13 +62,13 @@ def _model(result: AuditResult) -> Finding | None:
     if not rows:
         return None
     parts = "; ".join(f"{row.clone_accuracy:.1%} at depth {row.depth}" for row in rows)
-    share = max(_share(row.clone_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
+    taken = max(share(row.clone_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
     text = (
         f"The server's copy of the client's layers, with the server's own, classifies {parts} of the test inputs. "
         f"The client's own layers reach {rows[0].reference_accuracy:.1%}, naming the commonest class "
         f"{rows[0].clone_chance:.1%}."
     )
-    return Finding(level=_level(share), about="Model", text=text)
+    return Finding(level=_level(taken), about="Model", text=text)
 
 
 def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
@@ -108,8 +91,8 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
     }.get((observed, known), f"From {observed} with {known} known samples of each class")
     what = "labels were read" if named else "samples were grouped by class, the classes' names unknown"
     text = f"{seen}, {what}: {'; '.join(parts)} right (always naming the commonest class: {rows[0].chance:.1%})."
-    share = max(_share(_accuracy(row), row.chance, 1.0) for row in rows)
-    return Finding(level=_level(share), about="Labels" if named else "Labels, unnamed", text=text)
+    taken = max(share(_accuracy(row), row.chance, 1.0) for row in rows)
+    return Finding(level=_level(taken), about="Labels" if named else "Labels, unnamed", text=text)
 
 
 def _whole(row: WholeRow | None) -> Finding | None:
@@ -131,15 +114,11 @@ def _accuracy(row: LabelRow) -> float:
 
 def level(value: float, chance: float, best: float) -> Level:
     """How serious an accuracy is, between chance and the best that there can be."""
-    return _level(_share(value, chance, best))
+    return _level(share(value, chance, best))
 
 
 def _level(share: float) -> Level:
-    return "high" if share >= _RECOGNISABLY else "some" if share >= _IN_PART else "none"
-
-
-def _share(value: float, chance: float, best: float) -> float:
-    return (value - chance) / (best - chance) if best > chance else 0.0
+    return "high" if share >= RECOGNISABLY else "some" if share >= IN_PART else "none"
 
 
 def _by_depth(rows: Sequence[InversionRow]) -> list[list[InversionRow]]:
@@ -158,3 +137,6 @@ def _depths(rows: Sequence[InversionRow]) -> str:
 def _range(values: Sequence[float], form: Callable[[float], str]) -> str:
     low, high = form(min(values)), form(max(values))
     return low if low == high else f"{low} to {high}"
+
+
+__all__ = ["GRADES", "Finding", "Level", "findings", "grade", "level"]

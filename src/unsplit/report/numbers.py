@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+import math
+
 
 def percent(value: float | None) -> str:
     """A share as a percentage with one digit; "none" for none."""
@@ -9,3 +11,13 @@ def percent(value: float | None) -> str:
 def error(value: float) -> str:
     """A squared error with four digits after the point, or as a power of ten if it is smaller than they show."""
     return f"{value:.4f}" if value >= 0.0001 or value == 0 else f"{value:.1e}"
+
+
+def decimals(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits after the point; a dash for none."""
+    return "—" if value is None else f"{value:.{digits}f}"
+
+
+def on_scale(score: float | None) -> str:
+    """A score of the verdict, rounded down, so that 1.00 means exact and 0.90 has reached its band; a dash for none."""
+    return "—" if score is None else f"{math.floor(100 * score + 1e-9) / 100:.2f}"

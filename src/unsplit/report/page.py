@@ -7,15 +7,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from unsplit.experiment.results import AuditResult, InversionRow
+from unsplit.experiment.verdict import Verdict
+from unsplit.experiment.verdict import verdict as judged
+from unsplit.report.box import box
 from unsplit.report.charts import accuracy_chart, error_chart
 from unsplit.report.findings import findings
-from unsplit.report.numbers import error, percent
+from unsplit.report.numbers import decimals, error, on_scale, percent
 from unsplit.report.pictures import Pictures
 
 
-def render(result: AuditResult, pictures: Pictures) -> str:
-    """The report as HTML."""
+def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = None) -> str:
+    """The report as HTML; with this verdict, or the result's own."""
     return template("report.html.j2").render(
+        **box(result, verdict or judged(result, targets=len(pictures.originals))),
         result=result,
         findings=findings(result),
         whole_picture=base64.b64encode(pictures.whole_comparison or b"").decode(),
@@ -36,7 +40,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "error": error}
+    environment.filters |= {"percent": percent, "error": error, "decimals": decimals, "on_scale": on_scale}
     return environment.get_template(name)
 
 

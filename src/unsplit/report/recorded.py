@@ -5,7 +5,10 @@ from pathlib import Path
 
 from unsplit.experiment.recorded import RecordedAudit
 from unsplit.experiment.results import RecordedInversionRow, RecordedLabelRow, RecordedRow
+from unsplit.experiment.verdict import Verdict
+from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import replacing, writable_folder, write_text
+from unsplit.report.box import box
 from unsplit.report.findings import GRADES, Finding, Level, grade, level
 from unsplit.report.numbers import error
 from unsplit.report.page import template
@@ -19,8 +22,8 @@ _SETUPS = {
 }
 
 
-def write_recorded_report(folder: Path, found: RecordedAudit) -> Path:
-    """Write `report.json`, `pictures/*.png` and `report.html`; returns the page's path.
+def write_recorded_report(folder: Path, found: RecordedAudit, verdict: Verdict | None = None) -> Path:
+    """Write `report.json`, `verdict.json`, `pictures/*.png` and `report.html`; returns the page's path.
 
     Everything is made before anything is written, so a failure leaves an older report as it was.
 
@@ -28,18 +31,20 @@ def write_recorded_report(folder: Path, found: RecordedAudit) -> Path:
         StorageError: the folder cannot be written, or the disk is full.
     """
     recorded, pictures = _recorded(found), _pictures(found)
-    page = render_recorded(found)
+    verdict = verdict or judged(found.result)
+    page = render_recorded(found, verdict)
     writable_folder(folder)
     for row, png in zip(recorded.inversion, pictures, strict=bool(pictures)):
         with replacing(folder / row.pictures) as temporary:
             temporary.write_bytes(png)
     write_text(folder / "report.json", found.result.model_dump_json(indent=1) + "\n")
+    write_text(folder / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
-def render_recorded(found: RecordedAudit) -> str:
-    """The report as HTML."""
+def render_recorded(found: RecordedAudit, verdict: Verdict | None = None) -> str:
+    """The report as HTML; with this verdict, or the result's own."""
     recorded = _recorded(found)
     figures = [
         {
@@ -50,6 +55,7 @@ def render_recorded(found: RecordedAudit) -> str:
         for row, png in zip(recorded.inversion, _pictures(found), strict=False)
     ]
     return template("recorded.html.j2").render(
+        **box(found.result, verdict or judged(found.result)),
         result=found.result,
         recorded=recorded,
         observer=_observer(recorded),

@@ -8,13 +8,15 @@ from pydantic import ValidationError
 
 from unsplit.errors import FormatError
 from unsplit.experiment.results import SCHEMA_VERSION, AuditResult
+from unsplit.experiment.verdict import Verdict
+from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import explained, replacing, writable_folder, write_text
 from unsplit.report.page import render
 from unsplit.report.pictures import Pictures
 
 
-def write_report(folder: Path, result: AuditResult, pictures: Pictures) -> Path:
-    """Write `report.json`, `pictures/*.png` and `report.html`; returns the page's path.
+def write_report(folder: Path, result: AuditResult, pictures: Pictures, verdict: Verdict | None = None) -> Path:
+    """Write `report.json`, `verdict.json`, `pictures/*.png` and `report.html`; returns the page's path.
 
     Everything is made before anything is written, so a failure leaves an older report as it was.
 
@@ -22,11 +24,13 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures) -> Path:
         folder: made if need be.
         result: the numbers.
         pictures: one reconstruction for each row of `result.inversion`.
+        verdict: the result's own if left out.
 
     Raises:
         StorageError: the folder cannot be written, or the disk is full.
     """
-    page = render(result, pictures)
+    verdict = verdict or judged(result, targets=len(pictures.originals))
+    page = render(result, pictures, verdict)
     writable_folder(folder)
     for row, drawn in zip(result.inversion, pictures.comparisons, strict=pictures.drawable):
         with replacing(folder / row.pictures) as temporary:
@@ -35,6 +39,7 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures) -> Path:
         with replacing(folder / result.whole.pictures) as temporary:
             temporary.write_bytes(pictures.whole_comparison)
     write_text(folder / "report.json", result.model_dump_json(indent=1) + "\n")
+    write_text(folder / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"
 

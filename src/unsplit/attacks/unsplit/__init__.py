@@ -5,7 +5,7 @@ amortised attack, which trains a decoder on all smashed data.
 from unsplit.attacks.unsplit.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder
 from unsplit.attacks.unsplit.candidate import LearningConfig
 from unsplit.attacks.unsplit.coordinate import CoordinateConfig, invert_by_coordinates
-from unsplit.attacks.unsplit.defended import invert_through_defense
+from unsplit.attacks.unsplit.defended import invert_jointly_through_defense, invert_through_defense
 from unsplit.attacks.unsplit.joint import JointConfig, invert_jointly
 from unsplit.attacks.unsplit.objectives import OBJECTIVES, total_variation
 from unsplit.attacks.unsplit.presets import PRESETS, InversionConfig, attack_of, invert, preset
@@ -24,6 +24,7 @@ __all__ = [
     "invert_by_coordinates",
     "invert_by_decoder",
     "invert_jointly",
+    "invert_jointly_through_defense",
     "invert_through_defense",
     "preset",
     "total_variation",

@@ -104,8 +104,8 @@ class Candidate:
         # The hinge takes a zero for what a ReLU left; a defence may have made it.
         before = without_last_relu(clone) if misfit is None else None
         self._hinge = before is not None
-        self._leak = _Leak()
-        self._fitted = _leaky(clone if before is None else before, self._leak)
+        self._leak = Leak()
+        self._fitted = leaky(clone if before is None else before, self._leak)
         # Within channels: where the client is untrained, its channels differ by their biases more than the pictures do.
         over = [0, *range(2, targets.ndim)]
         centred = targets - targets.mean(over, keepdim=True)
@@ -174,7 +174,7 @@ class Candidate:
         clone["lr"] = fall * config.clone_rate * rise * self._narrowness
 
 
-class _Leak(nn.Module):
+class Leak(nn.Module):
     """A ReLU that lets through some of what lies below zero, so that no unit of a young clone is dead."""
 
     slope: float = 0.0
@@ -184,12 +184,12 @@ class _Leak(nn.Module):
         return leaked
 
 
-def _leaky(clone: nn.Module, leak: _Leak) -> nn.Module:
+def leaky(clone: nn.Module, leak: Leak) -> nn.Module:
     """The same layers, sharing their weights, with `leak` for every ReLU that stands in a sequence."""
     if isinstance(clone, nn.ReLU):
         return leak
     if type(clone) is nn.Sequential:
-        return nn.Sequential(*(_leaky(layer, leak) for layer in clone))
+        return nn.Sequential(*(leaky(layer, leak) for layer in clone))
     return clone
 
 

@@ -30,6 +30,9 @@ Metric = Literal[
     "queries",
     "residual",
     "agreement",
+    "skill",
+    "seconds",
+    "bytes",
 ]
 Verdict = Literal["reproduced", "better", "undecided", "not reproduced"]
 
@@ -50,6 +53,7 @@ class ResultRow(Row):
     paper: float | None = Field(description="what the paper prints (He et al. for the table white-box), if it does")
     trivial: float | None = Field(description="the best guess that has seen no message, where there is one")
     command: str = Field(description="what measures it again")
+    defense: str | None = Field(default=None, description="of the client, in the table tradeoff; left out elsewhere")
     note: str = Field(default="", description="a smaller budget than the paper's, or why there is no number")
 
 
@@ -106,7 +110,7 @@ def updated(earlier: Sequence[ResultRow], later: Sequence[ResultRow]) -> list[Re
     """Both sets of rows, table by table; of two rows for the same, the later one unless it has no value."""
 
     def key(row: ResultRow) -> tuple[object, ...]:
-        return (row.table, row.dataset, row.depth, row.state, row.preset, row.metric)
+        return (row.table, row.dataset, row.depth, row.state, row.preset, row.metric, row.defense)
 
     found = {key(row): row for row in earlier}
     found |= {key(row): row for row in later if row.value is not None or key(row) not in found}
@@ -115,7 +119,8 @@ def updated(earlier: Sequence[ResultRow], later: Sequence[ResultRow]) -> list[Re
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()}
+    kept = {name: value for name, value in row.items() if name != "defense" or value is not None}
+    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in kept.items()}
 
 
 def read_rows(path: Path) -> list[ResultRow]:

@@ -1,15 +1,28 @@
 """What each defence costs, and what attacks that do and do not know it still get."""
 
+from unsplit.experiment.tradeoff.advice import AFFORDABLE, LEAKS, Advice, advise, pareto
 from unsplit.experiment.tradeoff.cell import TradeoffCell, Work, parse_defenses
 from unsplit.experiment.tradeoff.plan import BUDGETS, STRENGTHS, USUAL, TradeoffSelection, plan_tradeoff
+from unsplit.experiment.tradeoff.points import ATTACKS, TABLE, Measure, Point, points, tradeoff_rows
 
 __all__ = [
+    "AFFORDABLE",
+    "ATTACKS",
     "BUDGETS",
+    "LEAKS",
     "STRENGTHS",
+    "TABLE",
     "USUAL",
+    "Advice",
+    "Measure",
+    "Point",
     "TradeoffCell",
     "TradeoffSelection",
     "Work",
+    "advise",
+    "pareto",
     "parse_defenses",
     "plan_tradeoff",
+    "points",
+    "tradeoff_rows",
 ]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from unsplit.attacks.unsplit import AmortisedConfig
+from unsplit.attacks.unsplit import AmortisedConfig, JointConfig
 from unsplit.errors import InputError, check_at_least_one, unknown_name
-from unsplit.experiment.tradeoff.cell import TradeoffCell, Work, parse_defenses, smaller
+from unsplit.experiment.tradeoff.cell import ATTACKS_ON_INPUTS, TradeoffCell, Work, parse_defenses, smaller
 
 STRENGTHS: dict[str, tuple[str, ...]] = {
     "gaussian": ("gaussian:scale=0.5", "gaussian:scale=1", "gaussian:scale=2"),
@@ -42,7 +42,9 @@ USUAL = (
 BUDGETS: Mapping[str, Work] = {
     "smoke": smaller(Work()),
     "short": Work(),
-    "full": Work(steps=3000, training_samples=None, smashed=2000, attack=AmortisedConfig(), tested=10_000),
+    "full": Work(
+        steps=3000, training_samples=None, smashed=2000, joint=JointConfig(), decoder=AmortisedConfig(), tested=10_000
+    ),
 }
 """How much work each cell is. short: 300 steps of 64 samples, and attacks of a tenth of their work."""
 
@@ -60,6 +62,7 @@ class TradeoffSelection:
         seeds: of the trainings and the attacks.
         budget: by name.
         steps: of training, in place of the budget's.
+        attacks: on the inputs: "joint", "decoder" or both; the better of them counts.
         device: where to compute.
 
     Raises:
@@ -74,6 +77,7 @@ class TradeoffSelection:
     seeds: tuple[int, ...] = (0, 1, 2)
     budget: str = "short"
     steps: int | None = None
+    attacks: tuple[str, ...] = ATTACKS_ON_INPUTS
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -83,11 +87,12 @@ class TradeoffSelection:
         if not self.seeds or not self.datasets:
             raise InputError("Name at least one seed and one data set, for example --seeds 0 --data digits.")
         self.texts()
+        _ = self.work
 
     @property
     def work(self) -> Work:
         """How much each cell is."""
-        work = BUDGETS[self.budget]
+        work = replace(BUDGETS[self.budget], attacks=self.attacks)
         return work if self.steps is None else replace(work, steps=self.steps)
 
     def texts(self) -> list[str]:

@@ -1,0 +1,118 @@
+"""What every audit does once its page is written: Markdown, MLflow, the conditions that fail it."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unsplit.cli.console import err
+from unsplit.cli.console import out as console
+from unsplit.errors import InputError
+from unsplit.experiment.results import AuditResult
+from unsplit.experiment.thresholds import METRICS, Threshold, judge, parse_threshold, refuse_unmeasured
+from unsplit.experiment.tracking import check_installed, track
+from unsplit.experiment.verdict import Verdict
+from unsplit.files import writable_folder, write_text
+from unsplit.report import as_markdown
+from unsplit.report.box import TITLES, figure, words
+
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        help=f"Exit with 1 if this holds, e.g. 'label_accuracy>0.5'; may be repeated. Metrics: {', '.join(METRICS)}.",
+    ),
+]
+Markdown = Annotated[
+    str | None, typer.Option("--markdown", help="Also write the verdict as Markdown to this file; - prints it.")
+]
+Mlflow = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="EXPERIMENT", help="Also log to MLflow, in the store of MLFLOW_TRACKING_URI."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is wanted beside the page.
+
+    Args:
+        thresholds: conditions that fail the audit.
+        markdown: a file, "-", or None.
+        mlflow: an experiment, or None.
+        json: print the result as JSON.
+        quiet: print nothing but errors.
+    """
+
+    thresholds: tuple[Threshold, ...]
+    markdown: str | None
+    mlflow: str | None
+    json: bool
+    quiet: bool
+
+
+def asked(fail_if: Sequence[str] | None, markdown: str | None, mlflow: str | None, *, json: bool, quiet: bool) -> Asked:
+    """The options, checked before any work begins.
+
+    Raises:
+        InputError: a condition that cannot be read, no MLflow, or two things for standard output.
+        StorageError: the Markdown's folder cannot be written.
+    """
+    if mlflow is not None:
+        check_installed()
+    if json and markdown == "-":
+        raise InputError("--json and --markdown - both print to standard output; give --markdown a file.")
+    thresholds = tuple(parse_threshold(text) for text in fail_if or ())
+    if markdown is not None and markdown != "-":
+        writable_folder(Path(markdown).resolve().parent)
+    return Asked(thresholds=thresholds, markdown=markdown, mlflow=mlflow, json=json, quiet=quiet)
+
+
+def with_outcomes(verdict: Verdict, result: AuditResult, asked: Asked) -> Verdict:
+    """The verdict with what the conditions came to."""
+    return verdict.model_copy(update={"thresholds": judge(asked.thresholds, result, verdict)})
+
+
+def conclude(
+    result: AuditResult, verdict: Verdict, asked: Asked, *, page: Path, settings: object, tables: Callable[[], None]
+) -> None:
+    """Print and hand on what was found, then exit as the conditions say.
+
+    Raises:
+        UnsplitError: a file or a store that cannot be written, or a condition that cannot be judged. The report is
+            complete by then.
+        typer.Exit: with 1, if a condition holds.
+    """
+    if asked.markdown is not None:
+        write_markdown(asked.markdown, lambda address: as_markdown(result, verdict, page=address), page)
+    if asked.json:
+        typer.echo(result.model_dump_json(indent=1))
+    elif not asked.quiet and asked.markdown != "-":
+        tables()
+        for score in verdict.scores:
+            console.print(f"{TITLES[score.asset]}: {figure(score)}, {words(score)}", soft_wrap=True, markup=False)
+        console.print(f"The page: {page}", soft_wrap=True, markup=False)
+    for outcome in verdict.thresholds:
+        if outcome.holds:
+            err.print(f"unsplit: {outcome.words}", soft_wrap=True, markup=False)
+    if asked.mlflow is not None:
+        track(asked.mlflow, result, verdict, settings, page.parent)
+    refuse_unmeasured(verdict.thresholds)
+    if any(outcome.holds for outcome in verdict.thresholds):
+        raise typer.Exit(1)
+
+
+def write_markdown(target: str, render: Callable[[str], str], page: Path) -> None:
+    """Write Markdown to a file, with a link from there to the page, or print it if the file is "-".
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    if target == "-":
+        typer.echo(render(page.as_posix()))
+        return
+    home = Path(target).resolve().parent
+    write_text(Path(target), render(Path(os.path.relpath(page.resolve(), home)).as_posix()))

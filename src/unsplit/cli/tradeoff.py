@@ -1,0 +1,104 @@
+"""`unsplit tradeoff`."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unsplit.cli import options
+from unsplit.cli.console import err, progress_bars
+from unsplit.cli.console import out as console
+from unsplit.data import load
+from unsplit.errors import InputError
+from unsplit.experiment.reproduce import ExecutorConfig, Progress, Store, missing, run
+from unsplit.experiment.tradeoff import STRENGTHS, TradeoffSelection, plan_tradeoff, tradeoff_rows
+from unsplit.report.tradeoff import write_tradeoff
+
+EXAMPLES = """**Examples**
+
+`unsplit tradeoff --budget smoke --seeds 0 --defense gaussian` : does it all work? A minute on the embedded digits
+
+`unsplit tradeoff --data mnist --seeds 0,1,2 --out runs/mnist`
+
+`unsplit tradeoff --data photos/ --model my_module:build_model --cut 2 --defense "clip:0.5 + gaussian:1"`
+"""
+
+
+def tradeoff(
+    data: options.Data = "digits",
+    model: options.Model = None,
+    cut: Annotated[str, typer.Option(help="End of the client's bottom, by depth or name.")] = "1",
+    head: Annotated[int, typer.Option(help="Layers with weights in the client's head.")] = 1,
+    defense: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"A family at its three strengths ({', '.join(STRENGTHS)}), or a defence with its strength; "
+            "repeat it for several. Ten families if left out."
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds; intervals need three or more.")] = "0,1,2",
+    budget: Annotated[str, typer.Option(help="How much work: smoke, short or full.")] = "short",
+    steps: Annotated[int | None, typer.Option(help="Steps of each training; the budget's if left out.")] = None,
+    attacks: Annotated[str, typer.Option(help="On the inputs: joint, decoder, or both.")] = "joint,decoder",
+    resume: Annotated[bool, typer.Option(help="Leave alone what is stored already.")] = True,
+    store: Annotated[Path, typer.Option(help="Folder that keeps every result.")] = Path("runs/tradeoff/store"),
+    executor: Annotated[str, typer.Option(help="Where to run: local, ray or dask.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Address of the Ray or Dask cluster.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time; one a core if left out.")] = None,
+    out: options.Out = Path("runs/tradeoff"),
+    device: options.Device = "cpu",
+    quiet: options.Quiet = False,
+) -> None:
+    """Train under each defence, attack with and without knowing it, and say what it costs and what still leaks.
+
+    Leaves OUT/tradeoff.html with a chart, a table and a recommendation, OUT/tradeoff.md, and the numbers in
+    OUT/results.json. Every training is stored as it ends; run the command again to go on.
+    """
+    chosen = TradeoffSelection(
+        datasets=(data,),
+        model=model,
+        cut=options.one_cut(cut),
+        head=head,
+        **({"defenses": tuple(defense)} if defense else {}),
+        seeds=options.integers(seeds, "--seeds"),
+        budget=budget,
+        steps=steps,
+        attacks=options.names(attacks),
+        device=device,
+    )
+    cells = plan_tradeoff(chosen)
+    load(data)
+    with Store(store) as opened:
+        todo = missing(opened, cells) if resume else cells
+        if not quiet:
+            console.print(f"{len(cells)} trainings, {len(todo)} to run; results in {store}.", soft_wrap=True)
+        with progress_bars(quiet=quiet) as bars:
+            advance = bars.stage("trade-off")
+
+            def tell(progress: Progress) -> None:
+                advance(progress.done, progress.total, float("nan"))
+                if progress.error is not None:
+                    err.print(f"{progress.cell.label} failed: {progress.error}", markup=False, soft_wrap=True)
+
+            where = ExecutorConfig(executor=executor, jobs=jobs, address=address)
+            summary = run(opened, cells, where, resume=resume, tell=tell)
+        rows = tradeoff_rows(opened, cells, _command(chosen))
+    if not rows:
+        raise InputError("No training ended well, so there is nothing to report; see the errors above.")
+    page = write_tradeoff(rows, out)
+    if not quiet:
+        counts = f"{summary.ran} run, {summary.kept} kept, {summary.failed} failed."
+        console.print(f"{counts} The page: {page}", soft_wrap=True, markup=False)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _command(chosen: TradeoffSelection) -> str:
+    """What measures these rows again."""
+    words = ["unsplit", "tradeoff", "--data", *chosen.datasets]
+    words += ["--model", chosen.model] if chosen.model is not None else []
+    words += ["--cut", str(chosen.cut), "--head", str(chosen.head)]
+    words += ["--seeds", ",".join(map(str, chosen.seeds)), "--budget", chosen.budget]
+    words += [] if chosen.steps is None else ["--steps", str(chosen.steps)]
+    return shlex.join([*words, "--attacks", ",".join(chosen.attacks)])

@@ -1,0 +1,81 @@
+"""The verdict as the pages show it: three scores with bars and words, how sure they are, what the attacks assume."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from unsplit.experiment.results import AuditResult, ThreatModelRow
+from unsplit.experiment.scale import GRADES, IN_PART, RECOGNISABLY
+from unsplit.experiment.verdict import Score, Verdict
+from unsplit.report.findings import Level
+from unsplit.report.numbers import on_scale
+
+TITLES = {"inputs": "Inputs", "model": "Model", "labels": "Labels"}
+_GOALS = {"inputs": ("inputs",), "model": ("clone", "head"), "labels": ("labels", "targets")}
+STRONGER = "Not recovered by these attacks: stronger ones, or ones that know more, may succeed."
+
+
+def box(result: AuditResult, verdict: Verdict) -> dict[str, object]:
+    """What the template `verdict.html.j2` needs."""
+    return {
+        "verdict": verdict,
+        "entries": [
+            {
+                "score": score,
+                "title": TITLES[score.asset],
+                "tone": tone(score),
+                "words": words(score),
+                "bar": _bar(score),
+                "assumes": assumes(score, result.threat_models),
+            }
+            for score in verdict.scores
+        ],
+        "bands": bands(verdict),
+        "stronger": STRONGER,
+    }
+
+
+def tone(score: Score) -> Level:
+    """How serious a score is."""
+    if score.score is None:
+        return "unknown"
+    if score.score >= RECOGNISABLY:
+        return "high"
+    if score.score >= IN_PART or score.grade == GRADES[2]:
+        return "some"
+    # A failure of which we are not sure must not look like good news.
+    return "unknown" if score.sure == "low" else "none"
+
+
+def words(score: Score) -> str:
+    """The grade in a phrase that claims no more than was tried."""
+    if score.score is None:
+        return score.grade
+    return f"{score.grade} by these attacks" if score.grade == GRADES[4] else f"recovered {score.grade}"
+
+
+def figure(score: Score) -> str:
+    """The score, and its interval where there is one."""
+    known = score.score is not None and score.low is not None and score.high is not None
+    return on_scale(score.score) + (f" ({on_scale(score.low)} to {on_scale(score.high)})" if known else "")
+
+
+def bands(verdict: Verdict) -> str:
+    """The scale in one sentence."""
+    parts = [f"{band.word} from {band.at_least:g}" for band in verdict.scale[:-1]]
+    return f"{', '.join(parts)}, {verdict.scale[-1].word} below {verdict.scale[-2].at_least:g}"
+
+
+def assumes(score: Score, models: Sequence[ThreatModelRow]) -> tuple[str, ...]:
+    """What the attacks on this asset read and know, each once."""
+    about = [model for model in models if any(goal in model.goal for goal in _GOALS[score.asset])]
+    reads = [f"reads {kind.replace('_', ' ')}" for model in about for kind in model.reads]
+    return tuple(dict.fromkeys([*reads, *(f"knows {known}" for model in about for known in model.knows)]))
+
+
+def _bar(score: Score) -> Markup:
+    """A bar from 0 to 1; marks at the bands' limits are drawn by the page's style."""
+    label = f"{TITLES[score.asset]}: {figure(score)} on a scale of 0 to 1, {words(score)}"
+    opening = Markup('<div class="bar" role="img" aria-label="{}">').format(label)
+    width = f"{100 * (score.score or 0.0):.2f}"
+    return opening + Markup(f'<span style="width: {width}%"></span></div>')

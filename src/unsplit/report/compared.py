@@ -1,0 +1,251 @@
+"""Two audits beside each other: what a change to the training did to what leaks, and what it costs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from unsplit.errors import FormatError
+from unsplit.experiment.assets import label_scores, named, pictures
+from unsplit.experiment.results import AuditResult
+from unsplit.experiment.verdict import ASSETS, Score, Verdict, verdict
+from unsplit.files import explained
+from unsplit.report.numbers import decimals, error, percent
+from unsplit.report.write import read_report
+
+Change = Literal["more", "less", "unclear", "same", "not comparable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two audits.
+
+    Args:
+        folder: of its report, where its pictures are.
+        result: its numbers.
+        verdict: on it.
+    """
+
+    folder: Path
+    result: AuditResult
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetChange:
+    """What became of one asset; `change` is of what leaks, so that "less" is good."""
+
+    before: Score
+    after: Score
+    change: Change
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowChange:
+    """One figure of one attack that both audits ran, as text; `guess` is the trivial one, before and after."""
+
+    attack: str
+    figure: str
+    before: str
+    after: str
+    guess: str
+    same: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What changed.
+
+    Args:
+        before: the one audit.
+        after: the other.
+        warnings: why scores may differ for other reasons than the change.
+        assets: one for each of inputs, model, labels.
+        rows: attacks that both ran, figure by figure.
+        costs: name, before, after: what the training costs.
+    """
+
+    before: Side
+    after: Side
+    warnings: tuple[str, ...]
+    assets: tuple[AssetChange, ...]
+    rows: tuple[RowChange, ...]
+    costs: tuple[tuple[str, str, str], ...]
+
+    @property
+    def worse(self) -> bool:
+        """Whether more of something leaks, beyond doubt and tolerance."""
+        return any(asset.change == "more" for asset in self.assets)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether no figure differs."""
+        same = all(asset.change in ("same", "not comparable") for asset in self.assets)
+        return same and all(row.same for row in self.rows)
+
+
+def read_side(path: Path) -> Side:
+    """A report's folder, or its `report.json`.
+
+    Raises:
+        FormatError: missing, damaged, or no report.
+        StorageError: it cannot be read.
+    """
+    file = path / "report.json" if path.is_dir() or not path.suffix else path
+    if not file.is_file():
+        raise FormatError(f"There is no report at {path}; name the folder of an audit, or its report.json.")
+    result = read_report(file)
+    judged = file.parent / "verdict.json"
+    if not judged.is_file():
+        return Side(folder=file.parent, result=result, verdict=verdict(result))
+    with explained(judged):
+        text = judged.read_text(encoding="utf-8")
+    try:
+        # The scores are computed anew, so that both sides are on this program's scale; only what the result does not
+        # hold is taken from the file.
+        targets = Verdict.model_validate_json(text).of("inputs").samples
+    except (ValidationError, StopIteration) as damage:
+        raise FormatError(f"{judged} is damaged or not a verdict of unsplit; run the audit again.") from damage
+    return Side(folder=file.parent, result=result, verdict=verdict(result, targets=targets))
+
+
+def compare(before: Side, after: Side, *, tolerance: float = 0.01) -> Comparison:
+    """Compare two audits.
+
+    Args:
+        before: the one.
+        after: the other.
+        tolerance: differences of a score up to this are unclear, as are those of overlapping 95 % intervals.
+    """
+    scores = [(before.verdict.of(asset), after.verdict.of(asset)) for asset in ASSETS]
+    return Comparison(
+        before=before,
+        after=after,
+        warnings=_warnings(before.result, after.result),
+        assets=tuple(AssetChange(before=one, after=two, change=_change(one, two, tolerance)) for one, two in scores),
+        rows=_rows(before.result, after.result),
+        costs=_costs(before.result, after.result),
+    )
+
+
+def _change(before: Score, after: Score, tolerance: float) -> Change:
+    if before.score is None or after.score is None:
+        return "not comparable"
+    if before.score == after.score:
+        return "same"
+    ends = (before.low, before.high, after.low, after.high)
+    overlap = None not in ends and max(ends[0] or 0, ends[2] or 0) <= min(ends[1] or 0, ends[3] or 0)
+    if overlap or abs(after.score - before.score) <= tolerance:
+        return "unclear"
+    return "more" if after.score > before.score else "less"
+
+
+def _warnings(before: AuditResult, after: AuditResult) -> tuple[str, ...]:
+    found = [
+        f"{what} is not the same: {one} before, {two} after." for what, one, two in _facts(before, after) if one != two
+    ]
+    for what, one, two in (
+        ("inversions", {by for by, *_ in pictures(before)}, {by for by, *_ in pictures(after)}),
+        ("label attacks", {row.name for row in label_scores(before)}, {row.name for row in label_scores(after)}),
+    ):
+        if one != two:
+            found.append(
+                f"Not the same {what} were run: {len(one & two)} in both, {len(one - two)} only before, "
+                f"{len(two - one)} only after; scores are of the strongest that was run."
+            )
+    return tuple(found)
+
+
+def _facts(before: AuditResult, after: AuditResult) -> list[tuple[str, object, object]]:
+    """What should agree for two audits to be comparable."""
+    facts: list[tuple[str, object, object]] = [
+        ("The seed", before.provenance.seed, after.provenance.seed),
+        ("The device", before.provenance.device, after.provenance.device),
+        *(
+            (f"The version of {name}", one, after.provenance.versions.get(name))
+            for name, one in before.provenance.versions.items()
+        ),
+    ]
+    one, two = before.training, after.training
+    if one is not None and two is not None:
+        facts += [
+            ("The data", one.dataset, two.dataset),
+            ("The input shape", one.input_shape, two.input_shape),
+            ("The number of training samples", one.training_samples, two.training_samples),
+            ("The number of test samples", one.test_samples, two.test_samples),
+            ("The model", one.model, two.model),
+            ("The setup", one.setup, two.setup),
+            ("The number of training steps", one.steps, two.steps),
+            ("The batch size", one.batch_size, two.batch_size),
+            ("The optimiser", one.optimizer, two.optimizer),
+            ("The loss", one.loss, two.loss),
+        ]
+    elif before.recorded is not None and after.recorded is not None:
+        was, now = before.recorded, after.recorded
+        facts += [
+            ("The model", was.model, now.model),
+            ("The setup", was.setup, now.setup),
+            ("The observer", was.observer, now.observer),
+            ("The number of recorded steps", was.steps, now.steps),
+            ("Whether the truth is known", was.truth, now.truth),
+        ]
+    else:
+        facts.append(("The kind of audit", _kind(before), _kind(after)))
+    return facts
+
+
+def _kind(result: AuditResult) -> str:
+    return "recorded traffic" if result.recorded is not None else "a training"
+
+
+def _rows(before: AuditResult, after: AuditResult) -> tuple[RowChange, ...]:
+    found: list[RowChange] = []
+    was = {by: scores for by, scores, _ in pictures(before)}
+    for by, now, _ in pictures(after):
+        if by in was:
+            old = was[by]
+            found.append(_row(by, "error", error, old.mse, now.mse, (old.mse_best_trivial, now.mse_best_trivial)))
+            found.append(_row(by, "SSIM", decimals, old.ssim, now.ssim))
+    clones = {named(row): row for row in before.inversion if row.state == "after"}
+    for row in after.inversion:
+        prior = clones.get(named(row))
+        if prior is not None:
+            chance = (prior.clone_chance, row.clone_chance)
+            found.append(_row(named(row), "clone", percent, prior.clone_accuracy, row.clone_accuracy, chance))
+    labels = {label.name: label for label in label_scores(before)}
+    for label in label_scores(after):
+        if label.name in labels:
+            earlier = labels[label.name]
+            what = "labels up to names" if label.accuracy is None else "labels"
+            found.append(_row(label.name, what, percent, earlier.value, label.value, (earlier.chance, label.chance)))
+    return tuple(found)
+
+
+def _row(
+    attack: str,
+    figure: str,
+    form: Callable[[float], str],
+    before: float | None,
+    after: float | None,
+    guess: tuple[float, float] | None = None,
+) -> RowChange:
+    was, now = ("—" if value is None else form(value) for value in (before, after))
+    guesses = "—" if guess is None else " → ".join(dict.fromkeys(map(form, guess)))
+    return RowChange(attack=attack, figure=figure, before=was, after=now, guess=guesses, same=before == after)
+
+
+def _costs(before: AuditResult, after: AuditResult) -> tuple[tuple[str, str, str], ...]:
+    one, two = before.training, after.training
+    if one is None or two is None:
+        return ()
+    return (
+        ("accuracy of the task", percent(one.accuracy), percent(two.accuracy)),
+        ("last training loss", _last(one.losses), _last(two.losses)),
+        ("seconds of training", f"{one.seconds:.1f}", f"{two.seconds:.1f}"),
+    )
+
+
+def _last(losses: tuple[float, ...]) -> str:
+    return decimals(losses[-1] if losses else None, 4)
