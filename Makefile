@@ -22,7 +22,7 @@ test: $(VENV)/installed-test
 
 # make test-flower: set up Flower, which pins older versions, in an environment of its own, and run its tests.
 test-flower: $(FLOWER)/installed
-	$(FLOWER)/bin/python -m pytest tests/test_flower.py
+	$(FLOWER)/bin/python -m pytest tests/test_flower.py tests/test_loops.py -k flower
 
 # make lint: style, types and import layers.
 lint: $(VENV)/installed-dev

@@ -22,11 +22,11 @@ def commands():
     texts = [page.read_text() for page in PAGES]
     blocks = [block for text in texts for block in re.findall(r"(?:^    .*\n?)+|```.*?```", text, re.M | re.S)]
     lines = [line.strip() for block in blocks for line in block.splitlines()]
-    from unsplit.cli import attack, audit, certs, compare, join, serve, tradeoff, train
+    from unsplit.cli import attack, audit, certs, compare, importing, join, serve, tradeoff, train
 
     examples = [
         line
-        for page in (attack, audit, certs, compare, join, serve, tradeoff, train)
+        for page in (attack, audit, certs, compare, importing, join, serve, tradeoff, train)
         for line in re.findall(r"`(unsplit [^`]+)`", page.EXAMPLES)
     ]
     return sorted({line.partition("  #")[0].strip() for line in lines if line.startswith("unsplit ")} | set(examples))

@@ -9,6 +9,9 @@ it all.
 from unsplit.errors import UnsplitError
 from unsplit.experiment import Audit, AuditConfig, audit
 from unsplit.protocol import Recorder, SplitConfig, load_transcript, save_transcript, split_training
+from unsplit.protocol.importing import import_arrays
+from unsplit.protocol.kept_truth import keep_truth
+from unsplit.protocol.observe import observe
 from unsplit.randomness import generator
 from unsplit.report import Pictures, write_report
 from unsplit.types import Kind, Message, Setup, Transcript
@@ -26,7 +29,10 @@ __all__ = [
     "UnsplitError",
     "audit",
     "generator",
+    "import_arrays",
+    "keep_truth",
     "load_transcript",
+    "observe",
     "save_transcript",
     "split_training",
     "write_report",

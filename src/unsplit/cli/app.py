@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unsplit.cli import attack, audit, certs, compare, data, join, reproduce, serve, tradeoff, train
+from unsplit.cli import attack, audit, certs, compare, data, importing, join, reproduce, serve, tradeoff, train
 from unsplit.cli.console import err, out
 from unsplit.errors import UnsplitError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("attack", epilog=attack.EXAMPLES)(attack.attack)
+app.command("import", epilog=importing.EXAMPLES)(importing.import_traffic)
 app.command("reproduce", epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("tradeoff", epilog=tradeoff.EXAMPLES)(tradeoff.tradeoff)

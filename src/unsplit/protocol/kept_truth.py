@@ -1,0 +1,82 @@
+"""The truth that the client of somebody else's training loop keeps, for those who score attacks on a recording."""
+
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from unsplit.errors import InputError
+from unsplit.files import writable_folder, write_tensors
+from unsplit.protocol.foreign_step import copied
+
+
+def keep_truth(path: Path | str, *, last: int = 16, first_step: int = 0) -> "KeptTruth":
+    """Keep the inputs and labels of a training's last steps in a file that `audit --truth` takes.
+
+        with keep_truth("runs/truth.safetensors") as kept:
+            for inputs, labels in loader:
+                ...
+                kept.step(inputs, labels)
+
+    Args:
+        path: a safetensors file, which is written when the context ends; one that is there is replaced.
+        last: so many steps are kept, in memory until then.
+        first_step: number of the first step.
+
+    Raises:
+        InputError: `last` below 1, or `first_step` below 0.
+        StorageError: the place cannot be written.
+    """
+    return KeptTruth(Path(path), last=last, first_step=first_step)
+
+
+class KeptTruth:
+    """The client's side of what `observe` records; made by `keep_truth`. Call `step` once for each complete step."""
+
+    def __init__(self, path: Path, *, last: int, first_step: int) -> None:
+        if last < 1 or first_step < 0:
+            raise InputError(f"last is {last} and first_step {first_step}; they must be at least 1 and 0.")
+        writable_folder(path.parent)
+        self.steps = first_step
+        """The number of the next step."""
+        self._path = path
+        self._kept: deque[dict[str, Tensor]] = deque(maxlen=last)
+
+    def step(self, inputs: Tensor | None, labels: Tensor, *, number: int | None = None) -> None:
+        """Keep a batch, in the order in which it went through the network.
+
+        Args:
+            inputs: shape [n, *input shape]; None where the client has none (setup b).
+            labels: shape [n], or what a regression aims at.
+            number: of the step in the recording, if it is not the one after the last: with several clients each counts
+                only its own.
+
+        Raises:
+            InputError: another number of inputs than of labels, or no floating-point inputs.
+        """
+        number = self.steps if number is None else number
+        kept = {"labels": copied(labels, "the labels")}
+        kept["steps"] = torch.full((len(kept["labels"]),), number)
+        if inputs is not None:
+            kept["inputs"] = copied(inputs, "the inputs")
+            if len(inputs) != len(labels):
+                raise InputError(f"There are {len(inputs)} inputs and {len(labels)} labels; keep those of one batch.")
+            if not inputs.is_floating_point():
+                raise InputError(f"The inputs are {inputs.dtype}; keep them as the network takes them, floating-point.")
+        if self._kept and self._kept[-1].keys() != kept.keys():
+            raise InputError("Some steps have inputs and some have none; keep them of all steps or of none.")
+        self._kept.append(kept)
+        self.steps = number + 1
+
+    def close(self) -> None:
+        """Write what was kept, if there is anything."""
+        if self._kept:
+            write_tensors(self._path, {name: torch.cat([kept[name] for kept in self._kept]) for name in self._kept[0]})
+
+    def __enter__(self) -> "KeptTruth":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
