@@ -14,7 +14,6 @@ from unsplit import AuditConfig, Pictures, audit, files, write_report
 from unsplit.cli.app import main
 from unsplit.data import Splits, from_tensors
 from unsplit.errors import DataError, InputError, UnsplitError
-from unsplit.experiment import config
 from unsplit.experiment.attack import InversionRequest, attack_inputs
 from unsplit.experiment.attack_labels import LABEL_ATTACKS, LabelRequest, attack_labels
 from unsplit.experiment.training import TrainConfig, train
@@ -321,20 +320,6 @@ def test_recorded_traffic_is_judged_by_its_truth(digits, tmp_path, monkeypatch, 
     assert (tmp_path / "out" / "report.html").exists()
 
 
-READS_SETTINGS = pytest.mark.skipif(
-    not hasattr(config, "load_audit_config"), reason="experiment/config.py cannot read a file of settings yet"
-)
-SETTINGS = """
-data: digits
-cuts: [1, conv2]
-presets: [joint]
-label_setups: []
-epochs: 3
-seed: 5
-"""
-
-
-@READS_SETTINGS
 def test_settings_of_a_file_and_of_the_command_line(tmp_path, monkeypatch, capsys):
     """What is given on the command line wins, what is not is the file's, and the rest is as ever."""
     seen = []
@@ -360,7 +345,6 @@ def test_settings_of_a_file_and_of_the_command_line(tmp_path, monkeypatch, capsy
     ]
 
 
-@READS_SETTINGS
 @pytest.mark.parametrize("content", ["epochs: none", "epohcs: 3", "[1, 2", "- 1"])
 def test_a_file_of_settings_that_is_none(content, tmp_path, monkeypatch, capsys):
     (tmp_path / "audit.yaml").write_text(content)

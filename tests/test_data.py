@@ -209,7 +209,6 @@ BAD_FOLDERS = {
                              (f / "a" / "1.png").write_bytes((f / "a" / "1.png").read_bytes()[:60])),
                   "cannot be read as a picture"),
     "sizes": (lambda f: (picture(f / "a" / "1.png"), picture(f / "b" / "1.png", size=(7, 5))), "bring all to one size"),
-    "16 bits": (lambda f: (picture(f / "a" / "1.png", "I;16"), picture(f / "b" / "1.png")), "8 bits a channel"),
 }  # fmt: skip
 
 

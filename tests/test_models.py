@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unsplit.errors import InputError
 from unsplit.knowledge import Blueprint, ClientArchitecture
 from unsplit.models import build, check_fits, cuts, default_for, split, split_head, split_u
-from unsplit.randomness import generator
+from unsplit.randomness import generator, seeded
 
 MNIST_CUTS = {
     0: (8, 24, 24), 1: (8, 24, 24), 2: (8, 12, 12), 3: (16, 8, 8), 4: (16, 8, 8), 5: (16, 4, 4), 6: (120,), 7: (120,),
@@ -70,7 +70,7 @@ BAD_MODELS = {
     ),
     "nothing between": (lambda: split_u(net(), "relu4", 1), "leave nothing for the server"),
     "one module": (lambda: split(nn.Sequential(nn.ReLU()), 0), "must be an nn.Sequential of two modules or more"),
-    "not a sequence": (lambda: net(lambda: nn.ReLU()), "must be an nn.Sequential"),
+    "not a sequence": (lambda: net(lambda: nn.ReLU()), "is a ReLU and not an nn.Sequential .* pass input_shape"),
     "channels": (lambda: cuts(net(), (3, 28, 28)), r"module 0 'conv1' \(Conv2d\) refuses shape \(3, 28, 28\)"),
     "size": (lambda: cuts(net("cifar-net"), (3, 8, 8)), "use inputs of the size and channels"),
     "classes": (lambda: check_fits(net(), (1, 28, 28), 7), r"has shape \(10,\) .* 7 classes"),
@@ -100,19 +100,26 @@ def test_a_model_of_the_user_s(tmp_path, monkeypatch):
     assert [cut.depth for cut in cuts(model, (1, 28, 28))] == [0]
 
 
-def test_a_blueprint_holds_no_weight():
-    model = build("mnist-net", generator=generator(0))
-    secrets = {value.untyped_storage().data_ptr() for value in model.parameters()}
-    waiting, seen = [ClientArchitecture.of(model, (1, 28, 28))], set()
+def held_storages(thing):
+    """Addresses of all tensors' numbers that can be reached from a thing."""
+    waiting, seen, found = [thing], set(), set()
     while waiting:
         thing = waiting.pop()
         if id(thing) in seen or isinstance(thing, type):
             continue
         seen.add(id(thing))
-        if isinstance(thing, Tensor):
-            assert thing.is_meta or thing.untyped_storage().data_ptr() not in secrets
+        if isinstance(thing, Tensor) and not thing.is_meta:
+            found.add(thing.untyped_storage().data_ptr())
         if not callable(thing) or isinstance(thing, nn.Module):
             waiting += gc.get_referents(thing)
+    return found
+
+
+def test_a_blueprint_holds_no_weight():
+    model = build("mnist-net", generator=generator(0))
+    weights = {value.untyped_storage().data_ptr() for value in model.parameters()}
+    assert held_storages(list(model.parameters())) == weights
+    assert not held_storages(ClientArchitecture.of(model, (1, 28, 28))) & weights
 
 
 def test_a_blueprint_draws_new_weights_as_torch_does():
@@ -146,14 +153,22 @@ def test_a_blueprint_resets_statistics_and_keeps_constants():
     assert model[1].running_mean != 0
 
 
-def test_a_blueprint_of_a_layer_that_cannot_draw_weights_is_refused():
-    class Scale(nn.Module):
+def test_a_blueprint_draws_weights_of_layers_that_cannot_by_form_and_name():
+    class Token(nn.Module):
         def __init__(self):
             super().__init__()
-            self.factor = nn.Parameter(torch.ones(1))
+            self.cls_token = nn.Parameter(torch.full((1, 1, 400), 7.0))
+            self.position = nn.Parameter(torch.full((1, 20, 400), 7.0))
+            self.gamma, self.bias = nn.Parameter(torch.full((400,), 7.0)), nn.Parameter(torch.full((400,), 7.0))
 
-    with pytest.raises(InputError, match=r"'0' \(Scale\) holds weights but has no reset_parameters"):
-        Blueprint(nn.Sequential(Scale(), nn.ReLU()))
+    with seeded(0):
+        model = nn.Sequential(Token(), nn.MultiheadAttention(8, 2))
+    drawn = Blueprint(model).instantiate(generator=generator(1))
+    assert 0.015 < drawn[0].cls_token.std() < 0.025
+    assert 0.015 < drawn[0].position.std() < 0.025
+    assert (drawn[0].gamma == 1).all()
+    assert (drawn[0].bias == 0).all()
+    assert drawn[1].in_proj_weight.abs().max() <= (6 / (8 + 24)) ** 0.5
 
 
 def test_a_blueprint_leaves_the_model_as_it_is():

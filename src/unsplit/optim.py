@@ -90,3 +90,31 @@ def load_state_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, T
         state.setdefault(int(index), {})[key] = value.clone()
     if state:
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def parse_optimizer(text: str) -> OptimizerSpec:
+    """An optimiser written as name or name:option=value,...
+
+    Raises:
+        InputError: not of this form, or refused by torch.
+    """
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"The optimiser '{text}' is not of the form name:option=value, for example adam:lr=0.001.")
+        options[key.strip()] = _value(value.strip())
+    rate = options.pop("lr", 0.01 if name.lower() == "sgd" else 1e-3)
+    if not isinstance(rate, float | int):
+        raise InputError(f"The learning rate '{rate}' is not a number; write for example {name}:lr=0.001.")
+    return OptimizerSpec(name=name, lr=float(rate), options=options)
+
+
+def _value(text: str) -> float | bool | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text

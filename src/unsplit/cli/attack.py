@@ -17,6 +17,7 @@ from unsplit.experiment.attack_labels import LABEL_ATTACKS, LabelRequest, attack
 from unsplit.experiment.follow import Findings, Request
 from unsplit.experiment.follow import follow as run_follow
 from unsplit.losses import LossSpec
+from unsplit.optim import parse_optimizer
 
 EXAMPLES = """**Examples**
 
@@ -87,7 +88,7 @@ def attack(
             head=head,
             classes=classes,
             loss=LossSpec(name=loss, label_smoothing=label_smoothing),
-            optimizer=options.optimizer(optimizer),
+            optimizer=parse_optimizer(optimizer),
             known=known,
             seed=seed,
             device=device,

@@ -17,13 +17,14 @@ from unsplit.cli.console import progress_bars
 from unsplit.cli.outcome import Asked, FailIf, Markdown, Mlflow, asked, conclude, with_outcomes
 from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
 from unsplit.errors import InputError
-from unsplit.experiment import AuditConfig, AuditResult
+from unsplit.experiment import AuditConfig, AuditResult, load_audit_config
 from unsplit.experiment import audit as run_audit
 from unsplit.experiment.recorded import RecordedConfig
 from unsplit.experiment.thresholds import check_measurable
 from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import writable_folder
 from unsplit.losses import LossSpec
+from unsplit.optim import parse_optimizer
 from unsplit.report import Pictures, write_report
 from unsplit.report.numbers import decimals, error
 
@@ -79,6 +80,10 @@ def audit(
     input_shape: Annotated[
         str, typer.Option(help="Recorded traffic: shape of one input, where the truth does not tell.")
     ] = "1,28,28",
+    image_size: Annotated[
+        str | None, typer.Option(help="Height and width to bring a folder's pictures to, e.g. 64,64.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="A table's column of labels; the last one if left out.")] = None,
     loss: options.Loss = "cross_entropy",
     label_smoothing: options.Smoothing = 0.0,
     config: Annotated[
@@ -130,10 +135,13 @@ def audit(
         "targets_per_class": targets,
         "epochs": epochs,
         "batch_size": batch_size,
-        "optimizer": options.optimizer(optimizer),
+        "optimizer": parse_optimizer(optimizer),
         "label_setups": options.names(label_setups),
         "label_heads": options.integers(label_heads, "--label-heads"),
         "label_steps": label_steps,
+        "image_size": None if image_size is None else options.integers(image_size, "--image-size"),
+        "label": label,
+        "loss": LossSpec(name=loss, label_smoothing=label_smoothing) if is_given(context, "loss") else None,
         "u_shape": None if u_shape is None else options.u_shape(u_shape),
         "seed": seed,
         "device": device,
@@ -163,8 +171,6 @@ def _settings(context: typer.Context, file: Path | None, chosen: dict[str, Any])
     """The settings of the command line, or of a file with what is given on the command line in place of its own."""
     if file is None:
         return AuditConfig(**chosen)
-    from unsplit.experiment.config import load_audit_config
-
     given = {_FIELDS.get(name, name) for name in context.params if is_given(context, name)}
     if chosen["model"] is not None:
         given.add("model")

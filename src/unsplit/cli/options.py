@@ -1,14 +1,13 @@
 """Options that several commands share, and how their values are read."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from unsplit.defenses import DEFENSES
 from unsplit.errors import InputError
 from unsplit.losses import LOSSES
-from unsplit.optim import OptimizerSpec
 
 Data = Annotated[str, typer.Option("--data", help="Data set by name (see `unsplit data list`), or a folder of images.")]
 Model = Annotated[
@@ -75,25 +74,6 @@ def integers(text: str, option: str) -> tuple[int, ...]:
         ) from error
 
 
-def optimizer(text: str) -> OptimizerSpec:
-    """An optimiser written as name or name:option=value,...
-
-    Raises:
-        InputError: not of this form, or refused by torch.
-    """
-    name, _, rest = text.partition(":")
-    options: dict[str, Any] = {}
-    for part in names(rest):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"The optimiser '{text}' is not of the form name:option=value, for example adam:lr=0.001.")
-        options[key.strip()] = _value(value.strip())
-    rate = options.pop("lr", 0.01 if name.lower() == "sgd" else 1e-3)
-    if not isinstance(rate, float | int):
-        raise InputError(f"The learning rate '{rate}' is not a number; write for example {name}:lr=0.001.")
-    return OptimizerSpec(name=name, lr=float(rate), options=options)
-
-
 def u_shape(text: str) -> tuple[int | str, int]:
     """A cut and the number of layers of the head, written as cut:head.
 
@@ -104,12 +84,3 @@ def u_shape(text: str) -> tuple[int | str, int]:
     if not head.isdigit():
         raise InputError(f"--u-shape takes a cut and the layers of the head, for example 1:1; not '{text}'.")
     return one_cut(cut), int(head)
-
-
-def _value(text: str) -> float | bool | str:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -21,9 +21,9 @@ from unsplit.report.numbers import decimals, error
 
 _TRAINS = (
     "data", "states", "targets", "epochs", "batch_size", "optimizer", "checkpoint", "label_setups", "label_steps",
-    "u_shape", "config",
+    "u_shape", "config", "image_size", "label",
 )  # fmt: skip
-_READS = ("truth", "input_shape", "loss", "label_smoothing")
+_READS = ("truth", "input_shape")
 
 
 def check_options(context: typer.Context, transcript: Path | None) -> None:

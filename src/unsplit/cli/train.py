@@ -13,6 +13,7 @@ from unsplit.defenses import parse_defense
 from unsplit.experiment.training import TrainConfig
 from unsplit.experiment.training import train as run_training
 from unsplit.losses import LossSpec
+from unsplit.optim import parse_optimizer
 from unsplit.protocol import SplitConfig
 from unsplit.types import Setup
 
@@ -73,8 +74,8 @@ def train(
             hand_off=hand_off,
             hand_off_optimizer=hand_off_optimizer,
             batch_size=batch_size,
-            client_optimizer=options.optimizer(optimizer),
-            server_optimizer=options.optimizer(optimizer),
+            client_optimizer=parse_optimizer(optimizer),
+            server_optimizer=parse_optimizer(optimizer),
             loss=LossSpec(name=loss, label_smoothing=label_smoothing),
             defenses=tuple(parse_defense(text) for text in defense or ()),
         ),

@@ -1,21 +1,26 @@
 """Data sets: an embedded default, the standard files, folders of images, tensors."""
 
-from unsplit.data.dataset import Dataset, Splits, from_tensors, stratified
+from unsplit.data.arrays import read_arrays
+from unsplit.data.dataset import Dataset, Scaling, Splits, from_tensors, stratified
 from unsplit.data.folder import read_folder
 from unsplit.data.sources import SOURCES, Availability, FileStatus, available, fetch, load, locate, require, verify
+from unsplit.data.table import read_table
 
 __all__ = [
     "SOURCES",
     "Availability",
     "Dataset",
     "FileStatus",
+    "Scaling",
     "Splits",
     "available",
     "fetch",
     "from_tensors",
     "load",
     "locate",
+    "read_arrays",
     "read_folder",
+    "read_table",
     "require",
     "stratified",
     "verify",

@@ -1,13 +1,44 @@
 """Data with their form: shape, range and classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from unsplit.errors import DataError
+
+# What arithmetic leaves of values that were scaled to 0 to 1.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scaling:
+    """From values between 0 and 1 back to the units that data came in: value * span + low.
+
+    Args:
+        low, span: shapes that broadcast against one input.
+    """
+
+    low: Float[Tensor, "..."]
+    span: Float[Tensor, "..."]
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "n ..."], *, each: bool) -> "Scaling":
+        """What takes these values to 0 to 1: `each` number by itself (columns of a table), or all alike."""
+        flat = values.reshape(len(values), *values.shape[1:])
+        low, high = (flat.amin(0), flat.amax(0)) if each else (flat.min(), flat.max())
+        span = torch.where(high > low, high - low, torch.ones_like(high))
+        return cls(low=low, span=span)
+
+    def to_unit(self, values: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """The values between 0 and 1; those beyond what was seen when it was made are clipped."""
+        return ((values - self.low) / self.span).clamp(0, 1)
+
+    def to_own(self, values: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """Values between 0 and 1 in the units that the data came in."""
+        return values * self.span + self.low
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -16,9 +47,13 @@ class Dataset:
 
     Args:
         name: of the set.
-        images: values from 0 to 1, shape [n, *input shape]; pictures are [n, channels, height, width].
-        labels: classes by number, shape [n].
-        classes: names of the classes.
+        images: values from 0 to 1, shape [n, *input shape]; pictures are [n, channels, height, width], signals
+            [n, channels, length], rows of a table [n, features].
+        labels: classes by number, shape [n]; or what a regression aims at, floats of shape [n] or [n, outputs].
+        classes: names of the classes; none for a regression.
+        scaling: what 0 and 1 stand for in the units that the data came in; None where they came so.
+        features: names of the columns of a table.
+        inputs: name and shape of each input, where several are packed into one vector, in their order.
 
     Raises:
         DataError: no samples, NaN or infinity, values out of range, labels out of range or not one for each input.
@@ -26,8 +61,11 @@ class Dataset:
 
     name: str
     images: Float[Tensor, "n ..."]
-    labels: Int[Tensor, "_"]
+    labels: Shaped[Tensor, "_ ..."]
     classes: tuple[str, ...]
+    scaling: "Scaling | None" = None
+    features: tuple[str, ...] = ()
+    inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.images) == 0:
@@ -44,10 +82,13 @@ class Dataset:
                 "mend or remove it."
             )
         low, high = float(self.images.min()), float(self.images.max())
-        if low < 0 or high > 1:
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise DataError(
                 f"The inputs of the data set '{self.name}' run from {low:g} to {high:g}; scale them to 0 to 1."
             )
+        if self.labels.is_floating_point():
+            self._check_targets()
+            return
         first, last = int(self.labels.min()), int(self.labels.max())
         if first < 0 or last >= len(self.classes):
             raise DataError(
@@ -55,8 +96,29 @@ class Dataset:
                 f"they must be from 0 to {len(self.classes) - 1}."
             )
 
+    def _check_targets(self) -> None:
+        if self.classes:
+            raise DataError(
+                f"The labels of the data set '{self.name}' are not whole numbers, and it has classes; give the numbers "
+                "of classes, or no classes for a regression."
+            )
+        if not bool(torch.isfinite(self.labels).all()):
+            raise DataError(f"The labels of the data set '{self.name}' hold NaN or infinity; mend or remove them.")
+
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def regression(self) -> bool:
+        """Whether labels are numbers to come close to, rather than classes."""
+        return self.labels.is_floating_point()
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network for these labels has."""
+        if not self.regression:
+            return len(self.classes)
+        return 1 if self.labels.ndim == 1 else int(self.labels.shape[1])
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -65,14 +127,19 @@ class Dataset:
 
     def subset(self, indices: Int[Tensor, " m"]) -> "Dataset":
         """These samples, in this order."""
-        return Dataset(name=self.name, images=self.images[indices], labels=self.labels[indices], classes=self.classes)
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def one_per_class(self, per_class: int = 1) -> "Dataset":
-        """The first `per_class` samples of each class, class by class: with 1, the targets of the paper's tables.
+        """The first `per_class` samples of each class, class by class: with 1, the targets of the paper's tables. Of a
+        regression, ten times as many, spread over the range of the first target.
 
         Raises:
             DataError: a class has fewer.
         """
+        if self.regression:
+            order = self.labels.reshape(len(self), -1)[:, 0].argsort()
+            places = torch.linspace(0, len(self) - 1, min(10 * per_class, len(self))).round().long()
+            return self.subset(order[places])
         chosen = []
         for number, name in enumerate(self.classes):
             indices = (self.labels == number).nonzero().flatten()[:per_class]
@@ -104,9 +171,22 @@ class Splits:
             )
 
 
+def standardised(splits: Splits) -> Splits:
+    """The same with a regression's targets at mean 0 and deviation 1 over the training part, so that usual learning
+    rates suit them; classes stay as they are.
+    """
+    if not splits.train.regression:
+        return splits
+    labels = splits.train.labels
+    mean, deviation = labels.mean(0), labels.std(0, unbiased=False)
+    deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+    train, test = (replace(part, labels=(part.labels - mean) / deviation) for part in (splits.train, splits.test))
+    return Splits(train=train, test=test)
+
+
 def from_tensors(
     images: Float[Tensor, "n ..."],
-    labels: Int[Tensor, "_"],
+    labels: Shaped[Tensor, "_ ..."],
     *,
     classes: Sequence[str] | None = None,
     name: str = "tensors",
@@ -115,13 +195,15 @@ def from_tensors(
 
     Args:
         images: values from 0 to 1, shape [n, *input shape].
-        labels: shape [n].
+        labels: classes [n], or floats [n] or [n, outputs] for a regression.
         classes: their names; "0", "1", ... up to the largest label if left out.
         name: of the set.
 
     Raises:
         DataError: see `Dataset`.
     """
+    if labels.is_floating_point():
+        return Dataset(name=name, images=images, labels=labels.float(), classes=tuple(classes or ()))
     highest = int(labels.max()) if len(labels) else 0
     names = tuple(classes) if classes is not None else tuple(str(number) for number in range(highest + 1))
     return Dataset(name=name, images=images, labels=labels.long(), classes=names)
@@ -136,6 +218,12 @@ def stratified(data: Dataset, test_share: float, *, generator: torch.Generator) 
     """
     if not 0 < test_share < 1:
         raise DataError(f"A test share of {test_share} leaves one part empty; use one between 0 and 1, such as 0.2.")
+    if data.regression:
+        if len(data) < 2:
+            raise DataError(f"'{data.name}' has one sample; it needs 2 or more, for training and for test.")
+        order = torch.randperm(len(data), generator=generator)
+        held = min(max(round(test_share * len(data)), 1), len(data) - 1)
+        return Splits(train=data.subset(order[held:]), test=data.subset(order[:held]))
     train, test = [], []
     for number, name in enumerate(data.classes):
         indices = (data.labels == number).nonzero().flatten()

@@ -11,11 +11,13 @@ import pooch
 import requests
 import torch
 
+from unsplit.data.arrays import read_arrays
 from unsplit.data.cifar import cifar_files, read_cifar
 from unsplit.data.dataset import Dataset, Splits, stratified
 from unsplit.data.embedded import digits
 from unsplit.data.folder import read_folder
 from unsplit.data.idx import contents, find, idx_files, read_idx_set
+from unsplit.data.table import read_table
 from unsplit.errors import DataError, unknown_name
 from unsplit.files import explained
 
@@ -24,7 +26,7 @@ _CLOTHES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 _IDX_FILES = (*idx_files("train"), *idx_files("test"))
-_FOLDER_TEST_SHARE = 0.2
+_TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,26 +111,43 @@ SOURCES: dict[str, Source] = {
 
 
 def load(
-    name: str | Path, *, root: Path | None = None, download: bool = False, generator: torch.Generator | None = None
+    name: str | Path,
+    *,
+    root: Path | None = None,
+    download: bool = False,
+    generator: torch.Generator | None = None,
+    image_size: tuple[int, ...] | None = None,
+    label: str | None = None,
 ) -> Splits:
-    """A data set by name, or a folder of images.
+    """A data set by name, a folder of images, a table, or arrays.
 
     Args:
-        name: "digits" (embedded), a name in `SOURCES`, or the path of a folder with one subfolder a class.
+        name: "digits" (embedded), a name in `SOURCES`, or a path: of a folder of pictures (`read_folder`), of a .csv
+            (`read_table`), or of a .npz or .safetensors (`read_arrays`).
         root: where to look first; then `$UNSPLIT_DATA`, then the cache.
         download: fetch a set that is nowhere to be found.
-        generator: deals a folder's pictures out into training (80 %) and test; a fixed one if left out.
+        generator: deals samples out into training (80 %) and test; a fixed one if left out.
+        image_size: height and width that a folder's pictures are brought to.
+        label: the label's column of a table; the last one if left out.
 
     Raises:
         DataError: not to be found, or damaged; the message says how to get it.
     """
-    key = str(name)
+    key, path = str(name), Path(name)
+    source = generator if generator is not None else torch.Generator().manual_seed(0)
+    if image_size is not None and not (path.is_dir() and key not in SOURCES):
+        raise DataError(f"--image-size is for folders of pictures, and '{key}' is none; leave it out.")
+    if label is not None and path.suffix != ".csv":
+        raise DataError(f"--label names a column of a table, and '{key}' is none; leave it out.")
     if key == "digits":
         return digits()
+    if path.suffix == ".csv":
+        return read_table(path, label=label, test_share=_TEST_SHARE, generator=source)
+    if path.suffix in (".npz", ".safetensors"):
+        return read_arrays(path, test_share=_TEST_SHARE, generator=source)
     if key not in SOURCES:
-        if Path(key).is_dir() or os.sep in key:
-            source = generator if generator is not None else torch.Generator().manual_seed(0)
-            return stratified(read_folder(Path(key)), _FOLDER_TEST_SHARE, generator=source)
+        if path.is_dir() or os.sep in key:
+            return stratified(read_folder(path, image_size=image_size), _TEST_SHARE, generator=source)
         raise unknown_name("data set", key, ["digits", *SOURCES])
     if download and locate(key, root=root) is None:
         fetch(key, root=root)

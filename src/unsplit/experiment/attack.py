@@ -64,7 +64,7 @@ def attack_inputs(
     device = checked_device(request.device)
     stored = load_transcript(transcript) if isinstance(transcript, Path) else transcript
     view = stored.of(Kind.SMASHED).last(request.last)
-    model = build(request.model, generator=generator(0))
+    model = build(request.model, generator=generator(0), input_shape=request.input_shape)
     bottom, _ = split(model, request.cut)
     architecture = ClientArchitecture.of(bottom, request.input_shape)
     started = time.perf_counter()

@@ -5,7 +5,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,11 +19,12 @@ from unsplit.attacks.labels import (
     infer_from_weight_gradients,
 )
 from unsplit.attacks.unsplit import attack_of, preset
-from unsplit.data import Splits, load
+from unsplit.data import Dataset, Splits, load
 from unsplit.devices import device as checked_device
+from unsplit.errors import InputError
 from unsplit.experiment.cells import Cells, fingerprint
 from unsplit.experiment.config import STATES, AuditConfig
-from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
+from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion, takes
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import provenance, versions
 from unsplit.experiment.results import (
@@ -37,8 +38,9 @@ from unsplit.experiment.threats import described
 from unsplit.experiment.whole import run_whole
 from unsplit.files import writable_folder
 from unsplit.knowledge import KnownSamples
-from unsplit.metrics import accuracy
-from unsplit.models import build_for, depth_of, split_u
+from unsplit.losses import LossSpec
+from unsplit.metrics import performance, score_of
+from unsplit.models import batch_norm_note, build, build_for, check_fits, depth_of, split, split_u
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
 from unsplit.randomness import draw_seed, generator
 
@@ -91,15 +93,18 @@ def audit(
     """
     started = time.perf_counter()
     device = checked_device(config.device)
-    splits = splits if splits is not None else load(config.data)
+    if splits is None:
+        splits = load(config.data, image_size=config.image_size, label=config.label)
+    config, notes = _fitting(config, splits)
     if folder is not None:
         writable_folder(folder)
     untrained, name = _network(config, splits, device)
     training, trained = _train(untrained, name, config, splits, checkpoint, stages("training"))
+    trained = trained.model_copy(update={"notes": (*notes, *_about_the_client(untrained, config))})
     source = generator(config.seed + 1)
     networks = {"before": untrained, "after": training.model()}
     evaluation = Evaluation(
-        targets=splits.test.one_per_class(config.targets_per_class),
+        targets=_targets(splits.test, config),
         test=splits.test,
         mean_input=splits.train.images.mean(0),
         others=more_inputs(splits.train),
@@ -127,13 +132,70 @@ def audit(
 
 def _network(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str]:
     """The untrained network, checked against the data and the cuts, and its name."""
-    shape, classes = splits.train.input_shape, len(splits.train.classes)
-    model, name = build_for(config.model, shape, classes, generator=generator(config.seed))
+    train = splits.train
+    if train.inputs:
+        model, name = _with_several_inputs(config, train)
+    else:
+        model, name = build_for(config.model, train.input_shape, train.outputs, generator=generator(config.seed))
     for cut in config.cuts:
         depth_of(model, cut)
     if config.u_shape is not None:
         split_u(model, *config.u_shape)
     return model.to(device), name
+
+
+def _with_several_inputs(config: AuditConfig, train: Dataset) -> tuple[nn.Sequential, str]:
+    """The untrained network of data with several named inputs, which it takes packed into one vector."""
+    if config.model is None:
+        names = ", ".join(name for name, _ in train.inputs)
+        raise InputError(
+            f"The data have the inputs {names}; name a model that takes them, --model my_module:build_model."
+        )
+    model = build(config.model, generator=generator(config.seed), input_shape=dict(train.inputs))
+    check_fits(model, train.input_shape, train.outputs)
+    return model, config.model
+
+
+def _fitting(config: AuditConfig, splits: Splits) -> tuple[AuditConfig, tuple[str, ...]]:
+    """The configuration without what makes no sense for these data, and what was left out in words.
+
+    Raises:
+        InputError: nothing of it would be left.
+    """
+    notes, shape = [], splits.train.input_shape
+    fitting = tuple(name for name in config.presets if takes(preset(name, 1), shape))
+    if fitting != config.presets:
+        left_out = ", ".join(name for name in config.presets if name not in fitting)
+        if not fitting:
+            raise InputError(
+                f"The preset {left_out} makes pictures, and inputs here have shape {shape}; use --presets joint."
+            )
+        notes.append(f"The preset {left_out} makes pictures only and was left out.")
+    setups = config.label_setups
+    if splits.train.regression and setups:
+        notes.append("The labels are those of a regression; label inference, which reads classes, was left out.")
+        setups = ()
+    if splits.train.regression and config.u_shape is not None:
+        raise InputError(
+            "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
+        )
+    return replace(config, presets=fitting, label_setups=setups), tuple(notes)
+
+
+def _about_the_client(model: nn.Sequential, config: AuditConfig) -> tuple[str, ...]:
+    """What there is to say of the client's layers, for the deepest cut."""
+    depths = [depth_of(model, cut) for cut in config.cuts]
+    note = batch_norm_note(split(model, max(depths))[0]) if depths else None
+    return () if note is None else (note,)
+
+
+def _loss(config: AuditConfig, splits: Splits) -> LossSpec:
+    return config.loss or LossSpec(name="mse" if splits.train.regression else "cross_entropy")
+
+
+def _targets(test: Dataset, config: AuditConfig) -> Dataset:
+    targets = test.one_per_class(config.targets_per_class)
+    return targets.subset(torch.arange(min(len(targets), config.most_targets)))
 
 
 def _train(
@@ -152,6 +214,7 @@ def _train(
         batch_size=config.batch_size,
         client_optimizer=config.optimizer,
         server_optimizer=config.optimizer,
+        loss=_loss(config, splits),
     )
     network, steps = untrained, 0
     if checkpoint is not None:
@@ -178,9 +241,10 @@ def _train(
         epochs=config.epochs if checkpoint is None else steps / epoch,
         steps=steps or total,
         optimizer=str(config.optimizer) if checkpoint is None else f"as in {checkpoint.name}",
-        loss="cross-entropy",
+        loss=str(_loss(config, splits)),
+        score=score_of(train.labels),
         losses=tuple(losses),
-        accuracy=accuracy(training.predict(test.images.to(config.device)).cpu(), test.labels),
+        accuracy=performance(training.predict(test.images.to(config.device)).cpu(), test.labels),
         seconds=time.perf_counter() - started,
     )
 

@@ -1,5 +1,6 @@
 """One inversion attack on a network cut at one place, and its scores."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,11 +14,11 @@ from unsplit.data import Dataset
 from unsplit.experiment.results import InversionRow
 from unsplit.knowledge import ClientArchitecture
 from unsplit.metrics import (
-    accuracy,
-    agreement,
-    chance,
+    baseline,
+    likeness,
     mse,
     mse_scale_free,
+    performance,
     psnr,
     skill,
     ssim,
@@ -101,14 +102,15 @@ def run_inversion(
         state=state,
         preset=preset_name,
         **picture_scores(pictures, evaluation),
+        by_input=_by_input(pictures, evaluation.targets),
         residual=float(found.residual[:number].mean()),
         sign=found.sign.value,
         agreement=found.agreement,
         smashed=len(found.inputs),
-        clone_accuracy=_mean([accuracy(outputs, test.labels) for outputs in clones]),
-        clone_agreement=_mean([agreement(outputs, reference) for outputs in clones]),
-        reference_accuracy=accuracy(reference, test.labels),
-        clone_chance=chance(test.labels),
+        clone_accuracy=_mean([performance(outputs, test.labels) for outputs in clones]),
+        clone_agreement=_mean([likeness(outputs, reference, test.labels) for outputs in clones]),
+        reference_accuracy=performance(reference, test.labels),
+        clone_chance=baseline(test.labels),
         seconds_per_image=seconds / len(found.inputs),
         pictures=f"pictures/depth{depth}-{state}-{preset_name}.png",
     )
@@ -137,8 +139,22 @@ def scores_against(pictures: Tensor, truth: Tensor, mean_input: Tensor) -> dict[
         "guesses": guesses,
         "skill": skill(error, guesses),
         "psnr": psnr(pictures, truth),
-        "ssim": ssim(pictures, truth),
+        "ssim": ssim(pictures, truth) if pictures.ndim == 4 else None,
     }
+
+
+def _by_input(pictures: Tensor, targets: Dataset) -> dict[str, float]:
+    """The error of each of several packed inputs by itself; nothing where there is one."""
+    sizes = [math.prod(shape) for _, shape in targets.inputs]
+    if not sizes:
+        return {}
+    parts = zip(targets.inputs, torch.split(pictures, sizes, 1), torch.split(targets.images, sizes, 1), strict=True)
+    return {name: mse(found, true) for (name, _), found, true in parts}
+
+
+def takes(settings: InversionConfig, input_shape: tuple[int, ...]) -> bool:
+    """Whether an attack with these settings can invert inputs of this shape: a decoder makes pictures only."""
+    return len(input_shape) == 3 or not isinstance(settings, AmortisedConfig)
 
 
 def _mean(values: list[float]) -> float:

@@ -120,7 +120,7 @@ def audit_recorded(
         )
     shape = _input_shape(config, true)
     name = config.model or default_for(shape)
-    model = build(name, generator=generator(0))
+    model = build(name, generator=generator(0), input_shape=shape)
     head = None
     if len(view.of(Kind.FEATURE_GRAD)):
         head = split_head(model, config.head)[1]

@@ -26,7 +26,7 @@ class PictureScores(Row):
     guesses: dict[str, float] = Field(description="error of each trivial guess, by name")
     skill: float = Field(description="1 - mse / mse_best_trivial: 1 is perfect, 0 no better than guessing")
     psnr: float = Field(description="peak signal-to-noise ratio in dB")
-    ssim: float = Field(description="structural similarity, 1 for identical pictures")
+    ssim: float | None = Field(description="structural similarity, 1 for identical pictures; null for other inputs")
 
 
 class InversionRow(PictureScores):
@@ -42,7 +42,12 @@ class InversionRow(PictureScores):
         default=None, description="correlation of the pictures of the attack's two best restarts; null without restarts"
     )
     smashed: int = Field(default=0, description="smashed samples that the attack saw, the targets among them")
-    clone_accuracy: float = Field(description="test accuracy of the stolen bottom through the server's own top")
+    by_input: dict[str, float] = Field(
+        default_factory=dict, description="error of each input by itself, where several are packed into one"
+    )
+    clone_accuracy: float = Field(
+        description="test accuracy (R² for a regression) of the stolen bottom through the server's own top"
+    )
     clone_agreement: float = Field(description="share of test inputs on which clone and client agree")
     reference_accuracy: float = Field(description="test accuracy of the client's own bottom, same top")
     clone_chance: float = Field(description="accuracy of always naming the commonest class")
@@ -178,8 +183,13 @@ class TrainingRow(Row):
     steps: int
     optimizer: str
     loss: str
+    score: Literal["accuracy", "r2"] = Field(
+        default="accuracy",
+        description="what stands where accuracies of networks do: R² of a regression",
+    )
     losses: tuple[float, ...] = Field(description="mean training loss of each epoch")
     accuracy: float = Field(description="test accuracy after training")
+    notes: tuple[str, ...] = Field(default=(), description="what was left out, and what to bear in mind")
     seconds: float
 
 

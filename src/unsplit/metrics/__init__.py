@@ -9,19 +9,26 @@ from unsplit.metrics.classification import (
     label_accuracy,
 )
 from unsplit.metrics.guesses import skill, trivial_guesses
+from unsplit.metrics.network import Score, baseline, likeness, performance, r2, score_of
 from unsplit.metrics.reconstruction import mse, mse_scale_free, mse_scale_free_each, psnr, ssim
 
 __all__ = [
+    "Score",
     "Share",
     "accuracy",
     "accuracy_up_to_names",
     "agreement",
+    "baseline",
     "chance",
     "label_accuracy",
+    "likeness",
     "mse",
     "mse_scale_free",
     "mse_scale_free_each",
+    "performance",
     "psnr",
+    "r2",
+    "score_of",
     "skill",
     "ssim",
     "trivial_guesses",

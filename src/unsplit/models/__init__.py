@@ -1,14 +1,21 @@
 """Networks and the places where they can be cut."""
 
+from .bring import sequential_of
 from .cuts import Cut, Parts, cuts, depth_of, head_start, split, split_head, split_u
+from .named import NamedInputs
+from .norm import batch_norm_note
 from .paper import cifar_net, mnist_net
 from .registry import MODELS, build, build_for, check_fits, default_for
 from .resnet import resnet
+from .stages import Stages
 
 __all__ = [
     "MODELS",
     "Cut",
+    "NamedInputs",
     "Parts",
+    "Stages",
+    "batch_norm_note",
     "build",
     "build_for",
     "check_fits",
@@ -19,6 +26,7 @@ __all__ = [
     "head_start",
     "mnist_net",
     "resnet",
+    "sequential_of",
     "split",
     "split_head",
     "split_u",

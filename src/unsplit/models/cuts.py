@@ -8,6 +8,11 @@ from torch import nn
 
 from unsplit.errors import InputError
 
+from .stages import Stages
+
+MOST_LISTED = 20
+"""The most cuts that an error lists."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
@@ -48,10 +53,11 @@ def cuts(model: nn.Sequential, input_shape: tuple[int, ...]) -> tuple[Cut, ...]:
         for depth, (name, module) in enumerate(model.named_children()):
             try:
                 value = module(value)
-            except RuntimeError as error:
+            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+                said = (str(error).splitlines() or [""])[0]
                 raise InputError(
                     f"Inputs of shape {tuple(input_shape)} do not fit the model: its module {depth} '{name}' "
-                    f"({type(module).__name__}) refuses shape {tuple(value.shape[1:])} ({str(error).splitlines()[0]}); "
+                    f"({type(module).__name__}) refuses shape {tuple(value.shape[1:])} ({said}); "
                     "use inputs of the size and channels that the model was made for."
                 ) from error
             found.append(Cut(depth=depth, name=name, shape=tuple(value.shape[1:])))
@@ -61,19 +67,42 @@ def cuts(model: nn.Sequential, input_shape: tuple[int, ...]) -> tuple[Cut, ...]:
 
 
 def depth_of(model: nn.Sequential, cut: int | str) -> int:
-    """The depth of a cut given by depth or by the name of the last module before it.
+    """The depth of a cut given by depth, by the name of the last module before it, or, for a network in stages, by the
+    path of a module in the network as it was ("layer2", "features.stage1"): the cut after that module.
 
     Raises:
-        InputError: there is no such cut; the message lists those that exist.
+        InputError: there is no such cut; the message lists those that exist, or the nearest of many.
     """
     names = [name for name, _ in sequential(model).named_children()]
-    depth = names.index(cut) if isinstance(cut, str) and cut in names else cut
-    if isinstance(depth, str) and depth.lstrip("-").isdigit():
-        depth = int(depth)
-    if isinstance(depth, str) or not 0 <= depth < len(names) - 1:
-        existing = ", ".join(f"{index} ({name})" for index, name in enumerate(names[:-1]))
-        raise InputError(f"The model has no cut {cut!r}; cut it after one of its modules: {existing}.")
+    depth, obstacle = _place(model, names, cut)
+    if obstacle is not None or not 0 <= depth < len(names) - 1:
+        why = f" ({obstacle})" if obstacle else ""
+        raise InputError(
+            f"The model has no cut {cut!r}{why}; cut it after one of its modules: {_existing(names[:-1], depth)}."
+        )
     return depth
+
+
+def _place(model: nn.Sequential, names: list[str], cut: int | str) -> tuple[int, str | None]:
+    """The depth of a cut and None; or of the one nearest before it, and what is in the way ("" if there is no such)."""
+    if isinstance(cut, str) and cut in names:
+        return names.index(cut), None
+    if isinstance(cut, int) or cut.lstrip("-").isdigit():
+        return int(cut), None
+    if isinstance(model, Stages):
+        return model.places.get(cut) or model.places.get(cut.replace("-", "."), (len(names) // 2, ""))
+    inside = [at for at, name in enumerate(names) if name.replace("-", ".").startswith(f"{cut.replace('-', '.')}.")]
+    return (inside[-1], None) if inside else (len(names) // 2, "")
+
+
+def _existing(names: list[str], near: int) -> str:
+    """The cuts as "depth (name)": all of a few, else those nearest to a depth."""
+    listed = [f"{index} ({name})" for index, name in enumerate(names)]
+    if len(listed) <= MOST_LISTED:
+        return ", ".join(listed)
+    begin = max(min(near - MOST_LISTED // 4, len(names) - MOST_LISTED // 2), 0)
+    shown = listed[begin : begin + MOST_LISTED // 2]
+    return f"{', '.join(shown)}, and {len(listed) - len(shown)} more from {listed[0]} to {listed[-1]}"
 
 
 def split(model: nn.Sequential, cut: int | str) -> tuple[nn.Sequential, nn.Sequential]:
@@ -131,7 +160,8 @@ def sequential(model: nn.Module) -> nn.Sequential:
     """
     if not isinstance(model, nn.Sequential) or len(model) < 2:
         raise InputError(
-            f"The model is a {type(model).__name__}; to be cut it must be an nn.Sequential of two modules or more."
+            f"The model is a {type(model).__name__}; to be cut it must be an nn.Sequential of two modules or more; "
+            "unsplit.models.sequential_of makes one of any network."
         )
     return model
 

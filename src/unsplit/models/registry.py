@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,7 +11,8 @@ from torch import nn
 from unsplit.errors import InputError, unknown_name
 from unsplit.randomness import draw_seed, seeded
 
-from .cuts import cuts, sequential
+from .bring import sequential_of
+from .cuts import cuts
 from .paper import cifar_net, mnist_net
 from .resnet import resnet
 
@@ -24,19 +25,29 @@ MODELS: dict[str, Callable[[], nn.Sequential]] = {
 """The models that come with unsplit, by name."""
 
 
-def build(model: str | Callable[[], nn.Module], *, generator: torch.Generator) -> nn.Sequential:
+def build(
+    model: str | Callable[[], nn.Module],
+    *,
+    generator: torch.Generator,
+    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None,
+) -> nn.Sequential:
     """A model with weights drawn from `generator`.
 
     Args:
-        model: a name in `MODELS`, "module:function" for a function of the user's that returns an
-            `nn.Sequential`, or such a function itself.
+        model: a name in `MODELS`, "module:function" for a function of the user's that returns an `nn.Module`, or such
+            a function itself.
+        input_shape: of one input, or of each by name; needed where the model is not an `nn.Sequential` of two modules
+            or more, which is then traced (see `sequential_of`).
 
     Raises:
         InputError: no such model, or what was returned cannot be cut.
     """
     make = _builder(model) if isinstance(model, str) else model
     with seeded(draw_seed(generator)):
-        return sequential(make())
+        made = make()
+        if not isinstance(made, nn.Module):
+            raise InputError(f"The function that builds the model gave a {type(made).__name__}, not an nn.Module.")
+        return sequential_of(made, input_shape)
 
 
 def build_for(
@@ -48,7 +59,7 @@ def build_for(
         InputError: no such model, or one that does not fit.
     """
     name = model or default_for(input_shape)
-    built = build(name, generator=generator)
+    built = build(name, generator=generator, input_shape=input_shape)
     check_fits(built, input_shape, classes)
     return built, name
 

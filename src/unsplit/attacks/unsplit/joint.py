@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.hinge import Misfit, without_last_relu
-from unsplit.attacks.unsplit.objectives import relative_residual, variation_gradient
+from unsplit.attacks.unsplit.objectives import Variation, relative_residual, variation_gradient
 from unsplit.attacks.unsplit.symmetry import resolve_sign, stretch
 from unsplit.attacks.unsplit.targets import matched_targets
-from unsplit.errors import InputError, check_at_least_one, check_positive
+from unsplit.errors import InputError, check_at_least_one, check_positive, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import check_betas
 from unsplit.types import Kind, Reconstruction, Sign, Transcript
@@ -30,7 +30,9 @@ class JointConfig:
         steps: simultaneous updates of all pictures and the clone.
         input_rate, weight_rate: Adam's learning rates, falling to 0 as a half cosine.
         betas: Adam's.
-        variation_start, variation_end: weight of the isotropic total variation, falling geometrically between them.
+        variation_start, variation_end: weight of the isotropic total variation, falling geometrically between them. It
+            is 0 for inputs without neighbours, such as rows of a table.
+        variation: "isotropic", or "none" for inputs whose order means nothing.
         hinge: where the cut ends in ReLU, fit what comes before it (see `hinge`).
         stretch: fill the range of inputs by one scale and offset over the set.
         resolve_sign: choose between pictures and negatives by the first layer's biases.
@@ -45,6 +47,7 @@ class JointConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     variation_start: float = 1.0
     variation_end: float = 0.01
+    variation: Variation = "isotropic"
     hinge: bool = True
     stretch: bool = True
     resolve_sign: bool = True
@@ -53,6 +56,8 @@ class JointConfig:
         check_at_least_one(self, "steps")
         check_positive(self, "input_rate", "weight_rate")
         check_betas(self.betas)
+        if self.variation not in ("isotropic", "none"):
+            raise unknown_name("variation", self.variation, ("isotropic", "none"))
         if not math.inf > self.variation_start >= self.variation_end >= 0:
             raise InputError(
                 f"The weight of total variation falls from {self.variation_start} to {self.variation_end}; "
@@ -61,6 +66,8 @@ class JointConfig:
 
     def variation_weight(self, done: float) -> float:
         """The weight of total variation when a share `done` (0 to 1) of the steps is done."""
+        if self.variation == "none":
+            return 0.0
         if self.variation_end == 0:
             return self.variation_start * (1 - done)
         return float(self.variation_start * (self.variation_end / self.variation_start) ** done)

@@ -1,0 +1,272 @@
+"""Any network as an `nn.Sequential` of stages: what lies between two places where exactly one tensor crosses."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from unsplit.errors import InputError
+from unsplit.randomness import generator, seeded
+
+from .layers import changes_form_only, layer_of
+from .named import NamedInputs
+from .ops import Op, Training
+from .sizes import Batch
+from .tracing import Trace, trace
+
+
+class Stages(nn.Sequential):
+    """A network in stages. They are named after the modules that end them, with "-" for the dots of a path.
+
+    Args:
+        places: by path of a module of the network: the depth of the last cut up to its end, and None if that is the cut
+            after it, else why there is none.
+    """
+
+    places: dict[str, tuple[int, str | None]]
+
+    def __init__(self, named: dict[str, nn.Module], places: dict[str, tuple[int, str | None]]) -> None:
+        super().__init__()
+        for name, module in named.items():
+            self.add_module(name, module)
+        self.places = places
+
+
+def batch_size(tensor: Tensor, dim: int, times: int) -> int:
+    """How many samples are at hand, where this dimension has so many for each."""
+    return tensor.shape[dim] // times
+
+
+def staged(model: nn.Module, input_shape: tuple[int, ...]) -> Stages:
+    """The stages of a network. They share its parameters, buffers and layers; layers that work in place are set to
+    work out of place, as what crosses a cut must not be changed.
+
+    Args:
+        model: on the CPU, in float32.
+        input_shape: of one input.
+
+    Raises:
+        InputError: it cannot be cut, or does in stages something else than as a whole.
+    """
+    source = generator(0)
+    with _as_found(model):
+        model.eval()
+        _try(model, torch.rand(2, *input_shape, generator=source))
+        weights = list(model.parameters())
+        checks = [(torch.rand(size, *input_shape, generator=source), size == 4) for size in (2, 1, 4)]
+        expected = [_computed(model, inputs, weights, training) for inputs, training in checks]
+        with seeded(0):
+            found = trace(model.eval(), input_shape, source)
+        for module in model.modules():
+            if getattr(module, "inplace", False) is True:
+                module.inplace = False  # type: ignore[assignment]
+        stages = _stages(model, found)
+        for wanted, (inputs, training) in zip(expected, checks, strict=True):
+            if wanted is not None:
+                _compare(model, _computed(stages, inputs, weights, training), wanted, inputs)
+    own = {id(module) for module in model.modules()}
+    for module in stages.modules():
+        if id(module) not in own:
+            module.training = model.training
+    return stages
+
+
+@contextmanager
+def _as_found(model: nn.Module) -> Iterator[None]:
+    """Give modes and buffers back as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(value, value.clone()) for value in model.buffers()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        with torch.no_grad():
+            for value, before in buffers:
+                value.copy_(before)
+
+
+def _try(model: nn.Module, inputs: Tensor) -> None:
+    try:
+        with torch.no_grad(), seeded(0):
+            model(inputs)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"Inputs of shape {tuple(inputs.shape[1:])} do not fit the model, a {type(model).__name__} "
+            f"({type(error).__name__}: {first}); use inputs of the size and channels that the model was made for."
+        ) from error
+
+
+def _check_output(model: nn.Module, output: Any) -> None:
+    name = type(model).__name__
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"The model, a {name}, gives a {type(output).__name__} and must give one tensor; wrap it in a module whose "
+            "forward picks the tensor to train on, for example `return self.model(inputs)[0]`."
+        )
+    if output.isnan().any():
+        raise InputError(
+            f"The model, a {name}, gives NaN for random inputs from 0 to 1, so stages cannot be compared with it; look "
+            "at its weights first."
+        )
+
+
+def _computed(
+    model: nn.Module, inputs: Tensor, weights: Sequence[Tensor], training: bool
+) -> list[Tensor | None] | None:
+    """The output in a mode, and in training the gradients at inputs and weights; None if the model cannot do this."""
+    try:
+        with _as_found(model), torch.set_grad_enabled(training), seeded(1):
+            model.train(training)
+            leaf = inputs.clone().requires_grad_(training)
+            output = model(leaf.clone())
+            _check_output(model, output)
+            if not training:
+                return [output]
+            learned = [leaf, *(value for value in weights if value.requires_grad)]
+            return [output.detach(), *torch.autograd.grad(output.square().mean(), learned, allow_unused=True)]
+    except InputError:
+        raise
+    except Exception:
+        return None
+
+
+def _compare(model: nn.Module, found: list[Tensor | None] | None, wanted: list[Tensor | None], inputs: Tensor) -> None:
+    if found is not None and all(_alike(mine, other) for mine, other in zip(found, wanted, strict=True)):
+        return
+    what = "has other outputs or gradients in training mode" if len(wanted) > 1 else "has other outputs"
+    raise InputError(
+        f"In stages the model, a {type(model).__name__}, {what} than as a whole, for {len(inputs)} inputs: its own "
+        "forward depends on the batch's size, on the mode, on values or on tensors that it changes in place, in a way "
+        "that cannot be recorded; move that into one of its modules, or give an nn.Sequential."
+    )
+
+
+def _alike(mine: Tensor | None, other: Tensor | None) -> bool:
+    if mine is None or other is None:
+        return mine is other
+    return mine.shape == other.shape and torch.allclose(mine, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+
+
+def _stages(model: nn.Module, found: Trace) -> Stages:
+    obstacles = found.obstacles()
+    ends = [*found.boundaries(obstacles), len(found.ops) - 1]
+    if len(ends) < 2:
+        reasons = sorted({obstacle for obstacle in obstacles if obstacle}, key=len)
+        raise InputError(
+            f"The model, a {type(model).__name__}, cannot be cut: nowhere between its layers does exactly one tensor "
+            f"cross{f' (for example, {reasons[0]})' if reasons else ''}; a cut needs a place that all paths through "
+            "the network pass."
+        )
+    paths = {path.replace(".", "-") for path, _ in model.named_modules()}
+    named: dict[str, nn.Module] = {}
+    used: set[int] = set()
+    for begin, end in zip([-1, *ends], ends, strict=False):
+        source = found.start if begin < 0 else found.ops[begin]
+        module = _stage(model, source, found.ops[begin + 1 : end + 1])
+        if id(module) in used:
+            module = copy.deepcopy(module)  # a layer without weights that is used twice
+        used.add(id(module))
+        last = _named_after(found.ops[begin + 1 : end + 1])
+        name = _own_path(model, last.label).replace(".", "-")
+        named[_free_name(name, {*named, *(() if last.kind == "call_module" else paths)})] = module
+    places = {_own_path(model, path): place for path, place in _places(model, found, obstacles, ends).items()}
+    return Stages(named, places)
+
+
+def _own_path(model: nn.Module, path: str) -> str:
+    """The path in the user's network, whether or not named inputs are in front of it."""
+    return path.removeprefix("model.") if isinstance(model, NamedInputs) else path
+
+
+def _places(
+    model: nn.Module, found: Trace, obstacles: Sequence[str | None], ends: Sequence[int]
+) -> dict[str, tuple[int, str | None]]:
+    index = {id(op): number for number, op in enumerate(found.ops)}
+    places: dict[str, tuple[int, str | None]] = {}
+    ends_of = {path: index[id(op)] for path, op in found.ends.items() if path and id(op) in index}
+    for path, _ in model.named_modules():
+        # A list of modules is never called itself: it ends with the last of its modules.
+        inside = [number for other, number in ends_of.items() if other.startswith(f"{path}.")]
+        number = ends_of.get(path, max(inside, default=-1))
+        if not path or number < 0:
+            continue
+        depth = sum(end <= number for end in ends[:-1]) - 1
+        last = "nothing is left after it" if number == len(found.ops) - 1 else None
+        places[path] = depth, last or obstacles[number]
+    return places
+
+
+def _named_after(ops: Sequence[Op]) -> Op:
+    """The last operation that does more than change a tensor's form, if there is one."""
+    return next((op for op in reversed(ops) if not changes_form_only(op)), ops[-1])
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number, free, empty = 0, name, Stages({}, {})
+    while free in taken or hasattr(empty, free):
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def _stage(model: nn.Module, source: Op, ops: Sequence[Op]) -> nn.Module:
+    """The module for these operations, whose only input is what `source` gave."""
+    if len(ops) == 1:
+        (op,) = ops
+        if op.kind == "call_module" and op.args == (source,) and not op.kwargs:
+            return model.get_submodule(op.target)
+        layer = layer_of(op)
+        if layer is not None:
+            return layer
+    graph = fx.Graph()
+    writer = _Writer(graph, source)
+    for op in ops:
+        writer.write(op)
+    graph.output(writer.write(ops[-1]))
+    return fx.GraphModule(model, graph, class_name="Stage")
+
+
+class _Writer:
+    """Writes operations into a graph of torch.fx, with what they need that does not depend on the input."""
+
+    def __init__(self, graph: fx.Graph, source: Op) -> None:
+        self._graph, self._source = graph, source
+        self._input = graph.placeholder("inputs")
+        self._written: dict[Any, fx.Node] = {id(source): self._input}
+
+    def write(self, op: Op) -> fx.Node:
+        """The node of an operation."""
+        if id(op) not in self._written:
+            args, kwargs = fx.node.map_aggregate((op.args, op.kwargs), self._argument)
+            self._written[id(op)] = self._graph.create_node(op.kind, op.target, args, kwargs)
+        return self._written[id(op)]
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, Op):
+            return self.write(value)
+        if value is Training:
+            return self._once("training", "get_attr", "training", ())
+        return self._size(value) if isinstance(value, Batch) else value
+
+    def _size(self, size: Batch) -> fx.Node:
+        shape = self._source.shape or ()
+        dim = next(at for at, known in enumerate(shape) if isinstance(known, Batch) and known.plus == 0)
+        node = self._once("batch", "call_function", batch_size, (self._input, dim, shape[dim].times))
+        if (size.times, size.plus) == (1, 0):
+            return node
+        return self._once((size.times, size.plus), "call_function", affine, (node, size.times, size.plus))
+
+    def _once(self, key: Any, kind: str, target: Any, args: tuple[Any, ...]) -> fx.Node:
+        if key not in self._written:
+            self._written[key] = self._graph.create_node(kind, target, args, {})
+        return self._written[key]
+
+
+def affine(samples: int, times: int, plus: int) -> int:
+    """A size that depends on the batch."""
+    return samples * times + plus
