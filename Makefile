@@ -6,10 +6,12 @@ VENV := .venv
 FLOWER := .venv-flower
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
+# Networks that other people wrote, for tests. They name torchvision, which does not load beside a CPU build of torch.
+FOREIGN := pytorchcv==0.0.74 vit-pytorch==1.26.11
 # What pytest is told besides: two processes.
 PYTEST ?= -n 2
 
-.PHONY: help demo test test-flower lint format bench notebook clean
+.PHONY: help demo test test-flower docs lint format bench notebook clean
 
 help:
 	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +25,11 @@ test: $(VENV)/installed-test
 # make test-flower: set up Flower, which pins older versions, in an environment of its own, and run its tests.
 test-flower: $(FLOWER)/installed
 	$(FLOWER)/bin/python -m pytest tests/test_flower.py tests/test_loops.py -k flower
+
+# make docs: the documentation as a site, in site/.
+docs: .venv-docs/installed
+	.venv-docs/bin/python -m pytest -q -p no:cacheprovider tests/test_site.py -k "not tutorial"
+	.venv-docs/bin/mkdocs build --strict --quiet --site-dir site
 
 # make lint: style, types and import layers.
 lint: $(VENV)/installed-dev
@@ -42,7 +49,7 @@ bench: $(VENV)/installed-test
 
 # make clean: remove the environment; runs are kept.
 clean:
-	rm -rf $(VENV) $(FLOWER)
+	rm -rf $(VENV) $(FLOWER) .venv-docs site
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,8 +63,14 @@ $(FLOWER)/installed: pyproject.toml hatch_build.py src/unsplit/protocol/remote/w
 	$(FLOWER)/bin/python -m pip --disable-pip-version-check install -c constraints-flower.txt -e .[flower] pytest pytest-benchmark beartype
 	@touch $@
 
+.venv-docs/installed: pyproject.toml hatch_build.py constraints.txt constraints-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check install -c constraints.txt -c constraints-docs.txt -e .[docs] pytest pytest-benchmark beartype
+	@touch $@
+
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) install -c $(CONSTRAINTS) -e .[test]
+	$(PIP) install --no-deps $(FOREIGN)
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-test

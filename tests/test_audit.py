@@ -320,6 +320,16 @@ def test_recorded_traffic_is_judged_by_its_truth(digits, tmp_path, monkeypatch, 
     assert (tmp_path / "out" / "report.html").exists()
 
 
+SETTINGS = """
+data: digits
+cuts: [1, conv2]
+presets: [joint]
+label_setups: []
+epochs: 3
+seed: 5
+"""
+
+
 def test_settings_of_a_file_and_of_the_command_line(tmp_path, monkeypatch, capsys):
     """What is given on the command line wins, what is not is the file's, and the rest is as ever."""
     seen = []

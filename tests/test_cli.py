@@ -179,7 +179,18 @@ def test_the_commands_of_a_session(tmp_path):
     )  # fmt: skip
     assert len(found["labels"]) == 58
     assert "group numbers" in unsplit("attack", "run/transcript", "--goal", "labels", "--out", "groups")
-    defended = ["--setup", "b", "--defense", "gradient-noise:1", "--defense", "label-dp:4", "--loss", "bce", "--steps", 5]
+    defended = [
+        "--setup",
+        "b",
+        "--defense",
+        "gradient-noise:1",
+        "--defense",
+        "label-dp:4",
+        "--loss",
+        "bce",
+        "--steps",
+        5,
+    ]
     assert json.loads(unsplit("train", *defended, "--out", "defended", "--json"))["steps"] == 5
     audit = ["audit", "--epochs", 1, "--cuts", 1, "--states", "after", "--label-steps", 40, "--label-heads", 1]
     printed = unsplit(*audit, "--label-setups", "b", "--out", "audit")

@@ -298,10 +298,16 @@ SETTINGS = {
                           "new_clone": False, "tolerance": None, "variation": "squared"},
     "joint": {"input_rate": 0.02, "weight_rate": 0.004, "betas": (0.9, 0.99), "variation_end": 0.01, "hinge": True,
               "stretch": True, "resolve_sign": True},
+    "joint-quick": {"steps": 600, "input_rate": 0.02, "hinge": True},
     "strong": {"candidates": 5, "tilts": (-1.5, 0.0, 1.5), "finalists": 2, "steps": 800},
     "strong-quick": {"candidates": 3, "tilts": (-1.5, 0.0, 1.5), "finalists": 2, "steps": 400},
 }  # fmt: skip
-ATTACK_OF = {"joint": invert_jointly, "strong": invert_by_decoder, "strong-quick": invert_by_decoder}
+ATTACK_OF = {
+    "joint": invert_jointly,
+    "joint-quick": invert_jointly,
+    "strong": invert_by_decoder,
+    "strong-quick": invert_by_decoder,
+}
 
 
 @pytest.mark.parametrize("depth", range(9))
@@ -310,7 +316,7 @@ def test_the_presets_are_what_their_sources_say(name, depth):
     """Section 5.1: Adam at 0.001, alpha 0.1 for depths 1 to 3 and 1 after; the released code's own choices."""
     config = preset(name, depth)
     expected = dict(SETTINGS[name])
-    if name == "joint":
+    if name in ("joint", "joint-quick"):
         expected["variation_start"] = 1.0 if depth < 3 else 0.3
     elif name not in ATTACK_OF:
         expected["variation_weight"] = 0.1 if depth <= 3 else 1.0

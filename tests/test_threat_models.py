@@ -24,7 +24,15 @@ from unsplit.attacks.collaborative import (
     invert_white_box,
     stream_black_box,
 )
-from unsplit.attacks.hijack import HijackConfig, hijack_feature_space
+from unsplit.attacks.hijack import (
+    ForaConfig,
+    HijackConfig,
+    SdarConfig,
+    hijack_feature_space,
+    invert_by_feature_matching,
+    invert_by_simulation,
+    invert_by_simulation_without_labels,
+)
 from unsplit.attacks.labels import (
     GroupingConfig,
     MatchingConfig,
@@ -49,6 +57,8 @@ from unsplit.attacks.unsplit import (
     invert_by_coordinates,
     invert_by_decoder,
     invert_jointly,
+    invert_jointly_through_defense,
+    invert_through_defense,
 )
 from unsplit.knowledge import (
     AuxiliaryData,
@@ -59,6 +69,7 @@ from unsplit.knowledge import (
     HeadArchitecture,
     HeadWeightGradient,
     Knowledge,
+    KnownDefense,
     KnownSamples,
     KnownTargets,
     LabelSpace,
@@ -73,6 +84,8 @@ ATTACKS = {
     invert_jointly: ({Kind.SMASHED}, (ClientArchitecture,)),
     invert_by_coordinates: ({Kind.SMASHED}, (ClientArchitecture,)),
     invert_by_decoder: ({Kind.SMASHED}, (ClientArchitecture,)),
+    invert_jointly_through_defense: ({Kind.SMASHED}, (ClientArchitecture, KnownDefense)),
+    invert_through_defense: ({Kind.SMASHED}, (ClientArchitecture, KnownDefense)),
     infer_from_weight_gradients: ({Kind.FEATURES}, (HeadWeightGradient, HeadArchitecture, LabelSpace)),
     group_by_cut_gradient: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     infer_from_known_samples: ({Kind.FEATURE_GRAD}, (KnownSamples,)),
@@ -93,6 +106,9 @@ ATTACKS = {
     invert_by_shadow: ({Kind.SMASHED}, (ClientArchitecture, OwnTop, AuxiliaryData)),
     invert_by_shadow_without_data: ({Kind.SMASHED}, (ClientArchitecture, OwnTop)),
     hijack_feature_space: ({Kind.SMASHED}, (AuxiliaryData,)),
+    invert_by_simulation: ({Kind.SMASHED, Kind.LABELS}, (ClientArchitecture, OwnTop, AuxiliaryData)),
+    invert_by_simulation_without_labels: ({Kind.SMASHED}, (ClientArchitecture, OwnTop, AuxiliaryData)),
+    invert_by_feature_matching: ({Kind.SMASHED}, (AuxiliaryData,)),
 }
 KINDS = [
     kind
@@ -224,8 +240,11 @@ def whole_transcript(allowed):
     training = split_training(model, *noise(40), config, generator=generator(1))
     recorder = training.record(Recorder(observer="server"))
     training.run(20)
-    labels = Message(step=0, sender="client0", receiver="server", kind=Kind.LABELS, payload=training.truth(0).labels)
-    messages = (*recorder.transcript(), labels)
+    labels = [
+        Message(step=step, sender="client0", receiver="server", kind=Kind.LABELS, payload=training.truth(step).labels)
+        for step in range(20)
+    ]
+    messages = (*recorder.transcript(), *labels)
     assert {message.kind for message in messages} == set(Kind)
     return Transcript(observer="server", messages=Tripwire(messages, allowed))
 
@@ -234,8 +253,10 @@ MODEL = build("mnist-net", generator=generator(0))
 BOTTOM, TOP = split(MODEL, 1)
 ARCHITECTURE = ClientArchitecture.of(BOTTOM, (1, 28, 28))
 OWN = OwnTop(top=TOP, classes=10)
+DEFENSE = KnownDefense(misfit=lambda made, seen: (made - seen).square())
 DATA = AuxiliaryData(inputs=torch.rand(4, 1, 28, 28, generator=generator(3)), labels=torch.arange(4))
 QUERIES = {"queries": ClientQueries(BOTTOM, 8), "data": DATA, "architecture": ARCHITECTURE}
+SDAR = SdarConfig(iterations=1, batch_size=2, feature_width=8, picture_width=2)
 SHADOW = ShadowConfig(epochs=1, noise_samples=4, inversion=WhiteBoxConfig(steps=1))
 HEAD = HeadArchitecture.of(split_head(MODEL, 1)[1])
 GRADIENTS = HeadWeightGradient(
@@ -249,6 +270,13 @@ ARGUMENTS = {
         "architecture": ARCHITECTURE, "config": CoordinateConfig(rounds=1, input_steps=1, weight_steps=1)
     },
     invert_by_decoder: {"architecture": ARCHITECTURE, "config": AmortisedConfig(candidates=2, steps=2, refit_steps=1)},
+    invert_jointly_through_defense: {
+        "architecture": ARCHITECTURE, "defense": DEFENSE, "config": JointConfig(steps=1)
+    },
+    invert_through_defense: {
+        "architecture": ARCHITECTURE, "defense": DEFENSE,
+        "config": AmortisedConfig(candidates=2, steps=2, refit_steps=1),
+    },
     infer_from_weight_gradients: {
         "gradients": GRADIENTS, "architecture": HEAD, "space": TEN, "config": MatchingConfig(),
     },
@@ -274,6 +302,11 @@ ARGUMENTS = {
     invert_by_shadow_without_data: {"architecture": ARCHITECTURE, "top": OWN, "config": SHADOW},
     hijack_feature_space: {  # Pictures of twice the size of the feature maps, as this attack wants them.
         "data": AuxiliaryData(inputs=torch.zeros(2, 1, 48, 48)), "config": HijackConfig(width=2)
+    },
+    invert_by_simulation: {"architecture": ARCHITECTURE, "top": OWN, "data": DATA, "config": SDAR},
+    invert_by_simulation_without_labels: {"architecture": ARCHITECTURE, "top": OWN, "data": DATA, "config": SDAR},
+    invert_by_feature_matching: {
+        "data": DATA, "config": ForaConfig(iterations=1, inverse_iterations=1, batch_size=2, critic_width=4)
     },
 }  # fmt: skip
 

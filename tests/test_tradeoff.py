@@ -50,6 +50,8 @@ def point(defense, accuracy, skill, labels=1.0, *, spread=0.01, aware=None, seed
         measures={
             ("task_accuracy", ""): measure(accuracy), ("skill", "unaware"): measure(skill),
             ("skill", "aware"): measure(skill if aware is None else aware),
+            ("skill", "stronger"): measure(max(skill, skill if aware is None else aware)),
+            ("label_accuracy_up_to_names", "stronger"): measure(labels),
             ("label_accuracy_up_to_names", "unaware"): measure(labels),
             ("label_accuracy_up_to_names", "aware"): measure(labels),
         },
@@ -83,7 +85,10 @@ def test_the_advice_takes_the_stronger_attack_and_the_price_into_account():
     [
         ([point("clip:limit=1", 0.9, 0.79)], "overlap: that it helps at all is not sure"),
         ([point("clip:limit=1", 0.5, 0.1)], "No defence that was tried lowers that"),
-        ([point("clip:limit=1", 0.9, 0.2), point("top-k:keep=1", 0.9, 0.205)], "Not to be told from it: `top-k:keep=1`"),
+        (
+            [point("clip:limit=1", 0.9, 0.2), point("top-k:keep=1", 0.9, 0.205)],
+            "Not to be told from it: `top-k:keep=1`",
+        ),
         ([], "No defence"),
     ],
 )

@@ -15,12 +15,14 @@ from .bring import sequential_of
 from .cuts import cuts
 from .paper import cifar_net, mnist_net
 from .resnet import resnet
+from .resnet20 import resnet20
 
 MODELS: dict[str, Callable[[], nn.Sequential]] = {
     "mnist-net": mnist_net,
     "cifar-net": cifar_net,
     "resnet": resnet,
     "resnet-rgb": lambda: resnet(channels=3),
+    "resnet20": resnet20,
 }
 """The models that come with unsplit, by name."""
 

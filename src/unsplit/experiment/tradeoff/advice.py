@@ -41,7 +41,8 @@ def pareto(points: Sequence[Point], metric: str) -> list[Point]:
 
 def advise(points: Sequence[Point], asset: str, *, affordable: float = AFFORDABLE) -> Advice:
     """Of the defences that cost at most `affordable` of task accuracy, the one under which the stronger of both attacks
-    gets least; and how sure that is.
+    gets least; and how sure that is. By the upper end of the interval: an attack that fails with one seed and succeeds
+    with the next is no defence's merit.
 
     Args:
         points: of one data set, one of them without a defence.
@@ -60,7 +61,7 @@ def advise(points: Sequence[Point], asset: str, *, affordable: float = AFFORDABL
         if point is not plain and (values := _pair(point, metric)) is not None and values[0] >= accuracy - affordable
     ]
     start = f"{_name(asset)}: without a defence, {_words(asset, leak)}, at an accuracy of {accuracy:.1%}."
-    better = sorted((one for one in choices if one[2] < leak), key=lambda one: one[2])
+    better = sorted((one for one in choices if one[2] < leak), key=lambda one: _at_most(one[0], metric))
     if not better:
         return Advice(
             asset=asset,
@@ -72,7 +73,7 @@ def advise(points: Sequence[Point], asset: str, *, affordable: float = AFFORDABL
     before = plain.leak(metric)
     text = (
         f"{start} Of those that cost at most {100 * affordable:g} points, `{best.defense}` leaves least: "
-        f"{_words(asset, left)}, at {kept:.1%}. {_certainty(chosen, before)}{_alike(better, metric)}"
+        f"{_words(asset, left)}{_range(chosen)}, at {kept:.1%}. {_certainty(chosen, before)}{_alike(better, metric)}"
     )
     if left >= _MUCH:
         text += f" That is still much: it hides little of the {asset}."
@@ -85,9 +86,15 @@ def advise(points: Sequence[Point], asset: str, *, affordable: float = AFFORDABL
     return Advice(asset=asset, chosen=best, text=text)
 
 
+def _at_most(point: Point, metric: str) -> float:
+    """The upper end of the interval of what leaks."""
+    measure = point.leak(metric)
+    return 1.0 if measure is None else measure.value if measure.high is None else measure.high
+
+
 def _pair(point: Point, metric: str) -> tuple[float, float] | None:
     accuracy, leak = point.get("task_accuracy"), point.leak(metric)
-    return None if accuracy is None or leak is None else (accuracy.value, max(leak.value, 0.0))
+    return None if accuracy is None or leak is None else (accuracy.value, leak.value)
 
 
 def _certainty(chosen: Measure | None, before: Measure | None) -> str:
@@ -113,6 +120,12 @@ def _alike(better: Sequence[tuple[Point, float, float]], metric: str) -> str:
 
 def _name(asset: str) -> str:
     return asset.capitalize()
+
+
+def _range(measure: Measure | None) -> str:
+    if measure is None or measure.low is None or measure.high is None:
+        return ""
+    return f" [{measure.low:.0%}, {measure.high:.0%}]"
 
 
 def _words(asset: str, leak: float) -> str:

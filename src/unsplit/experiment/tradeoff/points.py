@@ -11,6 +11,8 @@ from unsplit.experiment.tradeoff.cell import TradeoffCell
 
 TABLE = "tradeoff"
 ATTACKS = ("unaware", "aware")
+STRONGER = "stronger"
+"""What stands for whichever of the attacks gets more with a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,12 @@ class Point:
         return self.measures.get((metric, attack))
 
     def leak(self, metric: str) -> Measure | None:
-        """The measure under whichever of the attacks gets more."""
-        found = [measure for attack in ATTACKS if (measure := self.get(metric, attack)) is not None]
-        return max(found, key=lambda measure: measure.value, default=None)
+        """What the attack that gets more gets, seed by seed; an attack that does worse than a guess gets nothing."""
+        return self.get(metric, STRONGER)
 
 
+_SHARES = ("skill", "task_accuracy", "clone_accuracy", "label_accuracy_up_to_names")
+"""What cannot be above 1, and where below 0 means no more than 0."""
 _METRICS = ("skill", "mse", "ssim", "clone_accuracy")
 
 
@@ -76,6 +79,8 @@ def tradeoff_rows(store: Store, cells: Sequence[TradeoffCell], command: str) -> 
     for (dataset, defense), found in groups.items():
         for (metric, attack), values, trivial in _values(found):
             mean, low, high = interval(values)
+            if low is not None and high is not None and metric in _SHARES:
+                low, high = max(low, 0.0), min(high, 1.0)
             rows.append(
                 ResultRow.model_validate(
                     {
@@ -113,6 +118,14 @@ def _values(rows: Sequence[dict[str, object]]) -> Iterable[tuple[tuple[str, str]
         labels = [row["labels"] for row in rows]
         shares = [float(part[attack]) for part in labels if isinstance(part, dict)]
         yield ("label_accuracy_up_to_names", attack), shares, _mean(rows, "label_chance")
+    yield ("skill", STRONGER), [max(0.0, *(_of(row, attack, "skill") for attack in ATTACKS)) for row in rows], 0.0
+    read = [max(_of(row, "labels", attack) for attack in ATTACKS) for row in rows]
+    yield ("label_accuracy_up_to_names", STRONGER), read, _mean(rows, "label_chance")
+
+
+def _of(row: dict[str, object], part: str, name: str) -> float:
+    inner = row[part]
+    return float(inner[name]) if isinstance(inner, dict) else 0.0
 
 
 def _all(rows: Iterable[dict[str, object]], name: str) -> list[float]:
