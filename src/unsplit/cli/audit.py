@@ -83,6 +83,10 @@ def audit(
     image_size: Annotated[
         str | None, typer.Option(help="Height and width to bring a folder's pictures to, e.g. 64,64.")
     ] = None,
+    auxiliary: Annotated[
+        str | None,
+        typer.Option(help="Also attack with data of the server's own: by name or path, or 'test' for the test part."),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="A table's column of labels; the last one if left out.")] = None,
     loss: options.Loss = "cross_entropy",
     label_smoothing: options.Smoothing = 0.0,
@@ -141,6 +145,7 @@ def audit(
         "label_steps": label_steps,
         "image_size": None if image_size is None else options.integers(image_size, "--image-size"),
         "label": label,
+        "auxiliary": auxiliary,
         "loss": LossSpec(name=loss, label_smoothing=label_smoothing) if is_given(context, "loss") else None,
         "u_shape": None if u_shape is None else options.u_shape(u_shape),
         "seed": seed,

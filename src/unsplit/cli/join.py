@@ -49,6 +49,7 @@ def join(
     insecure: Annotated[bool, typer.Option("--insecure", help="No TLS; only to a loopback address.")] = False,
     patience: Annotated[float, typer.Option(help="Seconds without a connection before giving up.")] = 300.0,
     defense: options.Defenses = None,
+    guard: options.Guard = None,
     keep_truth: Annotated[
         bool, typer.Option("--keep-truth", help="Leave the last step's inputs and labels, to score an audit with.")
     ] = False,
@@ -69,7 +70,9 @@ def join(
     """
     torch.set_num_threads(threads)
     settings = read_config(config)
-    split = replace(settings.split(), defenses=tuple(parse_defense(text) for text in defense or ()))
+    split = replace(
+        settings.split(), defenses=tuple(parse_defense(text) for text in defense or ()), guard=options.guard(guard)
+    )
     if split.defense is not None and split.defense.deeper:
         raise InputError("deeper-cut changes what all parties share; set `cut` in the configuration instead.")
     plan, folder = make_plan(settings, split), writable_folder(out or Path("runs") / name)

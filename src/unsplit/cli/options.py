@@ -6,8 +6,11 @@ from typing import Annotated
 import typer
 
 from unsplit.defenses import DEFENSES
-from unsplit.errors import InputError
+from unsplit.defenses.detection import GuardConfig, ScrutinyConfig, SplitGuardConfig
+from unsplit.errors import InputError, unknown_name
 from unsplit.losses import LOSSES
+
+GUARDS: dict[str, type[GuardConfig]] = {"splitguard": SplitGuardConfig, "scrutiny": ScrutinyConfig}
 
 Data = Annotated[str, typer.Option("--data", help="Data set by name (see `unsplit data list`), or a folder of images.")]
 Model = Annotated[
@@ -34,8 +37,24 @@ Defenses = Annotated[
     ),
 ]
 
+Guard = Annotated[
+    str | None,
+    typer.Option("--guard", help=f"Stop when the server seems to hijack the training (a): {', '.join(GUARDS)}."),
+]
+
 Loss = Annotated[str, typer.Option("--loss", help=f"The client's loss: {', '.join(LOSSES)}.")]
 Smoothing = Annotated[float, typer.Option("--label-smoothing", help="Label smoothing of it, 0 to below 1.")]
+
+
+def guard(name: str | None) -> GuardConfig | None:
+    """A guard by name, or none.
+
+    Raises:
+        InputError: no such guard.
+    """
+    if name is not None and name not in GUARDS:
+        raise unknown_name("guard", name, GUARDS)
+    return None if name is None else GUARDS[name]()
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from unsplit.attacks.unsplit import attack_of, preset
 from unsplit.data import Dataset, Splits, load
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError
+from unsplit.experiment.auxiliary import ATTACKS as AUXILIARY_ATTACKS
+from unsplit.experiment.auxiliary import auxiliary_data, run_with_auxiliary
 from unsplit.experiment.cells import Cells, fingerprint
 from unsplit.experiment.config import STATES, AuditConfig
 from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion, takes
@@ -109,7 +111,10 @@ def audit(
         mean_input=splits.train.images.mean(0),
         others=more_inputs(splits.train),
     )
-    rows, pictures = _invert(config, networks, evaluation, draw_seed(source), device, folder, stages)
+    own = None
+    if config.auxiliary is not None:
+        own = auxiliary_data(config.auxiliary, splits, evaluation.targets, config.image_size)
+    rows, pictures = _invert(config, networks, evaluation, own, draw_seed(source), device, folder, stages)
     labels = _infer_labels(config, untrained, splits, draw_seed(source), device, stages)
     whole, redrawn = None, None
     if config.u_shape is not None:
@@ -253,6 +258,7 @@ def _invert(
     config: AuditConfig,
     networks: Mapping[str, nn.Sequential],
     evaluation: Evaluation,
+    own: Dataset | None,
     seed: int,
     device: torch.device,
     folder: Path | None,
@@ -285,6 +291,22 @@ def _invert(
                 progress=stages(f"inverting depth {depth}, {state} training, {name}"),
             )
             found.append(cells.get_or_run(key, run))
+        if own is not None:
+            for name, depth in itertools.product(AUXILIARY_ATTACKS, depths):
+                progress = stages(f"inverting depth {depth}, {state} training, {name}")
+                found.append(
+                    run_with_auxiliary(
+                        networks[state],
+                        depth,
+                        name,
+                        own,
+                        evaluation,
+                        state=state,
+                        seed=seed,
+                        device=device,
+                        progress=progress,
+                    )
+                )
     return [row for row, _ in found], [inputs for _, inputs in found]
 
 
@@ -315,6 +337,7 @@ def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
     attacks: list[Callable[..., object]] = []
     if config.cuts and config.states:
         attacks += dict.fromkeys(attack_of(preset(name, 1)) for name in config.presets)
+        attacks += [] if config.auxiliary is None else AUXILIARY_ATTACKS.values()
     if config.label_setups and config.label_heads and config.label_optimizers:
         attacks += [infer_from_weight_gradients, group_by_cut_gradient, infer_from_known_samples]
     rows = [described(function) for function in attacks]

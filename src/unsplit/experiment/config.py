@@ -28,6 +28,8 @@ class AuditConfig:
         cuts: where to cut for inversion, by depth or module name; may be empty.
         presets: of the inversion attack.
         states: attack the client before training, after it, or both.
+        auxiliary: data of the server's own, by name or path, or "test" for the test part of `data` (without the
+            targets): attacks that have such data (SDAR, FORA) are run beside the presets. None for none.
         targets_per_class: inputs of each class to recover, from the test set (of a regression, ten times as many).
         most_targets: but no more than so many in all.
         epochs: passes over the training data, at least 1.
@@ -54,6 +56,7 @@ class AuditConfig:
     cuts: tuple[int | str, ...] = (1, 2, 3)
     presets: tuple[str, ...] = ("strong-quick", "joint")
     states: tuple[str, ...] = STATES
+    auxiliary: str | None = None
     targets_per_class: int = 1
     most_targets: int = 64
     epochs: int = 10

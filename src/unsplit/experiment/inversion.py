@@ -27,7 +27,7 @@ from unsplit.metrics import (
 from unsplit.models import depth_of, split
 from unsplit.protocol import SplitConfig, predicted, split_training
 from unsplit.randomness import generator
-from unsplit.types import Transcript
+from unsplit.types import Reconstruction, Transcript
 
 _BATCH = 256
 
@@ -84,13 +84,29 @@ def run_inversion(
     the pictures [n, *input shape].
     """
     depth = depth_of(model, cut)
-    bottom, top = split(model, cut)
+    bottom, _ = split(model, cut)
     chosen = settings or preset(preset_name, depth)
     view = observe_inference(model, cut, evaluation.targets, device, more_for(chosen, evaluation))
     architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
     started = time.perf_counter()
     found = invert(view, architecture, chosen, generator=generator(seed), progress=progress)
     seconds = time.perf_counter() - started
+    return scored(found, model, depth, preset_name, evaluation, state=state, seconds=seconds, device=device)
+
+
+def scored(
+    found: Reconstruction,
+    model: nn.Sequential,
+    depth: int,
+    name: str,
+    evaluation: Evaluation,
+    *,
+    state: Literal["before", "after"],
+    seconds: float,
+    device: torch.device,
+) -> tuple[InversionRow, Tensor]:
+    """The row of a reconstruction, by the name of its attack, and the pictures of the targets alone."""
+    bottom, top = split(model, depth)
     number = len(evaluation.targets)
     pictures = found.inputs[:number].cpu()
     test = evaluation.test
@@ -98,9 +114,9 @@ def run_inversion(
     clones = [predicted(test.images, clone, top, device=device) for clone in found.clones]
     row = InversionRow(
         depth=depth,
-        cut=[name for name, _ in model.named_children()][depth],
+        cut=[child for child, _ in model.named_children()][depth],
         state=state,
-        preset=preset_name,
+        preset=name,
         **picture_scores(pictures, evaluation),
         by_input=_by_input(pictures, evaluation.targets),
         residual=float(found.residual[:number].mean()),
@@ -112,7 +128,7 @@ def run_inversion(
         reference_accuracy=performance(reference, test.labels),
         clone_chance=baseline(test.labels),
         seconds_per_image=seconds / len(found.inputs),
-        pictures=f"pictures/depth{depth}-{state}-{preset_name}.png",
+        pictures=f"pictures/depth{depth}-{state}-{name}.png",
     )
     return row, pictures
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from unsplit.defenses import Defense, PrivateTraining, together
+from unsplit.defenses.detection import Guard, GuardConfig
 from unsplit.errors import InputError
 from unsplit.losses import LossSpec
 from unsplit.models import Parts, depth_of, split, split_head, split_u
@@ -18,6 +19,7 @@ from unsplit.protocol.parties import Client, Loss, Server
 from unsplit.protocol.schedule import BatchSchedule, Turns
 from unsplit.protocol.segment import Segment
 from unsplit.randomness import draw_seed, numbered_seed
+from unsplit.randomness import generator as make_generator
 from unsplit.types import Setup
 
 _ROLES = ("bottom", "body", "head")
@@ -39,6 +41,7 @@ class SplitConfig:
         client_optimizer, server_optimizer: each party's own.
         loss: of outputs and labels, averaged over the batch.
         defenses: what the clients do on their side of the border, one after another.
+        guard: how each client watches for a server that hijacks it (setup a); None for not at all.
     """
 
     setup: Setup = Setup.A
@@ -53,6 +56,7 @@ class SplitConfig:
     server_optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     loss: Loss = field(default_factory=LossSpec)
     defenses: tuple[Defense, ...] = ()
+    guard: GuardConfig | None = None
 
     @property
     def defense(self) -> Defense | None:
@@ -201,8 +205,25 @@ def make_client(
         loss=config.loss,
         taught=(labels if taught is None else taught).to(device),
         defense=config.defense,
+        guard=_guard(config, labels, seeds, number),
         noise_seed=(seeds.layers + number) % 2**63,
     )
+
+
+def _guard(config: SplitConfig, labels: Tensor, seeds: Seeds, number: int) -> Guard | None:
+    """The client's guard.
+
+    Raises:
+        InputError: a setup in which the client sends no labels, or labels that are no classes.
+    """
+    if config.guard is None:
+        return None
+    if config.setup is not Setup.A or labels.is_floating_point():
+        raise InputError(
+            "A guard compares gradients by classes that the client sends, in setup (a); leave it out here."
+        )
+    drawn = make_generator(numbered_seed(numbered_seed(seeds.layers, len(_ROLES)), number))
+    return config.guard.guard(classes=int(labels.max()) + 1, generator=drawn)
 
 
 def make_server(

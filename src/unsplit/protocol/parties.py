@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from unsplit.defenses import Defense
+from unsplit.defenses.detection import Guard, HijackSuspected
 from unsplit.errors import InputError
 from unsplit.protocol.schedule import BatchSchedule
 from unsplit.protocol.segment import Segment, load_optimizer_tensors, optimizer_tensors
@@ -32,6 +33,7 @@ class Client:
         taught: the labels that it trains on, where they are not the true ones (label differential privacy).
         defense: what it does to cut gradients before they leave; what it does to smashed data is its bottom's.
         noise_seed: of that.
+        guard: looks at the gradients that come back in setup (a), and stops the client when it suspects a hijacker.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Client:
         taught: Tensor | None = None,
         defense: Defense | None = None,
         noise_seed: int = 0,
+        guard: Guard | None = None,
     ) -> None:
         self.name = name
         self.bottom = bottom
@@ -59,6 +62,7 @@ class Client:
         self._loss = loss
         self._defense = defense
         self._noise_seed = noise_seed
+        self._guard = guard
 
     def begin(self, step: int) -> list[Message]:
         """Send the smashed data of this step's batch, and in setup (a) its labels."""
@@ -68,7 +72,9 @@ class Client:
         smashed = self.bottom.forward(inputs, step=step, needs_input_gradient=False)
         messages = [self._message(step, Kind.SMASHED, smashed)]
         if self.head is None:
-            messages.append(self._message(step, Kind.LABELS, self._taught[self._schedule.batch(step)]))
+            labels = self._taught[self._schedule.batch(step)]
+            sent = labels if self._guard is None else self._guard.labels(step, labels)
+            messages.append(self._message(step, Kind.LABELS, sent))
         return messages
 
     def receive(self, message: Message) -> list[Message]:
@@ -93,11 +99,27 @@ class Client:
             return [self._message(message.step, Kind.FEATURE_GRAD, gradient)]
         if message.kind is Kind.CUT_GRAD and self.bottom is not None:
             self.bottom.backward(message.tensor)
+            if self._guard is not None and self.head is None:
+                self._look_at(message, self._guard, self.bottom)
             return []
         if message.kind is Kind.WEIGHTS:
             self.take_over(message.tensors)
             return []
         raise _unexpected(self.name, message)
+
+    def _look_at(self, message: Message, guard: Guard, bottom: Segment) -> None:
+        """Show the guard what came back; train on it only if it says so.
+
+        Raises:
+            HijackSuspected: the guard gives an alarm.
+        """
+        first = next(value.grad for value in bottom.module.parameters() if value.grad is not None)
+        verdict = guard.observe(message.step, message.tensor, weights=first)
+        alarm = verdict is not None and verdict.alarm
+        if alarm or not guard.trains(message.step):
+            bottom.forget()
+        if verdict is not None and alarm:
+            raise HijackSuspected(self.name, verdict)
 
     def settle(self) -> None:
         """Take the optimisers' steps that an answer left to do."""
