@@ -29,7 +29,7 @@ test-flower: $(FLOWER)/installed
 # make docs: the documentation as a site, in site/.
 docs: .venv-docs/installed
 	.venv-docs/bin/python -m pytest -q -p no:cacheprovider tests/test_site.py -k "not tutorial"
-	.venv-docs/bin/mkdocs build --strict --quiet --site-dir site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet --site-dir site
 
 # make lint: style, types and import layers.
 lint: $(VENV)/installed-dev

@@ -9,6 +9,7 @@ from torch import Tensor
 from unsplit.metrics.classification import accuracy, agreement, chance
 
 Score = Literal["accuracy", "r2"]
+"""How a network is scored."""
 
 
 def r2(outputs: Float[Tensor, "n ..."], targets: Float[Tensor, "n ..."]) -> float:

@@ -17,7 +17,9 @@ from unsplit.randomness import generator, numbered_seed
 from unsplit.types import Kind, Message, Setup
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of outputs and labels, a scalar."""
 SERVER = "server"
+"""The server's name in messages."""
 
 
 class Client:
