@@ -41,7 +41,7 @@ defence that seems to help against them may not help against more work.
 _JOINT_ALONE = """\
 Where a command below says `--attacks joint`, no other attack on the inputs was run. That one is weak behind deeper
 cuts, where `strong` is not ([results.md](results.md), Table 2): a row of `deeper-cut` shows this attack's limit, and is
-no ground to trust a deeper cut.
+no ground to trust a deeper cut, and none is recommended.
 """
 
 
@@ -53,18 +53,20 @@ def tradeoff_markdown(rows: Sequence[ResultRow], folder: str = "pictures") -> st
         folder: of the charts, relative to the page.
     """
     parts = [INTRODUCTION]
-    if any(row.command.split(" --defense")[0].endswith("--attacks joint") for row in rows if row.table == "tradeoff"):
+    commands = dict.fromkeys(row.command for row in rows if row.table == "tradeoff")
+    joint_alone = any(command.split(" --defense")[0].endswith("--attacks joint") for command in commands)
+    if joint_alone:
         parts.append(_JOINT_ALONE)
     found = points(rows)
     for dataset in dict.fromkeys(point.dataset for point in found):
         chosen = [point for point in found if point.dataset == dataset]
         parts.append(f"## {_title(dataset)}\n")
-        parts += [f"- {advise(chosen, asset).text}\n" for asset in LEAKS]
+        judged = [point for point in chosen if not (joint_alone and point.family == "deeper-cut")]
+        parts += [f"- {advise(judged, asset).text}\n" for asset in LEAKS]
         for asset in LEAKS:
             picture = image(f"{_title(dataset)}: accuracy against {asset} that leak", chart_name(dataset, asset))
             parts.append(picture.replace("pictures/", f"{folder}/"))
         parts.append(_table(chosen))
-    commands = dict.fromkeys(row.command for row in rows if row.table == "tradeoff")
     parts.append("## Commands\n\n" + "".join(f"    {command}\n" for command in commands))
     return "\n".join(parts)
 
