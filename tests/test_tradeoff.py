@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,10 @@ def test_no_text_calls_anything_safe():
     texts = [advise([NONE, point("clip:limit=1", 0.9, 0.0)], asset).text for asset in ("inputs", "labels")]
     texts += [(ROOT / "docs" / name).read_text() for name in ("defenses.md", "tradeoff.md")]
     for text in texts:
-        assert " safe" not in text.lower()
-        assert "secure" not in text.lower()
+        # Titles of papers may say what they like.
+        said = re.sub(r'"[^"]*"', "", text).lower()
+        assert " safe" not in said
+        assert "secure" not in said
 
 
 def test_the_plan_has_every_defence_at_three_strengths_and_whole_seeds_first():
