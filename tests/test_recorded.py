@@ -310,7 +310,7 @@ def test_options_that_do_not_fit_are_one_sentence(more, recordings, tmp_path, mo
     assert printed.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("line", ["--truth x", "--input-shape 1,28,28", "--loss bce", "--label-smoothing 0.1"])
+@pytest.mark.parametrize("line", ["--truth x", "--input-shape 1,28,28"])
 def test_what_reads_recordings_is_refused_without_one(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code, printed = program(monkeypatch, capsys, "audit", *line.split())

@@ -146,7 +146,7 @@ def audit(
         "image_size": None if image_size is None else options.integers(image_size, "--image-size"),
         "label": label,
         "auxiliary": auxiliary,
-        "loss": LossSpec(name=loss, label_smoothing=label_smoothing) if is_given(context, "loss") else None,
+        "loss": _loss(context, loss, label_smoothing),
         "u_shape": None if u_shape is None else options.u_shape(u_shape),
         "seed": seed,
         "device": device,
@@ -168,7 +168,13 @@ def _run(config: AuditConfig, checkpoint: Path | None, out: Path, wanted: Asked)
     conclude(result, verdict, wanted, page=page, settings=config, tables=lambda: _print(result))
 
 
-_FIELDS = {"targets": "targets_per_class"}
+def _loss(context: typer.Context, loss: str, smoothing: float) -> LossSpec | None:
+    """The loss that was asked for; None for the one that suits the labels."""
+    asked_for = is_given(context, "loss") or is_given(context, "label_smoothing")
+    return LossSpec(name=loss, label_smoothing=smoothing) if asked_for else None
+
+
+_FIELDS = {"targets": "targets_per_class", "label_smoothing": "loss"}
 """Options whose setting has another name."""
 
 

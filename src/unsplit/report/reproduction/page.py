@@ -54,6 +54,8 @@ def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
         labels_section,
         _commands,
     )
+    # Defences have a page of their own.
+    rows = [row for row in rows if row.defense is None]
     made = [section(rows, pictures) for section in sections]
     return "\n".join([INTRODUCTION, *(text for text in made if text)])
 
