@@ -187,7 +187,7 @@ def test_huge_and_broken_pictures_are_sentences(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="too large"):
         read_folder(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    monkeypatch.setattr("unsplit.data.folder._LARGEST", 1000)
+    monkeypatch.setattr("unsplit.data.memory.room", lambda: 1000)
     with pytest.raises(DataError, match="GiB"):
         read_folder(tmp_path)
     (tmp_path / "a" / "p.png").write_bytes(b"no picture")

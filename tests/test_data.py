@@ -16,7 +16,7 @@ from PIL import Image
 
 from unsplit.data import SOURCES, Dataset, Splits, available, fetch, from_tensors, load, locate, read_folder, verify
 from unsplit.data.cifar import read_cifar
-from unsplit.data.dataset import stratified
+from unsplit.data.dealing import stratified
 from unsplit.data.idx import idx_files, read_idx_set
 from unsplit.errors import DataError, StorageError, UnsplitError
 from unsplit.randomness import generator

@@ -1,8 +1,10 @@
 """Data sets: an embedded default, the standard files, folders of images, tensors."""
 
 from unsplit.data.arrays import read_arrays
-from unsplit.data.dataset import Dataset, Scaling, Splits, from_tensors, stratified
+from unsplit.data.dataset import Dataset, Splits, from_tensors
+from unsplit.data.dealing import stratified
 from unsplit.data.folder import read_folder
+from unsplit.data.scaling import Scaling
 from unsplit.data.sources import SOURCES, Availability, FileStatus, available, fetch, load, locate, require, verify
 from unsplit.data.table import read_table
 

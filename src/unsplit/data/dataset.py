@@ -1,5 +1,6 @@
 """Data with their form: shape, range and classes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,38 +8,11 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from unsplit.data.scaling import Scaling
 from unsplit.errors import DataError
 
 # What arithmetic leaves of values that were scaled to 0 to 1.
 _ROUNDING = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scaling:
-    """From values between 0 and 1 back to the units that data came in: value * span + low.
-
-    Args:
-        low, span: shapes that broadcast against one input.
-    """
-
-    low: Float[Tensor, "..."]
-    span: Float[Tensor, "..."]
-
-    @classmethod
-    def of(cls, values: Float[Tensor, "n ..."], *, each: bool) -> "Scaling":
-        """What takes these values to 0 to 1: `each` number by itself (columns of a table), or all alike."""
-        flat = values.reshape(len(values), *values.shape[1:])
-        low, high = (flat.amin(0), flat.amax(0)) if each else (flat.min(), flat.max())
-        span = torch.where(high > low, high - low, torch.ones_like(high))
-        return cls(low=low, span=span)
-
-    def to_unit(self, values: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-        """The values between 0 and 1; those beyond what was seen when it was made are clipped."""
-        return ((values - self.low) / self.span).clamp(0, 1)
-
-    def to_own(self, values: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-        """Values between 0 and 1 in the units that the data came in."""
-        return values * self.span + self.low
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +37,7 @@ class Dataset:
     images: Float[Tensor, "n ..."]
     labels: Shaped[Tensor, "_ ..."]
     classes: tuple[str, ...]
-    scaling: "Scaling | None" = None
+    scaling: Scaling | None = None
     features: tuple[str, ...] = ()
     inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
@@ -102,8 +76,11 @@ class Dataset:
                 f"The labels of the data set '{self.name}' are not whole numbers, and it has classes; give the numbers "
                 "of classes, or no classes for a regression."
             )
-        if not bool(torch.isfinite(self.labels).all()):
-            raise DataError(f"The labels of the data set '{self.name}' hold NaN or infinity; mend or remove them.")
+        wrong = ~torch.isfinite(self.labels).reshape(len(self), -1).all(1)
+        if bool(wrong.any()):
+            raise DataError(
+                f"Label {int(wrong.nonzero()[0])} of the data set '{self.name}' is NaN or infinity; mend or remove it."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -124,6 +101,35 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         return tuple(self.images.shape[1:])
+
+    @property
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """Where in a flat input each named part lies: the inputs that are packed into it, or the columns of a table."""
+        found, begin = {}, 0
+        for name, shape in self.inputs or tuple((name, ()) for name in self.features):
+            found[name] = (begin, begin + math.prod(shape))
+            begin += math.prod(shape)
+        return found
+
+    def repacked(self, names: Sequence[str]) -> "Dataset":
+        """The same with its named inputs one after another in this order.
+
+        Raises:
+            DataError: other names than its own.
+        """
+        shapes, places = dict(self.inputs), self.parts
+        if sorted(names) != sorted(shapes):
+            raise DataError(
+                f"The data set '{self.name}' has the inputs {', '.join(shapes)}, not {', '.join(names)}; give both the "
+                "same names."
+            )
+        order = torch.cat([torch.arange(*places[name]) for name in names])
+        return replace(
+            self,
+            images=self.images[:, order],
+            scaling=None if self.scaling is None else self.scaling.picked(order),
+            inputs=tuple((name, shapes[name]) for name in names),
+        )
 
     def subset(self, indices: Int[Tensor, " m"]) -> "Dataset":
         """These samples, in this order."""
@@ -157,7 +163,7 @@ class Splits:
     """What parties train on, and what they never saw.
 
     Raises:
-        DataError: the two differ in shape or classes.
+        DataError: the two differ in shape, in classes or in what is aimed at.
     """
 
     train: Dataset
@@ -169,19 +175,11 @@ class Splits:
                 f"Training inputs of shape {self.train.input_shape} in {len(self.train.classes)} classes do not go "
                 f"with test inputs of shape {self.test.input_shape} in {len(self.test.classes)}; make both alike."
             )
-
-
-def standardised(splits: Splits) -> Splits:
-    """The same with a regression's targets at mean 0 and deviation 1 over the training part, so that usual learning
-    rates suit them; classes stay as they are.
-    """
-    if not splits.train.regression:
-        return splits
-    labels = splits.train.labels
-    mean, deviation = labels.mean(0), labels.std(0, unbiased=False)
-    deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
-    train, test = (replace(part, labels=(part.labels - mean) / deviation) for part in (splits.train, splits.test))
-    return Splits(train=train, test=test)
+        if self.train.outputs != self.test.outputs or self.train.inputs != self.test.inputs:
+            raise DataError(
+                f"The training part of '{self.train.name}' has {self.train.outputs} outputs and the test part "
+                f"{self.test.outputs}, or their inputs have other names; make both alike."
+            )
 
 
 def from_tensors(
@@ -207,38 +205,3 @@ def from_tensors(
     highest = int(labels.max()) if len(labels) else 0
     names = tuple(classes) if classes is not None else tuple(str(number) for number in range(highest + 1))
     return Dataset(name=name, images=images, labels=labels.long(), classes=names)
-
-
-def stratified(data: Dataset, test_share: float, *, generator: torch.Generator) -> Splits:
-    """Deal out `data` so that each class has the same share of its samples in the test part (at least one, and at
-    least one left to train on).
-
-    Raises:
-        DataError: a class has fewer than two samples, or the share is not between 0 and 1.
-    """
-    if not 0 < test_share < 1:
-        raise DataError(f"A test share of {test_share} leaves one part empty; use one between 0 and 1, such as 0.2.")
-    if data.regression:
-        if len(data) < 2:
-            raise DataError(f"'{data.name}' has one sample; it needs 2 or more, for training and for test.")
-        order = torch.randperm(len(data), generator=generator)
-        held = min(max(round(test_share * len(data)), 1), len(data) - 1)
-        return Splits(train=data.subset(order[held:]), test=data.subset(order[:held]))
-    train, test = [], []
-    for number, name in enumerate(data.classes):
-        indices = (data.labels == number).nonzero().flatten()
-        if len(indices) < 2:
-            raise DataError(
-                f"The class '{name}' of '{data.name}' has {len(indices)} samples; it needs 2 or more, for training "
-                "and for test."
-            )
-        indices = indices[torch.randperm(len(indices), generator=generator)]
-        held = min(max(round(test_share * len(indices)), 1), len(indices) - 1)
-        test.append(indices[:held])
-        train.append(indices[held:])
-    return Splits(train=data.subset(_shuffled(train, generator)), test=data.subset(_shuffled(test, generator)))
-
-
-def _shuffled(parts: list[Tensor], generator: torch.Generator) -> Tensor:
-    joined = torch.cat(parts)
-    return joined[torch.randperm(len(joined), generator=generator)]

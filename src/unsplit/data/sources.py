@@ -11,9 +11,10 @@ import pooch
 import requests
 import torch
 
-from unsplit.data.arrays import read_arrays
+from unsplit.data.arrays import ENDINGS, read_arrays
 from unsplit.data.cifar import cifar_files, read_cifar
-from unsplit.data.dataset import Dataset, Splits, stratified
+from unsplit.data.dataset import Dataset, Splits
+from unsplit.data.dealing import standardised, stratified
 from unsplit.data.embedded import digits
 from unsplit.data.folder import read_folder
 from unsplit.data.idx import contents, find, idx_files, read_idx_set
@@ -123,7 +124,7 @@ def load(
 
     Args:
         name: "digits" (embedded), a name in `SOURCES`, or a path: of a folder of pictures (`read_folder`), of a .csv
-            (`read_table`), or of a .npz or .safetensors (`read_arrays`).
+            (`read_table`), or of a .npz, .safetensors or .npy (`read_arrays`).
         root: where to look first; then `$UNSPLIT_DATA`, then the cache.
         download: fetch a set that is nowhere to be found.
         generator: deals samples out into training (80 %) and test; a fixed one if left out.
@@ -143,11 +144,15 @@ def load(
         return digits()
     if path.suffix == ".csv":
         return read_table(path, label=label, test_share=_TEST_SHARE, generator=source)
-    if path.suffix in (".npz", ".safetensors"):
+    if path.suffix in ENDINGS:
         return read_arrays(path, test_share=_TEST_SHARE, generator=source)
     if key not in SOURCES:
+        if path.is_file():
+            raise DataError(
+                f"{path} is of no kind that is read; give a folder of pictures, .csv, {', '.join(ENDINGS)}."
+            )
         if path.is_dir() or os.sep in key:
-            return stratified(read_folder(path, image_size=image_size), _TEST_SHARE, generator=source)
+            return standardised(stratified(read_folder(path, image_size=image_size), _TEST_SHARE, generator=source))
         raise unknown_name("data set", key, ["digits", *SOURCES])
     if download and locate(key, root=root) is None:
         fetch(key, root=root)

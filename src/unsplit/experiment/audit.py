@@ -5,7 +5,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,14 +19,14 @@ from unsplit.attacks.labels import (
     infer_from_weight_gradients,
 )
 from unsplit.attacks.unsplit import attack_of, preset
-from unsplit.data import Dataset, Splits, load
+from unsplit.data import Dataset, Scaling, Splits, load
 from unsplit.devices import device as checked_device
-from unsplit.errors import InputError
 from unsplit.experiment.auxiliary import ATTACKS as AUXILIARY_ATTACKS
 from unsplit.experiment.auxiliary import auxiliary_data, run_with_auxiliary
 from unsplit.experiment.cells import Cells, fingerprint
 from unsplit.experiment.config import STATES, AuditConfig
-from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion, takes
+from unsplit.experiment.fitting import fitting, loss_for, named_inputs, network_for, targets_of
+from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import provenance, versions
 from unsplit.experiment.results import (
@@ -40,9 +40,8 @@ from unsplit.experiment.threats import described
 from unsplit.experiment.whole import run_whole
 from unsplit.files import writable_folder
 from unsplit.knowledge import KnownSamples
-from unsplit.losses import LossSpec
 from unsplit.metrics import performance, score_of
-from unsplit.models import batch_norm_note, build, build_for, check_fits, depth_of, split, split_u
+from unsplit.models import batch_norm_note, depth_of, split
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
 from unsplit.randomness import draw_seed, generator
 
@@ -59,12 +58,14 @@ class Audit:
         originals: the targets, shape [n, *input shape].
         reconstructions: what each row of `result.inversion` made of them, in the same order and shape.
         whole: what the attack on the U-shape made of them, if it was run.
+        scaling: what takes inputs and reconstructions to the units that the data came in; None where they came so.
     """
 
     result: AuditResult
     originals: Tensor
     reconstructions: tuple[Tensor, ...]
     whole: Tensor | None = None
+    scaling: Scaling | None = None
 
 
 def audit(
@@ -97,16 +98,16 @@ def audit(
     device = checked_device(config.device)
     if splits is None:
         splits = load(config.data, image_size=config.image_size, label=config.label)
-    config, notes = _fitting(config, splits)
+    config, notes = fitting(config, splits)
     if folder is not None:
         writable_folder(folder)
-    untrained, name = _network(config, splits, device)
+    untrained, name, splits = network_for(config, splits, device)
     training, trained = _train(untrained, name, config, splits, checkpoint, stages("training"))
     trained = trained.model_copy(update={"notes": (*notes, *_about_the_client(untrained, config))})
     source = generator(config.seed + 1)
     networks = {"before": untrained, "after": training.model()}
     evaluation = Evaluation(
-        targets=_targets(splits.test, config),
+        targets=targets_of(splits.test, config),
         test=splits.test,
         mean_input=splits.train.images.mean(0),
         others=more_inputs(splits.train),
@@ -132,59 +133,13 @@ def audit(
             command or f"unsplit.audit({config!r})", seed=config.seed, device=str(device), started=started
         ),
     )
-    return Audit(result=result, originals=evaluation.targets.images, reconstructions=tuple(pictures), whole=redrawn)
-
-
-def _network(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str]:
-    """The untrained network, checked against the data and the cuts, and its name."""
-    train = splits.train
-    if train.inputs:
-        model, name = _with_several_inputs(config, train)
-    else:
-        model, name = build_for(config.model, train.input_shape, train.outputs, generator=generator(config.seed))
-    for cut in config.cuts:
-        depth_of(model, cut)
-    if config.u_shape is not None:
-        split_u(model, *config.u_shape)
-    return model.to(device), name
-
-
-def _with_several_inputs(config: AuditConfig, train: Dataset) -> tuple[nn.Sequential, str]:
-    """The untrained network of data with several named inputs, which it takes packed into one vector."""
-    if config.model is None:
-        names = ", ".join(name for name, _ in train.inputs)
-        raise InputError(
-            f"The data have the inputs {names}; name a model that takes them, --model my_module:build_model."
-        )
-    model = build(config.model, generator=generator(config.seed), input_shape=dict(train.inputs))
-    check_fits(model, train.input_shape, train.outputs)
-    return model, config.model
-
-
-def _fitting(config: AuditConfig, splits: Splits) -> tuple[AuditConfig, tuple[str, ...]]:
-    """The configuration without what makes no sense for these data, and what was left out in words.
-
-    Raises:
-        InputError: nothing of it would be left.
-    """
-    notes, shape = [], splits.train.input_shape
-    fitting = tuple(name for name in config.presets if takes(preset(name, 1), shape))
-    if fitting != config.presets:
-        left_out = ", ".join(name for name in config.presets if name not in fitting)
-        if not fitting:
-            raise InputError(
-                f"The preset {left_out} makes pictures, and inputs here have shape {shape}; use --presets joint."
-            )
-        notes.append(f"The preset {left_out} makes pictures only and was left out.")
-    setups = config.label_setups
-    if splits.train.regression and setups:
-        notes.append("The labels are those of a regression; label inference, which reads classes, was left out.")
-        setups = ()
-    if splits.train.regression and config.u_shape is not None:
-        raise InputError(
-            "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
-        )
-    return replace(config, presets=fitting, label_setups=setups), tuple(notes)
+    return Audit(
+        result=result,
+        originals=evaluation.targets.images,
+        reconstructions=tuple(pictures),
+        whole=redrawn,
+        scaling=splits.train.scaling,
+    )
 
 
 def _about_the_client(model: nn.Sequential, config: AuditConfig) -> tuple[str, ...]:
@@ -192,15 +147,6 @@ def _about_the_client(model: nn.Sequential, config: AuditConfig) -> tuple[str, .
     depths = [depth_of(model, cut) for cut in config.cuts]
     note = batch_norm_note(split(model, max(depths))[0]) if depths else None
     return () if note is None else (note,)
-
-
-def _loss(config: AuditConfig, splits: Splits) -> LossSpec:
-    return config.loss or LossSpec(name="mse" if splits.train.regression else "cross_entropy")
-
-
-def _targets(test: Dataset, config: AuditConfig) -> Dataset:
-    targets = test.one_per_class(config.targets_per_class)
-    return targets.subset(torch.arange(min(len(targets), config.most_targets)))
 
 
 def _train(
@@ -219,7 +165,7 @@ def _train(
         batch_size=config.batch_size,
         client_optimizer=config.optimizer,
         server_optimizer=config.optimizer,
-        loss=_loss(config, splits),
+        loss=loss_for(config, splits),
     )
     network, steps = untrained, 0
     if checkpoint is not None:
@@ -239,6 +185,7 @@ def _train(
         setup="a",
         classes=len(train.classes),
         input_shape=train.input_shape,
+        inputs=named_inputs(train),
         training_samples=len(train),
         test_samples=len(test),
         clients=len(training.clients),
@@ -246,7 +193,7 @@ def _train(
         epochs=config.epochs if checkpoint is None else steps / epoch,
         steps=steps or total,
         optimizer=str(config.optimizer) if checkpoint is None else f"as in {checkpoint.name}",
-        loss=str(_loss(config, splits)),
+        loss=str(loss_for(config, splits)),
         score=score_of(train.labels),
         losses=tuple(losses),
         accuracy=performance(training.predict(test.images.to(config.device)).cpu(), test.labels),

@@ -1,5 +1,6 @@
 """What an audit does, as a value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from unsplit.attacks.unsplit import PRESETS
-from unsplit.errors import InputError, check_at_least_one, unknown_name
+from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.files import explained
 from unsplit.losses import LossSpec
 from unsplit.optim import OptimizerSpec, parse_optimizer
@@ -21,7 +22,8 @@ class AuditConfig:
     """Settings of an audit. The defaults are those of `unsplit audit` on the embedded digits.
 
     Args:
-        data: name of a data set, or path: of a folder of images, of a table (.csv), of arrays (.npz, .safetensors).
+        data: name of a data set, or path: of a folder of images, of a table (.csv), of arrays (.npz, .safetensors,
+            .npy).
         image_size: height and width that the pictures of a folder are brought to; None leaves them.
         label: the label's column of a table; the last one if None.
         model: name of a model, "module:function", or None for the paper's net for such pictures.
@@ -31,7 +33,7 @@ class AuditConfig:
         auxiliary: data of the server's own, by name or path, or "test" for the test part of `data` (without the
             targets): attacks that have such data (SDAR, FORA) are run beside the presets. None for none.
         targets_per_class: inputs of each class to recover, from the test set (of a regression, ten times as many).
-        most_targets: but no more than so many in all.
+        most_targets: but no more than so many in all; of more, some spread over them.
         epochs: passes over the training data, at least 1.
         batch_size: samples a step.
         optimizer: of both parties.
@@ -73,6 +75,7 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps")
+        check_not_negative(self, "seed")
         for known, what, names in (
             (PRESETS, "preset", self.presets),
             (STATES, "state", self.states),
@@ -84,48 +87,114 @@ class AuditConfig:
         if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
             raise InputError(f"image_size is {self.image_size}; give a height and a width, for example 64,64.")
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], *, source: str = "the settings") -> "AuditConfig":
+        """The configuration that these settings describe: keys are the fields' names, as in a file of settings.
+
+        Args:
+            settings: values as YAML has them; where the command line takes a text ("1,conv2", "1:1", "adam:lr=0.001",
+                "64,64", "none"), so does this.
+            source: where they come from, for what is said of mistakes.
+
+        Raises:
+            InputError: an unknown key, or a value that a setting cannot have.
+        """
+        known = {each.name: each.default for each in fields(cls)}
+        chosen: dict[str, Any] = {}
+        for key, value in settings.items():
+            if key not in known:
+                raise unknown_name(f"setting in {source}", str(key), known)
+            chosen[key] = _value(source, key, value, optional=known[key] is None)
+        return cls(**chosen)
+
 
 def load_audit_config(path: Path) -> AuditConfig:
-    """An audit's settings from a YAML file, whose keys are the fields of `AuditConfig`.
-
-    Lists stand for tuples; optimisers and losses are written as on the command line ("adam:lr=0.001", "mse").
+    """An audit's settings from a YAML file; see `AuditConfig.of`.
 
     Raises:
         InputError: not such a file, an unknown key, or a value that it cannot have.
         StorageError: it cannot be read.
     """
+    if not path.is_file():
+        raise InputError(f"There is no file {path} of settings; name a YAML file, with for example `data: digits`.")
     with explained(path):
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     try:
-        read = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        read = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not YAML ({reason}); write for example `data: digits`.") from error
     if not isinstance(read, dict):
         raise InputError(f"{path} holds no settings; write for example `data: digits`.")
-    known = {each.name: each for each in fields(AuditConfig)}
-    chosen: dict[str, Any] = {}
-    for key, value in read.items():
-        if key not in known:
-            raise unknown_name(f"setting in {path}", str(key), known)
-        chosen[key] = _value(path, str(key), value)
-    return AuditConfig(**chosen)
+    return AuditConfig.of(read, source=str(path))
 
 
-_OPTIMIZERS = ("optimizer", "label_optimizers")
+_TEXTS = ("data", "label", "model", "auxiliary", "device")
 _NUMBERS = ("targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "seed")
+_SEVERAL_NUMBERS = ("image_size", "label_heads")
+_SEVERAL_NAMES = ("presets", "states", "label_setups")
 
 
-def _value(path: Path, key: str, value: object) -> object:
+def _value(source: str, key: str, value: object, *, optional: bool) -> object:
     """A setting's value as the configuration takes it."""
-    if key in _NUMBERS and not (isinstance(value, int) and not isinstance(value, bool)):
-        raise InputError(f"The setting {key} of {path} is {value!r}; give a whole number.")
-    if key in _OPTIMIZERS and value is not None:
-        each = [parse_optimizer(str(one)) for one in (value if isinstance(value, list) else [value])]
-        return tuple(each) if key == "label_optimizers" else each[0]
-    if key == "loss" and value is not None:
-        return LossSpec(name=str(value))
-    several = ("cuts", "presets", "states", "label_setups", "label_heads", "image_size", "u_shape")
-    if key in several and value is not None:
-        return tuple(value) if isinstance(value, list) else (value,)
-    return value
+    if optional and (value is None or value == "none"):
+        return None
+    if key in _TEXTS:
+        if isinstance(value, str | Path) or _whole(value):
+            return str(value)
+        raise InputError(f"The setting {key} of {source} is {value!r}; give a text, in quotes.")
+    if key in _NUMBERS:
+        if not _whole(value):
+            raise InputError(f"The setting {key} of {source} is {value!r}; give a whole number.")
+        return value
+    if key == "loss":
+        return value if isinstance(value, LossSpec) else _loss(source, value)
+    if key == "optimizer":
+        return _optimizer(source, key, value)
+    parts = _listed(value, ":" if key == "u_shape" else ",")
+    if key == "label_optimizers":
+        # A text holds one, since commas part its options.
+        parts = (value,) if isinstance(value, str) and value != "none" else parts
+        return tuple(_optimizer(source, key, part) for part in parts)
+    if key in _SEVERAL_NUMBERS and not all(_whole(part) for part in parts):
+        raise InputError(f"The setting {key} of {source} is {value!r}; give whole numbers, for example [1, 2].")
+    if not all(isinstance(part, str) or (_whole(part) and key not in _SEVERAL_NAMES) for part in parts):
+        raise InputError(f"The setting {key} of {source} is {value!r}; give a name, or a list of them.")
+    if key == "u_shape" and (len(parts) != 2 or not _whole(parts[1])):
+        raise InputError(f"The setting u_shape of {source} is {value!r}; give a cut and a head, for example [1, 1].")
+    return parts
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _listed(value: object, separator: str) -> tuple[object, ...]:
+    """The parts of a list, or of a text as on the command line; none of "none"."""
+    if isinstance(value, str):
+        texts = [] if value.strip().lower() in ("", "none") else [part.strip() for part in value.split(separator)]
+        return tuple(int(part) if part.removeprefix("-").isdecimal() else part for part in texts)
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _optimizer(source: str, key: str, value: object) -> OptimizerSpec:
+    if isinstance(value, OptimizerSpec):
+        return value
+    if not isinstance(value, str):
+        raise InputError(f"The setting {key} of {source} is {value!r}; write for example adam:lr=0.001.")
+    return parse_optimizer(value)
+
+
+def _loss(source: str, value: object) -> LossSpec:
+    """A loss written as name or name:label_smoothing=0.1."""
+    name, _, rest = str(value).partition(":")
+    option, equals, number = rest.partition("=")
+    try:
+        smoothing = float(number) if rest else 0.0
+    except ValueError:
+        smoothing = -1.0
+    if rest and (option.strip() != "label_smoothing" or not equals or smoothing < 0):
+        raise InputError(f"The setting loss of {source} is '{value}'; write for example bce:label_smoothing=0.1.")
+    return LossSpec(name=name.strip(), label_smoothing=smoothing)

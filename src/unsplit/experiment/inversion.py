@@ -1,6 +1,5 @@
 """One inversion attack on a network cut at one place, and its scores."""
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -118,7 +117,7 @@ def scored(
         state=state,
         preset=name,
         **picture_scores(pictures, evaluation),
-        by_input=_by_input(pictures, evaluation.targets),
+        **_by_input(pictures, evaluation),
         residual=float(found.residual[:number].mean()),
         sign=found.sign.value,
         agreement=found.agreement,
@@ -159,18 +158,19 @@ def scores_against(pictures: Tensor, truth: Tensor, mean_input: Tensor) -> dict[
     }
 
 
-def _by_input(pictures: Tensor, targets: Dataset) -> dict[str, float]:
-    """The error of each of several packed inputs by itself; nothing where there is one."""
-    sizes = [math.prod(shape) for _, shape in targets.inputs]
-    if not sizes:
-        return {}
-    parts = zip(targets.inputs, torch.split(pictures, sizes, 1), torch.split(targets.images, sizes, 1), strict=True)
-    return {name: mse(found, true) for (name, _), found, true in parts}
+def _by_input(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
+    """The error of each named part of the inputs by itself, beside that of the best guess at it."""
+    truth, errors, guesses = evaluation.targets.images, {}, {}
+    for name, (begin, end) in evaluation.targets.parts.items():
+        part = slice(begin, end)
+        errors[name] = mse(pictures[:, part], truth[:, part])
+        guesses[name] = min(trivial_guesses(truth[:, part], evaluation.mean_input[part]).values())
+    return {"by_input": errors, "by_input_best_trivial": guesses}
 
 
 def takes(settings: InversionConfig, input_shape: tuple[int, ...]) -> bool:
-    """Whether an attack with these settings can invert inputs of this shape: a decoder makes pictures only."""
-    return len(input_shape) == 3 or not isinstance(settings, AmortisedConfig)
+    """Whether an attack with these settings can invert inputs of this shape: a decoder makes pictures and signals."""
+    return len(input_shape) in (2, 3) or not isinstance(settings, AmortisedConfig)
 
 
 def _mean(values: list[float]) -> float:

@@ -43,7 +43,10 @@ class InversionRow(PictureScores):
     )
     smashed: int = Field(default=0, description="smashed samples that the attack saw, the targets among them")
     by_input: dict[str, float] = Field(
-        default_factory=dict, description="error of each input by itself, where several are packed into one"
+        default_factory=dict, description="error of each named input, or column of a table, by itself"
+    )
+    by_input_best_trivial: dict[str, float] = Field(
+        default_factory=dict, description="error of the best guess that has seen no message, at each of them"
     )
     clone_accuracy: float = Field(
         description="test accuracy (R² for a regression) of the stolen bottom through the server's own top"
@@ -167,6 +170,15 @@ class ThreatModelRow(Row):
     knows: tuple[str, ...] = Field(description="what else it knows")
 
 
+class InputRow(Row):
+    """A named part of the inputs: a column of a table, or one of several inputs."""
+
+    name: str
+    numbers: int = Field(description="how many numbers it consists of")
+    low: float | None = Field(description="what 0 stands for, in the data's own units; null for several numbers")
+    high: float | None = Field(description="what 1 stands for; null for several numbers")
+
+
 class TrainingRow(Row):
     """The split training that was audited."""
 
@@ -175,6 +187,7 @@ class TrainingRow(Row):
     setup: Literal["a", "b", "c"]
     classes: int
     input_shape: tuple[int, ...]
+    inputs: tuple[InputRow, ...] = Field(default=(), description="parts of an input that have names, in their order")
     training_samples: int
     test_samples: int
     clients: int

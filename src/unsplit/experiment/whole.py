@@ -15,6 +15,7 @@ from unsplit.experiment.inversion import Evaluation, more_for, picture_scores
 from unsplit.experiment.label_parts import first_of_each_class, stolen_head, true_labels, unknown_to
 from unsplit.experiment.results import WholeRow
 from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, LabelSpace
+from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy
 from unsplit.models import depth_of
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
@@ -49,9 +50,12 @@ def run_whole(
     Raises:
         InputError: no U-shape, or a class without a sample.
     """
-    if config.u_shape is None:
-        raise InputError("There is no U-shape to take everything from; name a cut and a head, for example (1, 1).")
+    if config.u_shape is None or not config.presets:
+        raise InputError(
+            "The attack on the U-shape needs a cut and a head, for example (1, 1), and a preset; name them."
+        )
     (cut, head), (preset_name, *_), train = config.u_shape, config.presets, splits.train
+    loss = config.loss or LossSpec()
     split = SplitConfig(
         setup=Setup.C,
         cut=cut,
@@ -59,6 +63,7 @@ def run_whole(
         batch_size=config.batch_size,
         client_optimizer=config.optimizer,
         server_optimizer=config.optimizer,
+        loss=loss,
     )
     training = split_training(model, train.images, train.labels, split, generator=generator(seed), device=device)
     recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))
@@ -70,7 +75,7 @@ def run_whole(
         raise InputError("The client's data have no sample of some class; every class needs one, for its name.")
     head_architecture, view = HeadArchitecture.of(parts["head"].module), recorder.transcript()
     groups = infer_by_surrogate(
-        view, head_architecture, space, ClientLoss(), SurrogateConfig(), generator=generator(seed)
+        view, head_architecture, space, ClientLoss(spec=loss), SurrogateConfig(), generator=generator(seed)
     )
     labels = name_groups(groups, known, space).labels
     last_part = stolen_head(view, labels, head_architecture, space, seed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
-from unsplit.attacks.unsplit.objectives import Objective, Variation, objective, relative_residual, total_variation
+from unsplit.attacks.unsplit.objectives import VARIATIONS, Objective, objective, relative_residual, total_variation
 from unsplit.attacks.unsplit.targets import matched_targets
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import ClientArchitecture
@@ -24,7 +24,7 @@ _ELEMENTWISE = {"adam", "adamw", "adamax", "nadam", "radam", "sgd", "rmsprop", "
 
 _WORDS = {
     "partition": ("inputs-weights", "layers", "merged"),
-    "variation": get_args(Variation),
+    "variation": VARIATIONS,
     "start": ("half", "uniform"),
 }
 
@@ -65,7 +65,7 @@ class CoordinateConfig:
     weight_objective: str = "mse"
     partition: Literal["inputs-weights", "layers", "merged"] = "inputs-weights"
     variation_weight: float = 0.1
-    variation: Variation = "isotropic"
+    variation: str = "isotropic"
     norm_weight: float = 0.0
     start: Literal["half", "uniform"] = "half"
     new_clone: bool = True

@@ -1,4 +1,4 @@
-"""A decoder from smashed data to pictures, shared by all samples.
+"""A decoder from smashed data to pictures or signals, shared by all samples.
 
 Free pictures can explain their smashed data each in its own way. A decoder cannot: it is convolutional, so what it
 does at one place and for one sample it does at every place and for all of them.
@@ -20,12 +20,12 @@ _LEAST_DEVIATION = 0.05
 
 
 class Decoder(nn.Module):
-    """From smashed data [n, ...] to pictures [n, c, h, w] with values from 0 to 1.
+    """From smashed data [n, ...] to pictures [n, c, h, w] or signals [n, c, length] with values from 0 to 1.
 
     Args:
         clone: tells which pixels each place of the smashed data looks at.
         samples: smashed data, whose mean and deviation it is normalised by.
-        picture: shape [c, h, w] of a picture.
+        shape: [c, h, w] of a picture, or [c, length] of a signal, which is taken for a picture of one row.
         width: channels of the convolutions.
         blocks: residual blocks of two convolutions.
         tilt: logit of the first pictures: negative starts dark, positive bright.
@@ -35,7 +35,7 @@ class Decoder(nn.Module):
     its places look, and smashed data that is flat passes through a dense layer first.
 
     Raises:
-        InputError: the inputs are not pictures.
+        InputError: the inputs are neither pictures nor signals.
     """
 
     mean: Tensor
@@ -47,7 +47,7 @@ class Decoder(nn.Module):
         self,
         clone: nn.Module,
         samples: Float[Tensor, "n ..."],
-        picture: tuple[int, ...],
+        shape: tuple[int, ...],
         *,
         width: int = 32,
         blocks: int = 2,
@@ -55,10 +55,15 @@ class Decoder(nn.Module):
         mixed_precision: bool = True,
     ) -> None:
         super().__init__()
-        if len(picture) != 3:
+        if len(shape) not in (2, 3):
             raise InputError(
-                f"The decoder makes pictures, and inputs here have shape {picture}; use the preset 'joint' for them."
+                f"The decoder makes pictures and signals, and inputs here have shape {shape}; use the preset 'joint' "
+                "for them."
             )
+        self._signal = len(shape) == 2
+        picture = (shape[0], 1, shape[1]) if self._signal else shape
+        if self._signal:
+            clone, samples = _OneRow(clone), _lifted(samples)
         self._picture = picture
         self._half = (-(-picture[1] // 2), -(-picture[2] // 2))
         self._mixed_precision = mixed_precision
@@ -91,13 +96,15 @@ class Decoder(nn.Module):
         self.to(device=samples.device)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, smashed: Float[Tensor, "n ..."]) -> Float[Tensor, "n c h w"]:
+    def forward(self, smashed: Float[Tensor, "n ..."]) -> Float[Tensor, "n c ..."]:
+        smashed = _lifted(smashed) if self._signal else smashed
         with torch.autocast(smashed.device.type, torch.bfloat16, enabled=self._mixed_precision):
             logits = self._logits((smashed - self.mean) / self.deviation)
         channels, height, width = self._picture
         smooth = functional.interpolate(logits[:, :channels].float(), scale_factor=2, mode="bilinear")
         detail = functional.pixel_shuffle(logits[:, channels:].float(), 2)
-        return (smooth + detail)[:, :, :height, :width].sigmoid()
+        pictures = (smooth + detail)[:, :, :height, :width].sigmoid()
+        return pictures.squeeze(2) if self._signal else pictures
 
     def _logits(self, smashed: Tensor) -> Tensor:
         if self._spatial:
@@ -111,6 +118,22 @@ class Decoder(nn.Module):
             features = features + block(features)
         logits: Tensor = self.last(functional.leaky_relu(features, _SLOPE))
         return logits
+
+
+class _OneRow(nn.Module):
+    """Layers for signals, between pictures of one row."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, pictures: Float[Tensor, "n c 1 length"]) -> Float[Tensor, "n ..."]:
+        return _lifted(self.layers(pictures.squeeze(2)))
+
+
+def _lifted(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+    """Maps [n, c, length] as those of pictures of one row; flat ones as they are."""
+    return values.unsqueeze(2) if values.ndim == 3 else values
 
 
 def _block(width: int) -> nn.Sequential:

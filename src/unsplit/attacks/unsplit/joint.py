@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.hinge import Misfit, without_last_relu
-from unsplit.attacks.unsplit.objectives import Variation, relative_residual, variation_gradient
+from unsplit.attacks.unsplit.objectives import relative_residual, variation_gradient
 from unsplit.attacks.unsplit.symmetry import resolve_sign, stretch
 from unsplit.attacks.unsplit.targets import matched_targets
 from unsplit.errors import InputError, check_at_least_one, check_positive, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import check_betas
 from unsplit.types import Kind, Reconstruction, Sign, Transcript
+
+_VARIATIONS = ("isotropic", "signal", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class JointConfig:
         betas: Adam's.
         variation_start, variation_end: weight of the isotropic total variation, falling geometrically between them. It
             is 0 for inputs without neighbours, such as rows of a table.
-        variation: "isotropic", or "none" for inputs whose order means nothing.
+        variation: "isotropic", along every axis that an input's shape has (rows and columns of pictures, the length of
+            signals); "signal", along the last one only; or "none" for inputs whose order means nothing.
         hinge: where the cut ends in ReLU, fit what comes before it (see `hinge`).
         stretch: fill the range of inputs by one scale and offset over the set.
         resolve_sign: choose between pictures and negatives by the first layer's biases.
@@ -47,7 +50,7 @@ class JointConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     variation_start: float = 1.0
     variation_end: float = 0.01
-    variation: Variation = "isotropic"
+    variation: str = "isotropic"
     hinge: bool = True
     stretch: bool = True
     resolve_sign: bool = True
@@ -56,8 +59,8 @@ class JointConfig:
         check_at_least_one(self, "steps")
         check_positive(self, "input_rate", "weight_rate")
         check_betas(self.betas)
-        if self.variation not in ("isotropic", "none"):
-            raise unknown_name("variation", self.variation, ("isotropic", "none"))
+        if self.variation not in _VARIATIONS:
+            raise unknown_name("variation", self.variation, _VARIATIONS)
         if not math.inf > self.variation_start >= self.variation_end >= 0:
             raise InputError(
                 f"The weight of total variation falls from {self.variation_start} to {self.variation_end}; "
@@ -154,7 +157,7 @@ def _descend(
         with torch.no_grad():
             alpha = config.variation_weight(done)
             if alpha and x.grad is not None:
-                x.grad.add_(variation_gradient(x), alpha=alpha)
+                x.grad.add_(variation_gradient(x, config.variation), alpha=alpha)
             optimizer.step()
             x.clamp_(*bounds)
         if step % 50 == 0 or step == config.steps - 1:

@@ -1,7 +1,6 @@
 """What the inversion attacks minimise."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,7 +12,8 @@ from unsplit.errors import unknown_name
 Objective = Callable[[Tensor, Tensor], Tensor]
 """Distance of the clone's output from the smashed data."""
 
-Variation = Literal["isotropic", "isotropic-sum", "squared", "none"]
+VARIATIONS = ("isotropic", "isotropic-sum", "squared", "signal", "none")
+"""The kinds of total variation; see `total_variation`."""
 
 # Keeps the root's gradient finite where a picture is flat; adds at most 1e-6 to each pixel's variation.
 _ROOT_FLOOR = 1e-12
@@ -36,7 +36,7 @@ def objective(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-def total_variation(images: Float[Tensor, "n ..."], kind: Variation = "isotropic") -> Float[Tensor, ""]:
+def total_variation(images: Float[Tensor, "n ..."], kind: str = "isotropic") -> Float[Tensor, ""]:
     """Total variation of pictures (Rudin, Osher, Fatemi 1992), and of whatever else has neighbours.
 
     Args:
@@ -47,15 +47,23 @@ def total_variation(images: Float[Tensor, "n ..."], kind: Variation = "isotropic
             "isotropic": the same divided by the number of pixels and channels;
             "squared": mean of the squared differences along rows plus along columns, without the root, as the
             released code has it;
+            "signal": mean of the absolute differences along the last axis alone, for channels whose order means nothing
+            although they lie side by side, such as [n, 1, sensors, length];
             "none": 0.
+
+    Raises:
+        InputError: no such kind.
     """
+    if kind not in VARIATIONS:
+        raise unknown_name("variation", kind, VARIATIONS)
     if kind == "none" or images.ndim < 3:
         return (images * 0).sum()
-    steps = [images.diff(dim=axis) for axis in range(2, images.ndim)]
+    first = images.ndim - 1 if kind == "signal" else 2
+    steps = [images.diff(dim=axis) for axis in range(first, images.ndim)]
     if kind == "squared":
         return sum((step.square().mean() for step in steps), torch.zeros((), device=images.device))
     total = torch.zeros((), device=images.device)
-    for axis, step in enumerate(steps, start=2):
+    for axis, step in enumerate(steps, start=first):
         # `pad` names the last axis first.
         border = [0] * (2 * (images.ndim - axis))
         border[-1] = 1
@@ -64,16 +72,16 @@ def total_variation(images: Float[Tensor, "n ..."], kind: Variation = "isotropic
     return variation.sum() / len(images) if kind == "isotropic-sum" else variation.mean()
 
 
-def variation_gradient(images: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-    """The gradient of the "isotropic" total variation; for pictures in closed form, three times faster than by a
+def variation_gradient(images: Float[Tensor, "n ..."], kind: str = "isotropic") -> Float[Tensor, "n ..."]:
+    """The gradient of a total variation; of "isotropic", for pictures, in closed form, three times faster than by a
     graph.
     """
     if images.ndim < 3:
         return torch.zeros_like(images)
-    if images.ndim != 4:
+    if images.ndim != 4 or kind != "isotropic":
         with torch.enable_grad():
             values = images.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(total_variation(values), values)
+            (slope,) = torch.autograd.grad(total_variation(values, kind), values)
         return slope
     gradient = torch.zeros_like(images)
     down, right = torch.zeros_like(images), torch.zeros_like(images)

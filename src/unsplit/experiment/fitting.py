@@ -1,0 +1,110 @@
+"""What of an audit fits the data: the network for them, the targets among them, and what makes no sense of them."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from unsplit.attacks.unsplit import preset
+from unsplit.data import Dataset, Splits
+from unsplit.errors import InputError
+from unsplit.experiment.config import AuditConfig
+from unsplit.experiment.inversion import takes
+from unsplit.experiment.results import InputRow
+from unsplit.losses import LossSpec
+from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, split_u
+from unsplit.models.registry import _builder
+from unsplit.randomness import generator
+
+
+def network_for(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str, Splits]:
+    """The untrained network, checked against the data and the cuts, its name, and the data as it takes them."""
+    train = splits.train
+    if train.inputs:
+        model, name, splits = _with_several_inputs(config, splits)
+    else:
+        model, name = build_for(config.model, train.input_shape, train.outputs, generator=generator(config.seed))
+    for cut in config.cuts:
+        depth_of(model, cut)
+    if config.u_shape is not None:
+        split_u(model, *config.u_shape)
+    return model.to(device), name, splits
+
+
+def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequential, str, Splits]:
+    """The untrained network of data with several named inputs, which it takes packed into one vector, its name, and the
+    data packed in the order in which it takes them.
+    """
+    train = splits.train
+    if config.model is None:
+        names = ", ".join(name for name, _ in train.inputs)
+        raise InputError(
+            f"The data have the inputs {names}; name a model that takes them, --model my_module:build_model."
+        )
+    make, order = _builder(config.model), list[str]()
+
+    def packing() -> nn.Module:
+        made = make()
+        if isinstance(made, nn.Module) and not isinstance(made, NamedInputs):
+            made = NamedInputs(made, dict(train.inputs))
+        if isinstance(made, NamedInputs):
+            order.extend(made.inputs)
+        return made
+
+    model = build(packing, generator=generator(config.seed))
+    check_fits(model, train.input_shape, train.outputs)
+    return model, config.model, Splits(train=train.repacked(order), test=splits.test.repacked(order))
+
+
+def fitting(config: AuditConfig, splits: Splits) -> tuple[AuditConfig, tuple[str, ...]]:
+    """The configuration without what makes no sense for these data, and what was left out in words.
+
+    Raises:
+        InputError: nothing of it would be left.
+    """
+    notes, shape = [], splits.train.input_shape
+    fitting = tuple(name for name in config.presets if takes(preset(name, 1), shape))
+    if fitting != config.presets:
+        left_out = ", ".join(name for name in config.presets if name not in fitting)
+        if not fitting:
+            raise InputError(
+                f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; "
+                "use --presets joint."
+            )
+        notes.append(f"The preset {left_out} makes pictures and signals only and was left out.")
+    wanted = config.targets_per_class * (10 if splits.train.regression else len(splits.train.classes))
+    if wanted > config.most_targets:
+        notes.append(f"Of {wanted} targets {config.most_targets} were attacked, which is the most that was allowed.")
+    setups = config.label_setups
+    if splits.train.regression and setups:
+        notes.append("The labels are those of a regression; label inference, which reads classes, was left out.")
+        setups = ()
+    if splits.train.regression and config.u_shape is not None:
+        raise InputError(
+            "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
+        )
+    return replace(config, presets=fitting, label_setups=setups), tuple(notes)
+
+
+def loss_for(config: AuditConfig, splits: Splits) -> LossSpec:
+    """The loss that was asked for, or the one that suits the labels."""
+    return config.loss or LossSpec(name="mse" if splits.train.regression else "cross_entropy")
+
+
+def targets_of(test: Dataset, config: AuditConfig) -> Dataset:
+    """The inputs to recover: so many of each class, or where there may not be as many, some spread over them."""
+    targets = test.one_per_class(config.targets_per_class)
+    number = min(len(targets), config.most_targets)
+    return targets.subset(torch.linspace(0, len(targets) - 1, number).round().long())
+
+
+def named_inputs(train: Dataset) -> tuple[InputRow, ...]:
+    """The parts of a flat input that have names, and what 0 and 1 stand for in them."""
+    rows, scaling = [], train.scaling
+    for name, (begin, end) in train.parts.items():
+        low = high = None
+        if scaling is not None and end - begin == 1:
+            low = float(scaling.low[begin])
+            high = low + float(scaling.span[begin])
+        rows.append(InputRow(name=name, numbers=end - begin, low=low, high=high))
+    return tuple(rows)
