@@ -91,7 +91,7 @@ def watch_cifar(minutes: float, batch: int, seed: int, folder: Path) -> None:
         ClientArchitecture.of(bottom, (3, 32, 32)),
         OwnTop(top=training.server.body.module, classes=10),
         AuxiliaryData(inputs=own, labels=own_labels),
-        SdarConfig(batch_size=batch, mixed_precision=True),
+        SdarConfig(batch_size=batch, reduced_precision="auto"),
         generator=drawn,
     )
     checkpoint, state, log = folder / "training.safetensors", folder / "attacker.safetensors", folder / "curve.json"

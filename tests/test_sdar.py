@@ -268,11 +268,11 @@ def test_deeper_and_flat_cuts_run(cut):
     assert bool(found.inputs.isfinite().all())
 
 
-def test_mixed_precision_learns_nearly_the_same():
+def test_reduced_precision_learns_nearly_the_same():
     view, _, known = random_world()
     errors = []
-    for mixed in (False, True):
-        config = replace(TINY, mixed_precision=mixed)
+    for precision in ("off", "on"):
+        config = replace(TINY, reduced_precision=precision)
         attacker = SdarAttacker(**known, config=config, generator=generator(0), conditional=False)
         attacker.learn(view.tensor(Kind.SMASHED), None)
         errors.append(attacker.losses["decoder"])

@@ -1,8 +1,15 @@
-"""Choosing where tensors live."""
+"""Choosing where tensors live, and how precisely to compute there."""
+
+import functools
+import os
+from typing import Literal, get_args
 
 import torch
 
-from unsplit.errors import InputError
+from unsplit.errors import InputError, unknown_name
+
+Precision = Literal["auto", "on", "off"]
+"""Whether to compute convolutions in bfloat16: where the device has instructions for it, always, or never."""
 
 
 def device(name: str) -> torch.device:
@@ -19,3 +26,47 @@ def device(name: str) -> torch.device:
     if chosen.type == "meta":
         raise InputError("The device 'meta' holds no numbers; use --device cpu.")
     return chosen
+
+
+def check_precision(precision: str) -> None:
+    """Check a setting of reduced precision.
+
+    Raises:
+        InputError: it is not "auto", "on" or "off".
+    """
+    if precision not in get_args(Precision):
+        raise unknown_name("setting of reduced precision", precision, get_args(Precision))
+
+
+def reduces_precision(precision: str, device: torch.device) -> bool:
+    """Whether this setting means bfloat16 on this device.
+
+    Args:
+        precision: "on", "off", or "auto": where the device computes in bfloat16 natively. Where it does not, torch
+            computes it all the same, several times slower than float32.
+        device: where the tensors are.
+
+    Raises:
+        InputError: no such setting.
+    """
+    check_precision(precision)
+    return precision == "on" or (precision == "auto" and _computes_bfloat16(device.type))
+
+
+def resolved_precision(precision: str, device: torch.device) -> Precision:
+    """The same setting as "on" or "off", which says the same on every machine."""
+    return "on" if reduces_precision(precision, device) else "off"
+
+
+@functools.cache
+def _computes_bfloat16(kind: str) -> bool:
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # oneDNN, which computes torch's convolutions, can be told to keep to fewer instructions than the processor has.
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "DEFAULT")).upper()
+    if kind != "cpu" or not any(word in allowed for word in ("DEFAULT", "ALL", "BF16", "FP16", "AMX", "AVX10")):
+        return False
+    if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        # Private, and not there before torch 2.6.
+        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -59,6 +59,7 @@ def attack(
     out: options.Out = Path("runs/attack"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    reduced_precision: options.ReducedPrecision = "auto",
     threads: options.Threads = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -80,6 +81,7 @@ def attack(
             last=last,
             seed=seed,
             device=device,
+            reduced_precision=reduced_precision,
         )
     else:
         request = LabelRequest(

@@ -99,6 +99,7 @@ def audit(
     out: options.Out = Path("runs/audit"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    reduced_precision: options.ReducedPrecision = "auto",
     threads: options.Threads = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -127,6 +128,7 @@ def audit(
             loss=LossSpec(name=loss, label_smoothing=label_smoothing),
             seed=seed,
             device=device,
+            reduced_precision=reduced_precision,
         )
         audit_recording(transcript, recorded, truth=truth, out=out, asked=wanted)
         return
@@ -150,6 +152,7 @@ def audit(
         "u_shape": None if u_shape is None else options.u_shape(u_shape),
         "seed": seed,
         "device": device,
+        "reduced_precision": reduced_precision,
     }
     _run(_settings(context, config, chosen), checkpoint, out, wanted)
 

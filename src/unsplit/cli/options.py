@@ -7,6 +7,7 @@ import typer
 
 from unsplit.defenses import DEFENSES
 from unsplit.defenses.detection import GuardConfig, ScrutinyConfig, SplitGuardConfig
+from unsplit.devices import Precision
 from unsplit.errors import InputError, unknown_name
 from unsplit.losses import LOSSES
 
@@ -20,6 +21,13 @@ Model = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+ReducedPrecision = Annotated[
+    Precision,
+    typer.Option(
+        "--reduced-precision",
+        help="Decoders' convolutions in bfloat16: 'auto' (where the device has instructions for it), 'on' or 'off'.",
+    ),
+]
 Threads = Annotated[
     int, typer.Option("--threads", min=1, help="Processor threads; the paper's nets are so small that one is fastest.")
 ]

@@ -7,6 +7,7 @@ from typing import Literal
 
 from unsplit.attacks import Progress, silent
 from unsplit.attacks.unsplit import invert, preset
+from unsplit.devices import Precision, reduces_precision
 from unsplit.devices import device as checked_device
 from unsplit.experiment.results import Row
 from unsplit.files import writable_folder, write_tensors, write_text
@@ -30,6 +31,7 @@ class InversionRequest:
             a transcript of training.
         seed: of the attack.
         device: where it computes.
+        reduced_precision: whether a decoder computes its convolutions in bfloat16 (`devices.Precision`).
     """
 
     model: str = "mnist-net"
@@ -39,6 +41,7 @@ class InversionRequest:
     last: int = 1
     seed: int = 0
     device: str = "cpu"
+    reduced_precision: Precision = "auto"
 
 
 class InversionFindings(Row):
@@ -48,6 +51,7 @@ class InversionFindings(Row):
     inputs: int
     residual: float
     sign: str
+    precision: Literal["float32", "bfloat16"] = "float32"
     seconds: float
     tensors: str
 
@@ -71,7 +75,7 @@ def attack_inputs(
     found = invert(
         view.to(device),
         architecture,
-        preset(request.preset, depth_of(model, request.cut)),
+        preset(request.preset, depth_of(model, request.cut), precision=request.reduced_precision),
         generator=generator(request.seed),
         progress=progress,
     )
@@ -85,6 +89,7 @@ def attack_inputs(
         inputs=len(found.inputs),
         residual=float(found.residual.mean()),
         sign=found.sign.value,
+        precision="bfloat16" if reduces_precision(request.reduced_precision, device) else "float32",
         seconds=seconds,
         tensors=path.name,
     )

@@ -21,6 +21,7 @@ from unsplit.attacks.labels import (
 from unsplit.attacks.unsplit import attack_of, preset
 from unsplit.data import Dataset, Scaling, Splits, load
 from unsplit.devices import device as checked_device
+from unsplit.devices import resolved_precision
 from unsplit.experiment.auxiliary import ATTACKS as AUXILIARY_ATTACKS
 from unsplit.experiment.auxiliary import auxiliary_data, run_with_auxiliary
 from unsplit.experiment.cells import Cells, fingerprint
@@ -130,7 +131,11 @@ def audit(
         whole=whole,
         threat_models=_threat_models(config),
         provenance=provenance(
-            command or f"unsplit.audit({config!r})", seed=config.seed, device=str(device), started=started
+            command or f"unsplit.audit({config!r})",
+            seed=config.seed,
+            device=device,
+            precision=config.reduced_precision,
+            started=started,
         ),
     )
     return Audit(
@@ -220,10 +225,11 @@ def _invert(
             continue
         weights = fingerprint(networks[state].state_dict())
         for name, depth in itertools.product(config.presets, depths):
+            settings = preset(name, depth, precision=resolved_precision(config.reduced_precision, device))
             key = {
                 "weights": weights,
                 "targets": targets,
-                "attack": [state, depth, name, repr(preset(name, depth)), seed, config.device],
+                "attack": [state, depth, name, repr(settings), seed, config.device],
                 "version": version,
             }
             run = functools.partial(
@@ -235,6 +241,7 @@ def _invert(
                 state=state,
                 seed=seed,
                 device=device,
+                settings=settings,
                 progress=stages(f"inverting depth {depth}, {state} training, {name}"),
             )
             found.append(cells.get_or_run(key, run))
@@ -251,6 +258,7 @@ def _invert(
                         state=state,
                         seed=seed,
                         device=device,
+                        precision=config.reduced_precision,
                         progress=progress,
                     )
                 )

@@ -1,5 +1,6 @@
 """Attacks by a server that has data of its own: how much does that change?"""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -15,6 +16,7 @@ from unsplit.attacks.hijack import (
     sdar_preset,
 )
 from unsplit.data import Dataset, Splits, load
+from unsplit.devices import Precision
 from unsplit.errors import InputError
 from unsplit.experiment.inversion import Evaluation, observe_inference, scored
 from unsplit.experiment.results import InversionRow
@@ -67,6 +69,7 @@ def run_with_auxiliary(
     state: Literal["before", "after"],
     seed: int,
     device: torch.device,
+    precision: Precision = "auto",
     progress: Progress = silent,
 ) -> tuple[InversionRow, Tensor]:
     """Attack `model` cut at `depth` with data of one's own; returns the scores and the pictures [n, *input shape].
@@ -89,7 +92,7 @@ def run_with_auxiliary(
             ClientArchitecture.of(bottom, evaluation.targets.input_shape),
             OwnTop(top=top.to(device), classes=len(own.classes)),
             data,
-            sdar_preset("quick"),
+            dataclasses.replace(sdar_preset("quick"), reduced_precision=precision),
             generator=generator(seed),
             progress=progress,
         )

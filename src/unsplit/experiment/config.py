@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from unsplit.attacks.unsplit import PRESETS
+from unsplit.devices import Precision, check_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.files import explained
 from unsplit.losses import LossSpec
@@ -46,6 +47,8 @@ class AuditConfig:
             once; None for none.
         seed: of everything.
         device: where tensors live.
+        reduced_precision: whether decoders compute their convolutions in bfloat16: "on", "off", or "auto", where the
+            device has instructions for it.
 
     Raises:
         InputError: a number out of its range, or an unknown preset, state or setup.
@@ -72,10 +75,12 @@ class AuditConfig:
     u_shape: tuple[int | str, int] | None = None
     seed: int = 0
     device: str = "cpu"
+    reduced_precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps")
         check_not_negative(self, "seed")
+        check_precision(self.reduced_precision)
         for known, what, names in (
             (PRESETS, "preset", self.presets),
             (STATES, "state", self.states),
@@ -129,7 +134,7 @@ def load_audit_config(path: Path) -> AuditConfig:
     return AuditConfig.of(read, source=str(path))
 
 
-_TEXTS = ("data", "label", "model", "auxiliary", "device")
+_TEXTS = ("data", "label", "model", "auxiliary", "device", "reduced_precision")
 _NUMBERS = ("targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "seed")
 _SEVERAL_NUMBERS = ("image_size", "label_heads")
 _SEVERAL_NAMES = ("presets", "states", "label_setups")

@@ -6,6 +6,9 @@ import platform
 import time
 from importlib.metadata import version
 
+import torch
+
+from unsplit.devices import Precision, reduces_precision
 from unsplit.experiment.results import Provenance
 
 _PACKAGES = ("unsplit", "torch", "numpy", "torchmetrics", "scikit-learn")
@@ -21,14 +24,15 @@ def machine() -> dict[str, str]:
     return {"system": platform.system(), "processor": platform.machine(), "cores": str(os.cpu_count() or 1)}
 
 
-def provenance(command: str, *, seed: int, device: str, started: float) -> Provenance:
+def provenance(command: str, *, seed: int, device: torch.device, precision: Precision, started: float) -> Provenance:
     """Where the results of a work come from that began at `started`, by `time.perf_counter`."""
     return Provenance(
         command=command,
         seed=seed,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
-        device=device,
+        device=str(device),
+        precision="bfloat16" if reduces_precision(precision, device) else "float32",
         versions=versions(),
         machine=machine(),
     )

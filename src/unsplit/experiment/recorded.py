@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.unsplit import PRESETS
+from unsplit.attacks.unsplit import PRESETS, preset
+from unsplit.devices import Precision, check_precision
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, unknown_name
 from unsplit.experiment.attack_labels import answered
@@ -53,9 +54,10 @@ class RecordedConfig:
         loss: the client's; read by label inference.
         seed: of the attacks.
         device: where they compute.
+        reduced_precision: whether decoders compute their convolutions in bfloat16 (`devices.Precision`).
 
     Raises:
-        InputError: an unknown preset.
+        InputError: an unknown preset, or a setting of the precision that there is not.
     """
 
     model: str | None = None
@@ -66,8 +68,10 @@ class RecordedConfig:
     loss: LossSpec = field(default_factory=LossSpec)
     seed: int = 0
     device: str = "cpu"
+    reduced_precision: Precision = "auto"
 
     def __post_init__(self) -> None:
+        check_precision(self.reduced_precision)
         for name in self.presets:
             if name not in PRESETS:
                 raise unknown_name("preset", name, PRESETS)
@@ -135,7 +139,8 @@ def audit_recorded(
         provenance=provenance(
             command or f"audit_recorded({str(transcript)!r}, {config!r})",
             seed=config.seed,
-            device=str(device),
+            device=device,
+            precision=config.reduced_precision,
             started=started,
         ),
     )
@@ -161,7 +166,7 @@ def _invert(
         truth,
         ClientArchitecture.of(bottom, shape),
         (depth, [name for name, _ in model.named_children()][depth]),
-        config.presets,
+        {name: preset(name, depth, precision=config.reduced_precision) for name in config.presets},
         seed=config.seed,
         device=device,
         stages=stages,

@@ -1,14 +1,14 @@
 """Inversion of the last batch in recorded traffic, and its scores where the truth is known."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from unsplit.attacks import Progress
-from unsplit.attacks.unsplit import AmortisedConfig, InversionConfig, attack_of, invert, preset
+from unsplit.attacks.unsplit import AmortisedConfig, InversionConfig, attack_of, invert
 from unsplit.experiment.inversion import scores_against
 from unsplit.experiment.results import PictureScores, RecordedInversionRow, ThreatModelRow
 from unsplit.experiment.threats import described
@@ -61,7 +61,7 @@ def invert_recorded(
     truth: RecordedTruth | None,
     architecture: ClientArchitecture,
     cut: tuple[int, str],
-    presets: Sequence[str],
+    presets: Mapping[str, InversionConfig],
     *,
     seed: int,
     device: torch.device,
@@ -74,7 +74,7 @@ def invert_recorded(
         truth: scores the pictures; their mean stands for that of the training inputs in the trivial guesses.
         architecture: of the client's part, all that attacks get beside the smashed data.
         cut: depth and name of its last module.
-        presets: of the attack.
+        presets: settings of the attack, by their names.
         seed: of it.
         device: where it computes.
         stages: follows the progress.
@@ -83,8 +83,7 @@ def invert_recorded(
         InputError: smashed data that the architecture cannot have made, or a truth of another training.
     """
     batch, rows, pictures = _Batch.of(smashed, truth), [], []
-    for name in presets:
-        settings = preset(name, cut[0])
+    for name, settings in presets.items():
         seen = near(smashed, batch.step, settings)
         progress = stages(f"inverting step {batch.step}, {name}")
         started = time.perf_counter()
@@ -92,7 +91,7 @@ def invert_recorded(
         seconds = time.perf_counter() - started
         pictures.append(found.inputs[-batch.samples :].cpu())
         rows.append(_row(found, batch, seen, cut, name, seconds, batch.scores(pictures[-1])))
-    threats = tuple(described(attack_of(preset(name, cut[0]))) for name in presets)
+    threats = tuple(described(attack_of(settings)) for settings in presets.values())
     return Inversion(tuple(rows), tuple(pictures), batch.originals, threats)
 
 

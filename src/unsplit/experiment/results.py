@@ -214,6 +214,9 @@ class Provenance(Row):
     created: str = Field(description="UTC time, ISO 8601")
     seconds: float
     device: str
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="in which decoders computed their convolutions"
+    )
     versions: dict[str, str]
     machine: dict[str, str]
 

@@ -163,6 +163,7 @@ def _facts(before: AuditResult, after: AuditResult) -> list[tuple[str, object, o
     facts: list[tuple[str, object, object]] = [
         ("The seed", before.provenance.seed, after.provenance.seed),
         ("The device", before.provenance.device, after.provenance.device),
+        ("The precision", before.provenance.precision, after.provenance.precision),
         *(
             (f"The version of {name}", one, after.provenance.versions.get(name))
             for name, one in before.provenance.versions.items()

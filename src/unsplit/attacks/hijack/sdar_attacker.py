@@ -15,6 +15,7 @@ from unsplit.attacks.hijack.sdar_networks import (
     make_picture_discriminator,
 )
 from unsplit.attacks.observed import check_finite
+from unsplit.devices import Precision, check_precision, reduces_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
 from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
@@ -38,7 +39,8 @@ class SdarConfig:
         picture_weight: of the decoder's, likewise.
         width: channels of the decoder at full size.
         feature_width, picture_width: the feature discriminator's last channels, the picture discriminator's first.
-        mixed_precision: convolutions in bfloat16.
+        reduced_precision: convolutions in bfloat16: "on", "off" (as the authors'), or "auto", where the device has
+            instructions for it.
 
     Raises:
         InputError: a number out of its range.
@@ -55,13 +57,14 @@ class SdarConfig:
     width: int = 16
     feature_width: int = 256
     picture_width: int = 64
-    mixed_precision: bool = False
+    reduced_precision: Precision = "off"
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "iterations", "width", "feature_width", "picture_width")
         check_not_negative(self, "feature_weight", "picture_weight")
         if self.batch_size < 2:
             raise InputError(f"batch_size is {self.batch_size}; batch norm needs at least 2.")
+        check_precision(self.reduced_precision)
 
 
 SDAR_PRESETS = {
@@ -177,7 +180,8 @@ class SdarAttacker:
         drawn = drawn.to(self._inputs.device)
         inputs = self._inputs[drawn]
         own = self._labels[drawn]
-        autocast = torch.autocast(smashed.device.type, torch.bfloat16, enabled=self._config.mixed_precision)
+        reduced = reduces_precision(self._config.reduced_precision, smashed.device)
+        autocast = torch.autocast(smashed.device.type, torch.bfloat16, enabled=reduced)
         with seeded(draw_seed(self._generator)), autocast:
             self._learn_features(inputs, own, smashed, labels)
             self._learn_pictures(inputs, own, smashed, labels)

@@ -12,6 +12,7 @@ from unsplit.attacks.unsplit.decoder import Decoder
 from unsplit.attacks.unsplit.objectives import relative_residual
 from unsplit.attacks.unsplit.symmetry import stretch
 from unsplit.attacks.unsplit.targets import matched_targets
+from unsplit.devices import reduces_precision
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import ClientArchitecture
 from unsplit.randomness import draw_seed, seeded
@@ -177,7 +178,7 @@ def _start(
             width=learning.width,
             blocks=learning.blocks,
             tilt=tilt,
-            mixed_precision=learning.mixed_precision,
+            reduced_precision=reduces_precision(learning.reduced_precision, targets.device),
         )
     bounds = (architecture.low, architecture.high)
     return Candidate(clone, targets, decoder, bounds, learning, seeded_generator(draw_seed(source)), misfit)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from unsplit.attacks.unsplit.decoder import Decoder
 from unsplit.attacks.unsplit.hinge import without_last_relu
 from unsplit.attacks.unsplit.objectives import total_variation
+from unsplit.devices import Precision, check_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
 from unsplit.optim import check_betas
 
@@ -38,7 +39,8 @@ class LearningConfig:
         weight_prior, bias_prior: weights of the mean square of the clone's weights and biases, each relative to its
             expectation where torch starts a layer.
         width, blocks: size of the decoder.
-        mixed_precision: the decoder's convolutions in bfloat16.
+        reduced_precision: the decoder's convolutions in bfloat16: "on", "off", or "auto", where the device has
+            instructions for it.
 
     Raises:
         InputError: a number out of its range.
@@ -59,7 +61,7 @@ class LearningConfig:
     bias_prior: float = 3e-3
     width: int = 32
     blocks: int = 2
-    mixed_precision: bool = True
+    reduced_precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "batch", "width", "wide")
@@ -71,6 +73,7 @@ class LearningConfig:
                 f"rise is {self.rise} and leak {self.leak}; they must be above 0 and at most 1, and from 0 up to 1."
             )
         check_betas(self.betas)
+        check_precision(self.reduced_precision)
 
 
 class Candidate:

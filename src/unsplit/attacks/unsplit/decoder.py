@@ -29,7 +29,7 @@ class Decoder(nn.Module):
         width: channels of the convolutions.
         blocks: residual blocks of two convolutions.
         tilt: logit of the first pictures: negative starts dark, positive bright.
-        mixed_precision: convolutions in bfloat16.
+        reduced_precision: convolutions in bfloat16.
 
     The convolutions work at half the picture's resolution; smashed data that is still a map is resampled to where
     its places look, and smashed data that is flat passes through a dense layer first.
@@ -52,7 +52,7 @@ class Decoder(nn.Module):
         width: int = 32,
         blocks: int = 2,
         tilt: float = 0.0,
-        mixed_precision: bool = True,
+        reduced_precision: bool = False,
     ) -> None:
         super().__init__()
         if len(shape) not in (2, 3):
@@ -66,7 +66,7 @@ class Decoder(nn.Module):
             clone, samples = _OneRow(clone), _lifted(samples)
         self._picture = picture
         self._half = (-(-picture[1] // 2), -(-picture[2] // 2))
-        self._mixed_precision = mixed_precision
+        self._reduced_precision = reduced_precision
         self._spatial = samples.ndim == 4
         over = [0, *range(2, samples.ndim)] if self._spatial else [0]
         deviation = samples.std(over, unbiased=False, keepdim=True)[0]
@@ -98,7 +98,7 @@ class Decoder(nn.Module):
 
     def forward(self, smashed: Float[Tensor, "n ..."]) -> Float[Tensor, "n c ..."]:
         smashed = _lifted(smashed) if self._signal else smashed
-        with torch.autocast(smashed.device.type, torch.bfloat16, enabled=self._mixed_precision):
+        with torch.autocast(smashed.device.type, torch.bfloat16, enabled=self._reduced_precision):
             logits = self._logits((smashed - self.mean) / self.deviation)
         channels, height, width = self._picture
         smooth = functional.interpolate(logits[:, :channels].float(), scale_factor=2, mode="bilinear")

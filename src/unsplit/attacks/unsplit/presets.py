@@ -10,6 +10,7 @@ from unsplit.attacks.unsplit.amortised import AmortisedConfig, invert_by_decoder
 from unsplit.attacks.unsplit.candidate import LearningConfig
 from unsplit.attacks.unsplit.coordinate import CoordinateConfig, invert_by_coordinates
 from unsplit.attacks.unsplit.joint import JointConfig, invert_jointly
+from unsplit.devices import Precision, check_precision
 from unsplit.errors import unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import OptimizerSpec
@@ -100,15 +101,24 @@ PRESETS: dict[str, Callable[[int], InversionConfig]] = {
 """The presets by name; each gives the settings for a depth."""
 
 
-def preset(name: str, depth: int) -> InversionConfig:
+def preset(name: str, depth: int, *, precision: Precision = "auto") -> InversionConfig:
     """The settings of a preset at a depth.
 
+    Args:
+        name: one of `PRESETS`.
+        depth: of the cut.
+        precision: whether a decoder's convolutions are computed in bfloat16 (`devices.Precision`).
+
     Raises:
-        InputError: no such preset.
+        InputError: no such preset, or no such setting.
     """
+    check_precision(precision)
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
-    return PRESETS[name](depth)
+    settings = PRESETS[name](depth)
+    if isinstance(settings, AmortisedConfig):
+        return replace(settings, learning=replace(settings.learning, reduced_precision=precision))
+    return settings
 
 
 def attack_of(config: InversionConfig) -> Callable[..., Reconstruction]:
