@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from .errors import InputError
+from .tensors import plain
 
 Payload = Tensor | Mapping[str, Tensor]
 
@@ -61,12 +62,16 @@ class Header(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Message:
-    """What crosses from one party to another. To make a message is to cross the border: the payload is copied and
-    detached here, so no message can hold a graph or share storage with the party that sent it.
+    """What crosses from one party to another. To make a message is to cross the border: the payload is copied, detached
+    and stripped of all but its numbers here, so no message can hold a graph, share storage with the party that sent it,
+    or carry what a subclass of tensors knows (MONAI's file names).
 
     Args:
         step: number of the training step, from 0.
         payload: one tensor, or named tensors for `Kind.WEIGHTS`.
+
+    Raises:
+        InputError: a payload of something else, or of tensors that are not plain numbers (see `tensors.plain`).
     """
 
     step: int
@@ -78,9 +83,14 @@ class Message:
     def __post_init__(self) -> None:
         copied: Payload
         if isinstance(self.payload, Tensor):
-            copied = self.payload.detach().clone()
+            copied = plain(self.payload).clone()
+        elif isinstance(self.payload, Mapping) and all(isinstance(value, Tensor) for value in self.payload.values()):
+            copied = MappingProxyType({name: plain(value).clone() for name, value in self.payload.items()})
         else:
-            copied = MappingProxyType({name: value.detach().clone() for name, value in self.payload.items()})
+            raise InputError(
+                f"The payload of a {self.kind.value} message is a {type(self.payload).__name__}; give a tensor, or "
+                "tensors by name."
+            )
         object.__setattr__(self, "payload", copied)
 
     def to(self, device: torch.device) -> "Message":
@@ -130,17 +140,26 @@ class Transcript:
 
     Args:
         observer: name of the party.
-        messages: any sequence; one that also has `headers` is read from disk message by message.
+        messages: any sequence of `Message`; one that also has `headers` is read from disk message by message, and one
+            that has `sizes` need not be read to know how many samples each message is of.
+
+    Raises:
+        InputError: something else than messages is among them; only a `Message` has crossed the border.
     """
 
     observer: str
     messages: Messages
 
+    def __post_init__(self) -> None:
+        if isinstance(self.messages, list | tuple):
+            for message in self.messages:
+                _checked(message)
+
     def __len__(self) -> int:
         return len(self.messages)
 
     def __iter__(self) -> Iterator[Message]:
-        return iter(self.messages)
+        return map(_checked, self.messages)
 
     @property
     def headers(self) -> Sequence[Header]:
@@ -170,6 +189,17 @@ class Transcript:
         kept = set(self.steps[-steps:]) if steps > 0 else set()
         return self.where(lambda header: header.step in kept)
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """How many samples each message is of, where it can be without reading them; 1 of weights."""
+        kept: Sequence[int] | None = getattr(self.messages, "sizes", None)
+        return [_samples(message) for message in self] if kept is None else kept
+
+    def with_samples(self) -> "Transcript":
+        """The part without messages of empty batches, as Poisson sampling now and then draws them."""
+        indices = [index for index, size in enumerate(self.sizes) if size]
+        return self if len(indices) == len(self) else replace(self, messages=Selection(self.messages, indices))
+
     def to(self, device: torch.device) -> "Transcript":
         """The same messages with their payloads on a device."""
         return Transcript(observer=self.observer, messages=[message.to(device) for message in self])
@@ -186,7 +216,7 @@ class Transcript:
                 f"This transcript of {self.observer} holds no {kind.value} message; record a run that sends them, "
                 "or choose steps that have them."
             )
-        return torch.cat(payloads)
+        return torch.cat(payloads).detach()
 
 
 class Selection(Sequence[Message]):
@@ -200,6 +230,14 @@ class Selection(Sequence[Message]):
     def headers(self) -> Sequence[Header]:
         headers = _headers(self._source)
         return [headers[index] for index in self._indices]
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """How many samples each message is of; 1 of weights."""
+        if hasattr(self._source, "sizes"):
+            kept: Sequence[int] = self._source.sizes
+            return [kept[index] for index in self._indices]
+        return [_samples(message) for message in self]
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -218,6 +256,20 @@ def _headers(messages: Messages) -> Sequence[Header]:
     """The headers of messages, from where they are kept apart from payloads if they are."""
     kept: Sequence[Header] | None = getattr(messages, "headers", None)
     return kept if kept is not None else [message.header for message in messages]
+
+
+def _samples(message: Message) -> int:
+    """How many samples a message is of; 1 of weights, and of a single number."""
+    return len(message.payload) if isinstance(message.payload, Tensor) and message.payload.ndim else 1
+
+
+def _checked(message: object) -> Message:
+    if not isinstance(message, Message):
+        raise InputError(
+            f"A transcript is made of messages, and a {type(message).__name__} is among these; make a Message of each "
+            "payload, which copies what may cross."
+        )
+    return message
 
 
 class Sign(str, Enum):

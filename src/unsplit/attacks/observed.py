@@ -1,8 +1,35 @@
-"""Checks of what attacks observe."""
+"""What attacks observe: in the numbers that they compute in, and checked."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import overload
+
+import torch
 from torch import Tensor
 
 from unsplit.errors import InputError
+from unsplit.types import Header, Kind, Message, Payload, Transcript
+
+
+def readable(view: Transcript) -> Transcript:
+    """A view as all attacks read it, whatever number types and layouts crossed: floating-point numbers in single
+    precision (half precision is exact in it; doubles are rounded), labels that are whole numbers as 64-bit ones and
+    without a last axis of one, and no message of an empty batch. Messages are converted as they are read.
+    """
+    return replace(view, messages=_Readable(view.with_samples()))
+
+
+def class_numbers(labels: Tensor) -> Tensor:
+    """Labels as the numbers of their classes, shape [n], where their values are such: whole numbers that crossed as
+    floating-point ones, as for a binary cross-entropy, and one-hot rows. Others, as of a regression, stay as they are.
+    """
+    flat = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if not bool(((flat >= 0) & (flat == flat.round())).all()):
+        return labels
+    if flat.ndim == 1:
+        return flat.long()
+    one_hot = flat.ndim == 2 and bool((flat.sum(1) == 1).all())
+    return flat.argmax(1) if one_hot else labels
 
 
 def check_finite(what: str, *values: Tensor) -> None:
@@ -13,3 +40,52 @@ def check_finite(what: str, *values: Tensor) -> None:
     """
     if not all(bool(value.isfinite().all()) for value in values):
         raise InputError(f"The {what} hold NaN or infinity; record a run whose training does not diverge.")
+
+
+class _Readable(Sequence[Message]):
+    """Messages that are converted when they are asked for."""
+
+    def __init__(self, view: Transcript) -> None:
+        self._view = view
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        return self._view.headers
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        return self._view.sizes
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        if isinstance(index, slice):
+            return [_converted(message) for message in self._view.messages[index]]
+        return _converted(self._view.messages[index])
+
+
+def _converted(message: Message) -> Message:
+    payload: Payload
+    if isinstance(message.payload, Tensor):
+        payload = _numbers(message.payload, message.kind)
+        same = payload is message.payload
+    else:
+        payload = {name: _numbers(value, message.kind) for name, value in message.payload.items()}
+        same = all(value is message.payload[name] for name, value in payload.items())
+    return message if same else replace(message, payload=payload)
+
+
+def _numbers(value: Tensor, kind: Kind) -> Tensor:
+    """One payload; the same tensor where there is nothing to convert."""
+    whole = not value.is_floating_point()
+    if kind is Kind.LABELS and whole:
+        flat = value.squeeze(-1) if value.ndim == 2 and value.shape[1] == 1 else value
+        return flat if flat.dtype is torch.int64 else flat.long()
+    if kind is Kind.WEIGHTS and whole:
+        return value
+    return value.to(torch.float32).contiguous()

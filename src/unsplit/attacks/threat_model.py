@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
+from unsplit.attacks.observed import readable
 from unsplit.knowledge import Knowledge
 from unsplit.types import Kind, Transcript
 
@@ -45,8 +46,9 @@ _THREAT_MODELS: dict[Any, ThreatModel] = {}
 def attack(
     *, goal: str, reads: tuple[Kind, ...], forges: tuple[Kind, ...] = ()
 ) -> Callable[[Callable[Concatenate[Transcript, P], R]], Callable[Concatenate[Transcript, P], R]]:
-    """Declare a function an attack: it is given only the messages of the kinds that it reads, and every parameter
-    that is neither the view nor a setting must be a type of knowledge.
+    """Declare a function an attack: it is given only the messages of the kinds that it reads, in the numbers that
+    attacks compute in (`observed.readable`), and every parameter that is neither the view nor a setting must be a type
+    of knowledge.
 
     Raises:
         TypeError: a parameter smuggles in something else.
@@ -67,7 +69,7 @@ def attack(
 
         @functools.wraps(function)
         def restricted(view: Transcript, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return function(view.of(*reads), *args, **kwargs)
+            return function(readable(view.of(*reads)), *args, **kwargs)
 
         _THREAT_MODELS[restricted] = ThreatModel(
             attack=function.__name__, goal=goal, reads=reads, knows=tuple(knows), forges=forges

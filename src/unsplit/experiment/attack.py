@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unsplit.attacks import Progress, silent
+from unsplit.attacks import Progress, readable, silent
 from unsplit.attacks.unsplit import invert, preset
 from unsplit.devices import Precision, reduces_precision
 from unsplit.devices import device as checked_device
@@ -27,8 +27,8 @@ class InversionRequest:
         cut: where it was cut.
         input_shape: shape of one input.
         preset: of the attack.
-        last: attack the smashed data of the last so many steps; they should have seen the same weights, so 1 for
-            a transcript of training.
+        last: attack the smashed data of the last so many steps that had samples; they should have seen the same
+            weights, so 1 for a transcript of training.
         seed: of the attack.
         device: where it computes.
         reduced_precision: whether a decoder computes its convolutions in bfloat16 (`devices.Precision`).
@@ -67,7 +67,7 @@ def attack_inputs(
     """
     device = checked_device(request.device)
     stored = load_transcript(transcript) if isinstance(transcript, Path) else transcript
-    view = stored.of(Kind.SMASHED).last(request.last)
+    view = readable(stored.of(Kind.SMASHED)).last(request.last)
     model = build(request.model, generator=generator(0), input_shape=request.input_shape)
     bottom, _ = split(model, request.cut)
     architecture = ClientArchitecture.of(bottom, request.input_shape)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from unsplit.attacks import Progress, silent
+from unsplit.attacks import Progress, readable, silent
 from unsplit.attacks.labels import (
     GroupingConfig,
     MatchingConfig,
@@ -175,7 +175,7 @@ def attack_labels(
         UnsplitError: a transcript that cannot be read or lacks what the attack needs.
     """
     stored = load_transcript(transcript) if isinstance(transcript, Path) else transcript
-    view = answered(stored).to(checked_device(request.device))
+    view = readable(answered(stored)).to(checked_device(request.device))
     attacker = _Attacker(view, request, progress)
     found = LABEL_ATTACKS[request.attack](attacker)
     if attacker.known is not None and not found.named:

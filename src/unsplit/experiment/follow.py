@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from unsplit.attacks import Progress, silent
+from unsplit.attacks import Progress, readable, silent
 from unsplit.errors import FormatError, InputError, StorageError
 from unsplit.experiment.attack import InversionFindings, InversionRequest, attack_inputs
 from unsplit.experiment.attack_labels import LabelFindings, LabelRequest, attack_labels
@@ -115,8 +115,8 @@ def _manifest(transcript: Path) -> bytes:
 
 def _chosen(view: Transcript, request: Request) -> Transcript:
     if isinstance(request, InversionRequest):
-        return view.of(Kind.SMASHED).last(request.last)
-    return view.of(*_LABEL_KINDS)
+        return readable(view.of(Kind.SMASHED)).last(request.last)
+    return readable(view.of(*_LABEL_KINDS))
 
 
 def _newest(view: Transcript, request: Request) -> int:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks import Progress, silent
+from unsplit.attacks import Progress, readable, silent
 from unsplit.attacks.unsplit import PRESETS, preset
 from unsplit.devices import Precision, check_precision
 from unsplit.devices import device as checked_device
@@ -115,7 +115,8 @@ def audit_recorded(
     """
     started = time.perf_counter()
     device = checked_device(config.device)
-    view = answered(load_transcript(transcript))
+    recording = answered(load_transcript(transcript))
+    view = readable(recording)
     true = None if truth is None else read_truth(truth)
     if not len(view.of(Kind.SMASHED, Kind.FEATURE_GRAD)):
         raise InputError(
@@ -134,7 +135,7 @@ def audit_recorded(
     result = AuditResult(
         inversion=(),
         labels=(),
-        recorded=_recorded(view, transcript, name, true is not None, inversion.rows, labels),
+        recorded=_recorded(recording, transcript, name, true is not None, inversion.rows, labels),
         threat_models=tuple(dict.fromkeys([*inversion.threats, *threats])),
         provenance=provenance(
             command or f"audit_recorded({str(transcript)!r}, {config!r})",

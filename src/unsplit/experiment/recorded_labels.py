@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks import Progress
+from unsplit.attacks import Progress, class_numbers
 from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate, infer_from_handed_weights, name_groups
 from unsplit.errors import InputError
 from unsplit.experiment.results import LabelScores, RecordedLabelRow, ThreatModelRow
@@ -26,9 +26,10 @@ SENT = "sent"
 def sent_labels(view: Transcript, truth: RecordedTruth | None) -> RecordedLabelRow | None:
     """The labels that the client sent (setup a), if it sent classes."""
     sent = view.of(Kind.LABELS)
-    if not len(sent) or sent.messages[0].tensor.is_floating_point():
+    labels = class_numbers(sent.tensor(Kind.LABELS)) if len(sent) else None
+    if labels is None or labels.is_floating_point() or labels.ndim != 1:
         return None
-    found = InferredLabels(labels=sent.tensor(Kind.LABELS), named=True)
+    found = InferredLabels(labels=labels, named=True)
     return _row(found, sent, truth, SENT, classes=int(found.labels.max()) + 1)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unsplit.errors import InputError
+from unsplit.tensors import plain
 from unsplit.types import Kind, Message, Payload
 
 _FROM_CLIENT = (Kind.SMASHED, Kind.LABELS, Kind.FEATURE_GRAD, Kind.WEIGHTS)
@@ -133,11 +134,12 @@ def crossing(step: int, kind: Kind, payload: Payload, *, client: str, observer: 
 
 
 def copied(value: Any, name: str) -> Tensor:
-    """A copy as transcripts hold them: on the processor, floating-point numbers in single precision, in which attacks
-    compute (half precision is exact in it; doubles are rounded), small and unsigned whole numbers as 64-bit ones.
+    """A copy as transcripts hold them: numbers alone (`tensors.plain`), on the processor, floating-point ones in single
+    precision, in which attacks compute (half precision is exact in it; doubles are rounded), small and unsigned whole
+    ones as 64-bit ones.
 
     Raises:
-        InputError: not a tensor, or one of complex numbers.
+        InputError: not a tensor, one of complex numbers, or one that is not plain numbers.
     """
     if not isinstance(value, Tensor):
         raise InputError(
@@ -146,8 +148,9 @@ def copied(value: Any, name: str) -> Tensor:
         )
     if value.is_complex():
         raise InputError(f"For {name} complex numbers cross; real ones are expected.")
-    dtype = torch.float32 if value.is_floating_point() else torch.int64
-    return value.detach().to("cpu", dtype, copy=True)
+    numbers = plain(value)
+    dtype = torch.float32 if numbers.is_floating_point() else torch.int64
+    return numbers.to("cpu", dtype, copy=True)
 
 
 def _gradient_at(received: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ class StoredMessages(Sequence[Message]):
         self.headers: list[Header] = []
         self._places: list[tuple[str, int]] = []
         self._open: OrderedDict[str, tuple[safe_open, dict[int, list[str]]]] = OrderedDict()
+        self._sizes: list[int] | None = None
         for shard in manifest.shards:
             headers = _shard_headers(folder / shard.file)
             if len(headers) != shard.messages:
@@ -89,7 +90,29 @@ class StoredMessages(Sequence[Message]):
         payload: Payload = tensors if header.kind is Kind.WEIGHTS else tensors[header.kind.value]
         return Message(**header._asdict(), payload=payload)
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many samples each message is of, without reading them; 1 of weights."""
+        if self._sizes is None:
+            self._sizes = [
+                1 if header.kind is Kind.WEIGHTS else self._samples(*place)
+                for header, place in zip(self.headers, self._places, strict=True)
+            ]
+        return self._sizes
+
+    def _samples(self, file: str, position: int) -> int:
+        stream, names = self._opened(file)
+        with _readable_errors(self._folder / file):
+            shape = stream.get_slice(names[position][0]).get_shape()  # type: ignore[no-untyped-call]
+        return int(shape[0]) if shape else 1
+
     def _tensors(self, file: str, position: int) -> dict[str, Tensor]:
+        stream, names = self._opened(file)
+        with _readable_errors(self._folder / file):
+            return {name.partition("/")[2]: stream.get_tensor(name) for name in names[position]}  # type: ignore[no-untyped-call]
+
+    def _opened(self, file: str) -> tuple[safe_open, dict[int, list[str]]]:
+        """A shard, and the names of the tensors of each of its messages."""
         if file not in self._open:
             with _readable_errors(self._folder / file):
                 stream = safe_open(self._folder / file, framework="pt")
@@ -99,9 +122,7 @@ class StoredMessages(Sequence[Message]):
             self._open[file] = (stream, names)
             if len(self._open) > 2:
                 self._open.popitem(last=False)
-        stream, names = self._open[file]
-        with _readable_errors(self._folder / file):
-            return {name.partition("/")[2]: stream.get_tensor(name) for name in names[position]}  # type: ignore[no-untyped-call]
+        return self._open[file]
 
 
 def load_transcript(folder: Path, *, verify: bool = True) -> Transcript:

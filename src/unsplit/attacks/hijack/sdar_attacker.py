@@ -14,7 +14,7 @@ from unsplit.attacks.hijack.sdar_networks import (
     make_feature_discriminator,
     make_picture_discriminator,
 )
-from unsplit.attacks.observed import check_finite
+from unsplit.attacks.observed import check_finite, class_numbers, readable
 from unsplit.devices import Precision, check_precision, reduces_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
@@ -162,11 +162,12 @@ class SdarAttacker:
 
     def read(self, view: Transcript) -> tuple[Tensor, Tensor | None]:
         """The smashed data of a view [n, ...] and, where the attacker is conditional, their labels [n]."""
+        view = readable(view)
         smashed = view.tensor(Kind.SMASHED)
         check_finite("smashed data", smashed)
         if not self._conditional:
             return smashed, None
-        labels = view.tensor(Kind.LABELS)
+        labels = class_numbers(view.tensor(Kind.LABELS))
         if labels.is_floating_point() or labels.shape != smashed.shape[:1] or int(labels.max()) >= self._classes:
             raise InputError(
                 f"The view has {len(smashed)} smashed data and labels of shape {list(labels.shape)}, where SDAR wants "

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, checked_head, features_of
-from unsplit.attacks.observed import check_finite
+from unsplit.attacks.observed import check_finite, readable
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradient, LabelSpace
@@ -42,13 +42,17 @@ def head_weight_gradients(transcript: Transcript, optimizer: ClientOptimizer) ->
         optimizer: the client's.
 
     Returns:
-        The gradients of the steps that lie between two hand-offs. They are of single samples if batches are.
+        The gradients of the steps that lie between two hand-offs and had samples. They are of single samples if batches
+        are.
 
     Raises:
         InputError: no hand-off of a head, hand-offs further than a step apart, or a moment that was not handed over.
     """
-    received = [message for message in transcript.of(Kind.WEIGHTS) if message.receiver == transcript.observer]
-    pairs = [(a, b) for a, b in itertools.pairwise(received) if b.step == a.step + 1]
+    weights = readable(transcript.of(Kind.WEIGHTS))
+    received = [message for message in weights if message.receiver == transcript.observer]
+    features = transcript.of(Kind.FEATURES)
+    empty = {header.step for header, size in zip(features.headers, features.sizes, strict=True) if not size}
+    pairs = [(a, b) for a, b in itertools.pairwise(received) if b.step == a.step + 1 and b.step not in empty]
     names = [name for name in received[0].tensors if name.startswith("head.")] if received else []
     if not pairs or not names:
         raise InputError(
