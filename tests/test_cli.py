@@ -1,5 +1,6 @@
 """The command line: help, exit codes, one sentence for bad input, a traceback for a fault of ours."""
 
+import errno
 import json
 import shlex
 import subprocess
@@ -141,14 +142,30 @@ def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):
     assert "No such option" in printed.err
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+def test_a_fault_of_ours_keeps_its_traceback_and_is_no_condition(monkeypatch, capsys):
+    """Exit code 1 means that a condition of --fail-if holds, so that a crash must not have it."""
+
     def broken(**_):
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr("unsplit.cli.data.find_available", broken)
-    monkeypatch.setattr(sys, "argv", ["unsplit", "data", "list"])
-    with pytest.raises(ZeroDivisionError):
-        main()
+    code, printed = program(monkeypatch, capsys, "data", "list")
+    assert code == 70
+    assert "Traceback" in printed.err
+    assert "ZeroDivisionError: ours" in printed.err
+    assert "fault of the program" in printed.err
+
+
+def test_a_reader_that_has_left_is_no_condition(monkeypatch, capsys):
+    def closed(*_, **__):
+        raise BrokenPipeError(errno.EPIPE, "closed")
+
+    monkeypatch.setattr("unsplit.cli.data.find_available", closed)
+    out, err = sys.stdout, sys.stderr
+    try:
+        assert program(monkeypatch, capsys, "data", "list")[0] == 141
+    finally:
+        sys.stdout, sys.stderr = out, err
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
@@ -159,6 +176,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     code, printed = program(monkeypatch, capsys, "data", "list")
     assert code == 130
     assert "Traceback" not in printed.err
+    assert "run the command again to go on" in printed.err
 
 
 @pytest.mark.slow

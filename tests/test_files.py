@@ -1,6 +1,8 @@
 """Writing files loses nothing; choosing devices and seeds disturbs nothing."""
 
 import errno
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,6 +12,14 @@ from unsplit import files
 from unsplit.devices import device
 from unsplit.errors import InputError, StorageError
 from unsplit.randomness import draw_seed, generator, seeded
+
+_HELD = """
+import fcntl, sys
+stream = open({path!r}, "w")
+fcntl.flock(stream, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.mark.parametrize(
@@ -33,6 +43,22 @@ def test_a_failure_half_way_leaves_the_old_file(tmp_path, failure, expected):
         half()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    """And nothing else: neither what a living one writes, nor files that only look alike."""
+    for name in (".a.json.abcd1234.part", ".b.safetensors.x_9zzzzz.part", ".other.part", "c.abcd1234.part"):
+        (tmp_path / name).write_text("half")
+    living = subprocess.Popen(
+        [sys.executable, "-c", _HELD.format(path=str(tmp_path / ".held.json.aaaaaaaa.part"))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with living:
+        living.stdout.readline()
+        files.write_text(tmp_path / "new", "text")
+        left = {entry.name for entry in tmp_path.iterdir()}
+        living.stdin.close()
+    assert left == {"new", ".other.part", "c.abcd1234.part", ".held.json.aaaaaaaa.part"}
 
 
 def test_a_full_disk_is_called_so(tmp_path, monkeypatch):

@@ -2,6 +2,9 @@
 
 import copy
 import gc
+import logging
+import sys
+import warnings
 
 import pytest
 import torch
@@ -9,7 +12,18 @@ from torch import Tensor, nn
 
 from unsplit.errors import InputError
 from unsplit.knowledge import Blueprint, ClientArchitecture
-from unsplit.models import build, check_fits, cuts, default_for, split, split_head, split_u
+from unsplit.models import (
+    build,
+    build_for,
+    check_crossing,
+    check_fits,
+    cuts,
+    default_for,
+    sequential_of,
+    split,
+    split_head,
+    split_u,
+)
 from unsplit.randomness import generator, seeded
 
 MNIST_CUTS = {
@@ -176,3 +190,75 @@ def test_a_blueprint_leaves_the_model_as_it_is():
     before = copy.deepcopy(model.state_dict())
     Blueprint(model).instantiate(generator=generator(1))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+MODULES = {
+    "raises": ("def build(): return [][0]", "failed: IndexError: list index out of range (.*, line 1)"),
+    "arguments": ("def build(classes): pass", "missing 1 required positional argument: 'classes'; .* no arguments"),
+    "lacks": ("def build():\n    import no_such_package", "No module named 'no_such_package' .*, line 2"),
+    "package": ("import no_such_package", "needs the package 'no_such_package', which is not installed"),
+    "syntax": ("def build(: pass", "cannot be imported: SyntaxError: invalid syntax"),
+    "script": ("import sys; sys.exit(1)", "cannot be imported: SystemExit: 1"),
+    "none": ("def build(): pass", "gave a NoneType, not an nn.Module"),
+    "no function": ("", "has no function 'build'"),
+    "forward": (
+        "from torch import nn\nclass Keyed(nn.Module):\n    def forward(self, x): return {}[0]\n"
+        "def build(): return nn.Sequential(nn.Conv2d(1, 1, 1), Keyed(), nn.Flatten())",
+        r"module 1 '1' \(Keyed\) refuses shape \(1, 28, 28\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_a_users_module_that_fails_is_a_sentence(case, tmp_path, monkeypatch):
+    text, words = MODULES[case]
+    (tmp_path / "users_own.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "users_own", raising=False)
+    with pytest.raises(InputError, match=words) as caught:
+        build_for("users_own:build", (1, 28, 28), 10, generator=generator(0))
+    assert "\n" not in str(caught.value)
+    sys.modules.pop("users_own", None)
+
+
+CROSSINGS = {
+    (8, 12, 12): None,
+    (8, 24, 24): r"cut 2 \(pool1\) gives \(8, 12, 12\); that shape crosses at 0 \(conv1\), 1 \(relu1\)",
+    (12, 12, 8): r"the axes seem swapped, as where channels come last; .*\.permute\(0, 3, 1, 2\)",
+    (24, 24, 8): r"no cut of this network gives that shape \(with swapped axes: 0 \(conv1\), 1 \(relu1\)\)",
+    (5,): r"no cut of this network gives that shape for inputs of shape \(1, 28, 28\)",
+}
+
+
+@pytest.mark.parametrize("seen", CROSSINGS)
+def test_a_shape_that_does_not_cross_there_is_named_with_the_cuts_where_it_does(seen):
+    model = build("mnist-net", generator=generator(0))
+    if CROSSINGS[seen] is None:
+        check_crossing(model, 2, (1, 28, 28), seen)
+        return
+    with pytest.raises(InputError, match=CROSSINGS[seen]):
+        check_crossing(model, 2, (1, 28, 28), seen)
+
+
+def test_torch_s_own_words_about_graphs_do_not_come_before_ours(monkeypatch, caplog):
+    """With warnings as errors, as in all tests here, one of them would end the tracing."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.two(self.one(x).relu())
+
+    make = torch.fx.GraphModule
+
+    def talking(*arguments, **named):
+        warnings.warn("Attempted to insert a get_attr Node into the owning GraphModule!", stacklevel=1)
+        logging.getLogger("torch.fx._symbolic_trace").warning("is_fx_tracing will return true")
+        return make(*arguments, **named)
+
+    monkeypatch.setattr(torch.fx, "GraphModule", talking)
+    with seeded(0):
+        assert len(sequential_of(Two(), (4,))) == 3
+    assert caplog.records == []

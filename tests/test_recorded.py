@@ -282,7 +282,7 @@ BAD = {
     "--u-shape 1:1": "--u-shape is for an audit that trains",
     "--cuts 1,2": "--cuts takes one value with --transcript",
     "--cuts none": "--cuts takes one value with --transcript",
-    "--cuts conv2": "name the model and the cut that the transcript was recorded with",
+    "--cuts conv2": "that shape crosses at 0 (conv1), 1 (relu1)",
     "--label-heads 1,2": "--label-heads takes one value",
     "--label-heads 2": "The head does not take features of shape (84,)",
     "--label-heads 9": "no head of 9 layers",

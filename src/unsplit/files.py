@@ -3,9 +3,10 @@
 import errno
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -14,10 +15,17 @@ from torch import Tensor
 
 from .errors import StorageError
 
+if sys.platform != "win32":
+    import fcntl
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+_swept: set[Path] = set()
+
 
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """Give a temporary path to write; on success move it over `path`, on any failure leave `path` as it was.
+    """Give a temporary path to write; on success move it over `path`, on any failure leave `path` as it was. What a
+    killed process left half written in that folder is removed.
 
     Args:
         path: the file.
@@ -28,9 +36,10 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
         temporary = Path(name)
+        _is_ours(handle)
         try:
             yield temporary
             _flush_to_disk(temporary)
@@ -38,7 +47,31 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
                 temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
+            os.close(handle)
             temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary files here that no living process writes; once in a process, as folders may be large."""
+    if folder.resolve() in _swept:
+        return
+    _swept.add(folder.resolve())
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            with suppress(OSError), path.open("rb") as stream:
+                if _is_ours(stream.fileno()):
+                    path.unlink()
+
+
+def _is_ours(handle: int) -> bool:
+    """Lock a file until its handle is closed; False where another process has, or nobody can tell."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """The program `unsplit`."""
 
 import sys
+import traceback
 from importlib.metadata import version
 from typing import Annotated
 
@@ -9,6 +10,10 @@ import typer
 from unsplit.cli import attack, audit, certs, compare, data, importing, join, reproduce, serve, tradeoff, train
 from unsplit.cli.console import err, out
 from unsplit.errors import UnsplitError
+
+FAULT = 70
+"""The exit code of a fault of the program, as in sysexits.h (EX_SOFTWARE)."""
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # 128 and the signal's number
 
 app = typer.Typer(
     name="unsplit",
@@ -41,12 +46,21 @@ def root(
 
 
 def main() -> None:
-    """Run the program; an `UnsplitError` becomes one sentence and exit code 2."""
+    """Run the program. An `UnsplitError` becomes one sentence and exit code 2; a fault of the program keeps its
+    traceback and exits with `FAULT`, since 1 means that a condition holds.
+    """
     try:
         app()
     except UnsplitError as error:
         err.print(f"unsplit: {error}", markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("unsplit: interrupted; what was finished is kept, run the command again to go on.", soft_wrap=True)
-        sys.exit(130)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # whoever read our output has left
+            sys.exit(_BROKEN_PIPE)
+        if leaving.code == _INTERRUPTED:  # how typer ends on Ctrl-C
+            err.print("unsplit: interrupted; what was finished is kept, run the command again to go on.")
+        raise
+    except Exception:
+        traceback.print_exc()
+        err.print("unsplit: this is a fault of the program, not of your input; please report it with the lines above.")
+        sys.exit(FAULT)

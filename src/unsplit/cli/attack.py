@@ -37,7 +37,7 @@ def attack(
     transcript: Annotated[Path, typer.Argument(help="Folder of a recorded transcript.", show_default=False)],
     goal: Annotated[str, typer.Option(help="What to recover: inputs (with a clone) or labels.")] = "inputs",
     model: Annotated[str, typer.Option(help="The network, by name or my_module:function.")] = "mnist-net",
-    cut: Annotated[str, typer.Option(help="Where it was cut, by depth or module name.")] = "1",
+    cut: Annotated[str, typer.Option(help=f"Where it was cut, by {options.DEPTH} or name.")] = "1",
     input_shape: Annotated[str, typer.Option(help="Shape of one input.")] = "1,28,28",
     preset: Annotated[str, typer.Option(help=f"Preset: {', '.join(PRESETS)}.")] = "joint",
     last: Annotated[int, typer.Option(min=1, help="Attack the last so many steps of it.")] = 1,

@@ -57,7 +57,10 @@ def audit(
     ] = None,
     data: options.Data = "digits",
     model: options.Model = None,
-    cuts: Annotated[str, typer.Option(help="Cuts to invert, by depth or name; or 'none'.")] = "1,2,3",
+    cuts: Annotated[
+        str,
+        typer.Option(help=f"Cuts to invert, by {options.DEPTH} or name; or 'none'."),
+    ] = "1,2,3",
     presets: Annotated[str, typer.Option(help=f"Presets: {', '.join(PRESETS)}.")] = "strong-quick,joint",
     states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",
     targets: Annotated[int, typer.Option(help="Pictures of each class to recover.")] = 1,

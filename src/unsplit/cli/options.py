@@ -11,6 +11,8 @@ from unsplit.devices import Precision
 from unsplit.errors import InputError, unknown_name
 from unsplit.losses import LOSSES
 
+DEPTH = "depth (from 0: 1 keeps two modules at the client)"
+"""How a cut is named in the help of options."""
 GUARDS: dict[str, type[GuardConfig]] = {"splitguard": SplitGuardConfig, "scrutiny": ScrutinyConfig}
 
 Data = Annotated[str, typer.Option("--data", help="Data set by name (see `unsplit data list`), or a folder of images.")]

@@ -28,7 +28,7 @@ EXAMPLES = """**Examples**
 def tradeoff(
     data: options.Data = "digits",
     model: options.Model = None,
-    cut: Annotated[str, typer.Option(help="End of the client's bottom, by depth or name.")] = "1",
+    cut: Annotated[str, typer.Option(help=f"End of the client's bottom, by {options.DEPTH} or name.")] = "1",
     head: Annotated[int, typer.Option(help="Layers with weights in the client's head.")] = 1,
     defense: Annotated[
         list[str] | None,

@@ -33,7 +33,10 @@ def train(
     data: options.Data = "digits",
     model: options.Model = None,
     setup: Annotated[Setup, typer.Option(help="Who holds what: the paper's Figure 1.")] = Setup.A,
-    cut: Annotated[str, typer.Option(help="End of the client's bottom, by depth or name (a, c).")] = "1",
+    cut: Annotated[
+        str,
+        typer.Option(help=f"End of the client's bottom, by {options.DEPTH} or name (a, c)."),
+    ] = "1",
     head: Annotated[int, typer.Option(help="Layers with weights in the client's head (b, c).")] = 1,
     clients: Annotated[int, typer.Option(help="Clients that take turns.")] = 1,
     turn: Annotated[int | None, typer.Option(help="Steps a turn; one pass over a client's data if left out.")] = None,

@@ -12,7 +12,7 @@ from unsplit.devices import device as checked_device
 from unsplit.experiment.results import Row
 from unsplit.files import writable_folder, write_tensors, write_text
 from unsplit.knowledge import ClientArchitecture
-from unsplit.models import build, depth_of, split
+from unsplit.models import build, check_crossing, depth_of, split
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
 from unsplit.types import Kind, Transcript
@@ -70,6 +70,8 @@ def attack_inputs(
     view = readable(stored.of(Kind.SMASHED)).last(request.last)
     model = build(request.model, generator=generator(0), input_shape=request.input_shape)
     bottom, _ = split(model, request.cut)
+    for message in view.last(1):
+        check_crossing(model, request.cut, request.input_shape, tuple(message.tensor.shape[1:]))
     architecture = ClientArchitecture.of(bottom, request.input_shape)
     started = time.perf_counter()
     found = invert(

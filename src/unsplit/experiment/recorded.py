@@ -33,7 +33,7 @@ from unsplit.experiment.results import (
 from unsplit.experiment.truth import RecordedTruth, read_truth
 from unsplit.knowledge import ClientArchitecture
 from unsplit.losses import LossSpec
-from unsplit.models import build, default_for, depth_of, split, split_head
+from unsplit.models import build, check_crossing, default_for, depth_of, split, split_head
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
 from unsplit.types import Kind, Transcript
@@ -162,6 +162,8 @@ def _invert(
     if not len(smashed):
         return Inversion()
     depth, bottom = depth_of(model, config.cut), split(model, config.cut)[0]
+    for message in smashed.last(1):
+        check_crossing(model, depth, shape, tuple(message.tensor.shape[1:]), option="--cuts")
     return invert_recorded(
         smashed,
         truth,

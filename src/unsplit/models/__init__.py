@@ -1,6 +1,7 @@
 """Networks and the places where they can be cut."""
 
 from .bring import sequential_of
+from .crossing import check_crossing
 from .cuts import Cut, Parts, cuts, depth_of, head_start, split, split_head, split_u
 from .named import NamedInputs
 from .norm import batch_norm_note
@@ -18,6 +19,7 @@ __all__ = [
     "batch_norm_note",
     "build",
     "build_for",
+    "check_crossing",
     "check_fits",
     "cifar_net",
     "cuts",

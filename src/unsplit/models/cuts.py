@@ -53,7 +53,7 @@ def cuts(model: nn.Sequential, input_shape: tuple[int, ...]) -> tuple[Cut, ...]:
         for depth, (name, module) in enumerate(model.named_children()):
             try:
                 value = module(value)
-            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            except Exception as error:
                 said = (str(error).splitlines() or [""])[0]
                 raise InputError(
                     f"Inputs of shape {tuple(input_shape)} do not fit the model: its module {depth} '{name}' "
@@ -77,6 +77,8 @@ def depth_of(model: nn.Sequential, cut: int | str) -> int:
     depth, obstacle = _place(model, names, cut)
     if obstacle is not None or not 0 <= depth < len(names) - 1:
         why = f" ({obstacle})" if obstacle else ""
+        if isinstance(cut, int) or cut.lstrip("-").isdigit():
+            why = "; depth counts from 0, so that cut 1 leaves two modules with the client"
         raise InputError(
             f"The model has no cut {cut!r}{why}; cut it after one of its modules: {_existing(names[:-1], depth)}."
         )

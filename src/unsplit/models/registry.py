@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -42,14 +43,11 @@ def build(
             or more, which is then traced (see `sequential_of`).
 
     Raises:
-        InputError: no such model, or what was returned cannot be cut.
+        InputError: no such model, a function that fails, or what was returned cannot be cut.
     """
     make = _builder(model) if isinstance(model, str) else model
     with seeded(draw_seed(generator)):
-        made = make()
-        if not isinstance(made, nn.Module):
-            raise InputError(f"The function that builds the model gave a {type(made).__name__}, not an nn.Module.")
-        return sequential_of(made, input_shape)
+        return sequential_of(_made(make), input_shape)
 
 
 def build_for(
@@ -106,13 +104,54 @@ def _builder(name: str) -> Callable[[], nn.Module]:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != module_name.split(".")[0]:
-            raise
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"There is no module '{module_name}' here for the model '{name}'; write module:function."
+            ) from error
         raise InputError(
-            f"There is no module '{module_name}' here for the model '{name}'; write module:function."
+            f"The module '{module_name}' for the model needs the package '{error.name}', which is not installed here; "
+            "install it beside unsplit."
         ) from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"The module '{module_name}' for the model cannot be imported: {_said(error)}.") from error
     make = getattr(module, function, None)
     if not callable(make):
         raise InputError(f"The module '{module_name}' has no function '{function}' to build the model with.")
     built: Callable[[], nn.Module] = make
     return built
+
+
+def _made(make: Callable[[], nn.Module]) -> nn.Module:
+    """What the user's function builds.
+
+    Raises:
+        InputError: it fails, or builds no module.
+    """
+    made: object
+    try:
+        made = make()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"The function that builds the model failed: {_said(error)}; mend it, or wrap it in one that needs no "
+            "arguments and gives the model."
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"The function that builds the model gave a {type(made).__name__}, not an nn.Module.")
+    return made
+
+
+def _said(error: BaseException) -> str:
+    """An error of the user's code in one line, with the innermost place in it that is not a library's."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {text}"
+    ours, libraries = str(Path(__file__).parent), ("site-packages", "dist-packages", "<")
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(part in frame.filename for part in libraries) and not frame.filename.startswith(ours)
+    ]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{place}"

@@ -1,6 +1,8 @@
 """Any network as an `nn.Sequential` of stages: what lies between two places where exactly one tensor crosses."""
 
 import copy
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -58,12 +60,12 @@ def staged(model: nn.Module, input_shape: tuple[int, ...]) -> Stages:
         weights = list(model.parameters())
         checks = [(torch.rand(size, *input_shape, generator=source), size == 4) for size in (2, 1, 4)]
         expected = [_computed(model, inputs, weights, training) for inputs, training in checks]
-        with seeded(0):
+        with seeded(0), _without_words_of_fx():
             found = trace(model.eval(), input_shape, source)
-        for module in model.modules():
-            if getattr(module, "inplace", False) is True:
-                module.inplace = False  # type: ignore[assignment]
-        stages = _stages(model, found)
+            for module in model.modules():
+                if getattr(module, "inplace", False) is True:
+                    module.inplace = False  # type: ignore[assignment]
+            stages = _stages(model, found)
         for wanted, (inputs, training) in zip(expected, checks, strict=True):
             if wanted is not None:
                 _compare(model, _computed(stages, inputs, weights, training), wanted, inputs)
@@ -72,6 +74,21 @@ def staged(model: nn.Module, input_shape: tuple[int, ...]) -> Stages:
         if id(module) not in own:
             module.training = model.training
     return stages
+
+
+@contextmanager
+def _without_words_of_fx() -> Iterator[None]:
+    """Keep torch.fx from warning of what is checked here anyway: a user reads one sentence if it goes wrong."""
+    log = logging.getLogger("torch.fx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\.fx\.")
+            warnings.filterwarnings("ignore", message=r".*(torch\.fx|Graph\.create_node|owning GraphModule)")
+            yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager
