@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 os.environ["OMP_NUM_THREADS"] = "1"
 
 with install_import_hook("unsplit", "typechecked.check"):
-    import unsplit
+    from unsplit import *  # noqa: F403
 
 import pytest
 import torch
@@ -21,7 +21,6 @@ from unsplit.models import build
 from unsplit.protocol import SplitConfig, SplitTraining, split_training
 from unsplit.randomness import generator
 
-assert unsplit
 torch.set_num_threads(1)
 
 

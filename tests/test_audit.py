@@ -341,7 +341,7 @@ def test_settings_of_a_file_and_of_the_command_line(tmp_path, monkeypatch, capsy
         seen.append(config)
         raise StoppedError("enough.")
 
-    monkeypatch.setattr("unsplit.cli.audit.run_audit", stop)
+    monkeypatch.setattr("unsplit.cli.trained.run_audit", stop)
     (tmp_path / "audit.yaml").write_text(SETTINGS)
     lines = [[], ["--seed", 9, "--cuts", "2", "--targets", 2], ["cifar-net"]]
     for line in lines:

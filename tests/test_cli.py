@@ -148,7 +148,7 @@ def test_a_fault_of_ours_keeps_its_traceback_and_is_no_condition(monkeypatch, ca
     def broken(**_):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("unsplit.cli.data.find_available", broken)
+    monkeypatch.setattr("unsplit.data.available", broken)
     code, printed = program(monkeypatch, capsys, "data", "list")
     assert code == 70
     assert "Traceback" in printed.err
@@ -160,7 +160,7 @@ def test_a_reader_that_has_left_is_no_condition(monkeypatch, capsys):
     def closed(*_, **__):
         raise BrokenPipeError(errno.EPIPE, "closed")
 
-    monkeypatch.setattr("unsplit.cli.data.find_available", closed)
+    monkeypatch.setattr("unsplit.data.available", closed)
     out, err = sys.stdout, sys.stderr
     try:
         assert program(monkeypatch, capsys, "data", "list")[0] == 141
@@ -172,7 +172,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     def interrupted(**_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unsplit.cli.data.find_available", interrupted)
+    monkeypatch.setattr("unsplit.data.available", interrupted)
     code, printed = program(monkeypatch, capsys, "data", "list")
     assert code == 130
     assert "Traceback" not in printed.err

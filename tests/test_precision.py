@@ -1,5 +1,6 @@
 """Reduced precision is chosen by what the processor or GPU computes natively, and what was used is told."""
 
+import jaxtyping
 import pytest
 import torch
 
@@ -63,7 +64,9 @@ def test_on_and_off_are_obeyed_everywhere(processor, native):
     assert reduces_precision("off", CPU) is False
 
 
-def test_another_word_is_refused():
+def test_another_word_is_refused(monkeypatch):
+    # The type checker of the tests would come first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     for call in (
         lambda: reduces_precision("maybe", CPU),
         lambda: LearningConfig(reduced_precision="maybe"),

@@ -51,7 +51,7 @@ def test_without_mlflow_it_is_one_sentence_before_anything_is_done(monkeypatch, 
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'unsplit\[mlflow\]'"):
         tracking.check_installed()
-    monkeypatch.setattr("unsplit.cli.audit.run_audit", None)
+    monkeypatch.setattr("unsplit.cli.trained.run_audit", None)
     monkeypatch.setattr(sys, "argv", ["unsplit", "audit", "--mlflow", "x", "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as caught:
         main()

@@ -437,7 +437,7 @@ def test_what_cannot_be_judged_is_refused_before_training(arguments, words, quic
     def trained(*_, **__):
         raise AssertionError("it must not come to this")
 
-    monkeypatch.setattr("unsplit.cli.audit.run_audit", trained)
+    monkeypatch.setattr("unsplit.cli.trained.run_audit", trained)
     code, printed = unsplit_audit(monkeypatch, capsys, *quick, "--out", tmp_path, *arguments)
     assert code == 2
     assert words in printed.err

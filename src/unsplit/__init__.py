@@ -6,15 +6,21 @@ clone or labels (`attacks`); and scores compare those with the truth, beside tri
 it all.
 """
 
-from unsplit.errors import UnsplitError
-from unsplit.experiment import Audit, AuditConfig, audit
-from unsplit.protocol import Recorder, SplitConfig, load_transcript, save_transcript, split_training
-from unsplit.protocol.importing import import_arrays
-from unsplit.protocol.kept_truth import keep_truth
-from unsplit.protocol.observe import observe
-from unsplit.randomness import generator
-from unsplit.report import Pictures, write_report
-from unsplit.types import Kind, Message, Setup, Transcript
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unsplit.choices import Setup
+    from unsplit.errors import UnsplitError
+    from unsplit.experiment import Audit, AuditConfig, audit
+    from unsplit.protocol import Recorder, SplitConfig, load_transcript, save_transcript, split_training
+    from unsplit.protocol.importing import import_arrays
+    from unsplit.protocol.kept_truth import keep_truth
+    from unsplit.protocol.observe import observe
+    from unsplit.randomness import generator
+    from unsplit.report import Pictures, write_report
+    from unsplit.types import Kind, Message, Transcript
 
 __all__ = [
     "Audit",
@@ -37,3 +43,32 @@ __all__ = [
     "split_training",
     "write_report",
 ]
+
+_HOMES = {
+    "choices": ("Setup",),
+    "errors": ("UnsplitError",),
+    "experiment": ("Audit", "AuditConfig", "audit"),
+    "protocol": ("Recorder", "SplitConfig", "load_transcript", "save_transcript", "split_training"),
+    "protocol.importing": ("import_arrays",),
+    "protocol.kept_truth": ("keep_truth",),
+    "protocol.observe": ("observe",),
+    "randomness": ("generator",),
+    "report": ("Pictures", "write_report"),
+    "types": ("Kind", "Message", "Transcript"),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """A public name, or a room, loaded when it is first asked for: `unsplit --help` is to load no torch."""
+        for home, names in _HOMES.items():
+            if name in names:
+                found = getattr(import_module(f"{__name__}.{home}"), name)
+                globals()[name] = found
+                return found
+        if find_spec(f"{__name__}.{name}") is not None:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

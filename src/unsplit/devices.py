@@ -2,14 +2,12 @@
 
 import functools
 import os
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
+from unsplit.choices import Precision as Precision
 from unsplit.errors import InputError, unknown_name
-
-Precision = Literal["auto", "on", "off"]
-"""Whether to compute convolutions in bfloat16: where the device has instructions for it, always, or never."""
 
 
 def device(name: str) -> torch.device:

@@ -7,10 +7,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
+from .choices import LOSSES, REDUCTIONS
 from .errors import InputError, unknown_name
-
-LOSSES = ("cross_entropy", "bce", "mse")
-REDUCTIONS = ("mean", "sum")
 
 
 @dataclass(frozen=True, kw_only=True)

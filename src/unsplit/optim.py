@@ -1,16 +1,18 @@
 """An optimiser as a plain value, so that it can be agreed on, written down and known to an attacker."""
 
+import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from .errors import InputError, unknown_name
 
-# These want more than gradients: a closure that evaluates the loss again, or sparse gradients.
-_UNFIT = ("LBFGS", "SparseAdam")
+# These want more than gradients: a closure that evaluates the loss again, sparse gradients, or matrices alone.
+_UNFIT = ("LBFGS", "SparseAdam", "Muon")
 
 
 def _known() -> dict[str, type[torch.optim.Optimizer]]:
@@ -24,17 +26,28 @@ def _known() -> dict[str, type[torch.optim.Optimizer]]:
     }
 
 
+class _OptionsTakenError(Exception):
+    """An optimiser has come as far as its parameters."""
+
+
+class _Parameters(Iterable[Tensor]):
+    """Parameters that stop whoever asks for them."""
+
+    def __iter__(self) -> NoReturn:
+        raise _OptionsTakenError
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
     """Any optimiser of `torch.optim` with its options.
 
     Args:
-        name: its class, in any case: "adam", "SGD", ... (not LBFGS or SparseAdam, which want more than gradients).
+        name: its class, in any case: "adam", "SGD", ... (not LBFGS, SparseAdam or Muon, which want more).
         lr: learning rate, above 0.
         options: the other keyword arguments of that class, for example `{"momentum": 0.9}`.
 
     Raises:
-        InputError: the name is not in `torch.optim`, or an option is not one of its arguments.
+        InputError: the name is not in `torch.optim`, or an option is not one of its arguments or out of range.
     """
 
     name: str = "adam"
@@ -46,15 +59,26 @@ class OptimizerSpec:
             raise unknown_name("optimiser", self.name, _known())
         if not self.lr > 0:
             raise InputError(f"The learning rate is {self.lr}; it must be above 0, for example 0.001.")
-        self.build([torch.zeros(1, requires_grad=True)])
+        options = [name for name in inspect.signature(self._kind).parameters if name not in ("params", "lr")]
+        for unknown in (name for name in self.options if name not in options):
+            raise self._refusal(f"it has no option '{unknown}', but {', '.join(options)}")
+        # A class looks at its options before it looks at its parameters. To build one would load torch._dynamo.
+        with suppress(_OptionsTakenError):
+            self.build(_Parameters())
+
+    @property
+    def _kind(self) -> Any:
+        return _known()[self.name.lower()]
+
+    def _refusal(self, reason: str) -> InputError:
+        return InputError(f"The optimiser {self.name} refuses its options {self.options}: {reason}.")
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """The optimiser for these parameters."""
-        kind: Any = _known()[self.name.lower()]
         try:
-            optimizer: torch.optim.Optimizer = kind(parameters, lr=self.lr, **self.options)
+            optimizer: torch.optim.Optimizer = self._kind(parameters, lr=self.lr, **self.options)
         except (TypeError, ValueError) as error:
-            raise InputError(f"The optimiser {self.name} refuses its options {self.options}: {error}.") from error
+            raise self._refusal(str(error)) from error
         return optimizer
 
     def __str__(self) -> str:

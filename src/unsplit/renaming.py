@@ -2,7 +2,6 @@
 
 import torch
 from jaxtyping import Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -17,6 +16,8 @@ def best_names(
         labels: classes from 0.
         classes: how many there are, of both.
     """
+    from scipy.optimize import linear_sum_assignment
+
     decided = groups >= 0
     counts = torch.zeros(classes, classes, dtype=torch.int64)
     counts.index_put_(

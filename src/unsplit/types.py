@@ -10,21 +10,11 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from .choices import Setup as Setup
 from .errors import InputError
 from .tensors import plain
 
 Payload = Tensor | Mapping[str, Tensor]
-
-
-class Setup(str, Enum):
-    """Who holds what: the three panels of the paper's Figure 1."""
-
-    A = "a"
-    """The client has the inputs and sends the labels; the server has the top of the network."""
-    B = "b"
-    """The server has the inputs and the body; the client has the labels and the head."""
-    C = "c"
-    """U-shape: the client has inputs, labels, bottom and head; the server has the body between."""
 
 
 class Kind(str, Enum):

@@ -2,22 +2,18 @@
 
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
-from unsplit.attacks.unsplit import PRESETS
+from unsplit.choices import LABEL_ATTACKS, PRESETS
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
 from unsplit.errors import unknown_name
-from unsplit.experiment.attack import InversionFindings, InversionRequest, attack_inputs
-from unsplit.experiment.attack_labels import LABEL_ATTACKS, LabelRequest, attack_labels
-from unsplit.experiment.follow import Findings, Request
-from unsplit.experiment.follow import follow as run_follow
-from unsplit.losses import LossSpec
-from unsplit.optim import parse_optimizer
+
+if TYPE_CHECKING:
+    from unsplit.experiment.follow import Findings, Request
 
 EXAMPLES = """**Examples**
 
@@ -68,6 +64,14 @@ def attack(
 
     With --follow the training may still be going on: each attack is told in a line, and is in a folder OUT/step-NNNNNN.
     """
+    import torch
+
+    from unsplit.experiment.attack import InversionRequest, attack_inputs
+    from unsplit.experiment.attack_labels import LabelRequest, attack_labels
+    from unsplit.experiment.follow import follow as run_follow
+    from unsplit.losses import LossSpec
+    from unsplit.optim import parse_optimizer
+
     torch.set_num_threads(threads)
     if goal not in ("inputs", "labels"):
         raise unknown_name("goal", goal, ("inputs", "labels"))
@@ -115,14 +119,14 @@ class _Printer:
     def __init__(self, *, quiet: bool, json: bool) -> None:
         self._quiet, self._json = quiet, json
 
-    def end(self, folder: Path, found: Findings) -> None:
+    def end(self, folder: Path, found: "Findings") -> None:
         """The one attack there is."""
         if self._json:
             typer.echo(found.model_dump_json(indent=1))
         elif not self._quiet:
             console.print(_line(folder, found), soft_wrap=True, markup=False)
 
-    def step(self, step: int, folder: Path, found: Findings) -> None:
+    def step(self, step: int, folder: Path, found: "Findings") -> None:
         """One of several attacks, by its newest step, in one line."""
         if self._json:
             line = {"step": step, "folder": str(folder), **found.model_dump(mode="json")}
@@ -131,7 +135,9 @@ class _Printer:
             console.print(f"Step {step}: {_line(folder, found)}", soft_wrap=True, markup=False)
 
 
-def _line(folder: Path, found: Findings) -> str:
+def _line(folder: Path, found: "Findings") -> str:
+    from unsplit.experiment.attack import InversionFindings
+
     if isinstance(found, InversionFindings):
         return (
             f"{found.inputs} inputs and a clone in {folder / found.tensors}; relative residual {found.residual:.2g}, "

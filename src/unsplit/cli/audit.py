@@ -1,32 +1,16 @@
 """`unsplit audit`."""
 
-import dataclasses
-import shlex
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-from rich.table import Table
 
-from unsplit.attacks.unsplit import PRESETS
+from unsplit.choices import PRESETS
 from unsplit.cli import options
-from unsplit.cli.console import out as console
-from unsplit.cli.console import progress_bars
-from unsplit.cli.outcome import Asked, FailIf, Markdown, Mlflow, asked, conclude, with_outcomes
-from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
 from unsplit.errors import InputError
-from unsplit.experiment import AuditConfig, AuditResult, load_audit_config
-from unsplit.experiment import audit as run_audit
-from unsplit.experiment.recorded import RecordedConfig
-from unsplit.experiment.thresholds import check_measurable
-from unsplit.experiment.verdict import verdict as judged
-from unsplit.files import writable_folder
-from unsplit.losses import LossSpec
-from unsplit.optim import parse_optimizer
-from unsplit.report import Pictures, write_report
-from unsplit.report.numbers import decimals, error
+
+if TYPE_CHECKING:
+    from unsplit.losses import LossSpec
 
 EXAMPLES = """**Examples**
 
@@ -96,9 +80,9 @@ def audit(
     config: Annotated[
         Path | None, typer.Option(help="Settings from this YAML file; options that are given win over it.")
     ] = None,
-    fail_if: FailIf = None,
-    markdown: Markdown = None,
-    mlflow: Mlflow = None,
+    fail_if: options.FailIf = None,
+    markdown: options.Markdown = None,
+    mlflow: options.Mlflow = None,
     out: options.Out = Path("runs/audit"),
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -116,6 +100,15 @@ def audit(
     With --transcript nothing is trained: what a server recorded is attacked, with --cuts, --label-heads and --model
     as in the recorded training.
     """
+    import torch
+
+    from unsplit.cli.outcome import asked
+    from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
+    from unsplit.cli.trained import audit_training, settings
+    from unsplit.experiment.recorded import RecordedConfig
+    from unsplit.losses import LossSpec
+    from unsplit.optim import parse_optimizer
+
     torch.set_num_threads(threads)
     check_options(context, transcript)
     wanted = asked(fail_if, markdown, mlflow, json=json, quiet=quiet)
@@ -157,41 +150,16 @@ def audit(
         "device": device,
         "reduced_precision": reduced_precision,
     }
-    _run(_settings(context, config, chosen), checkpoint, out, wanted)
+    audit_training(settings(context, config, chosen), checkpoint=checkpoint, out=out, asked=wanted)
 
 
-def _run(config: AuditConfig, checkpoint: Path | None, out: Path, wanted: Asked) -> None:
-    """The audit with these settings, from the first check to the exit code."""
-    check_measurable(wanted.thresholds, config)
-    writable_folder(out)
-    command = shlex.join(["unsplit", *sys.argv[1:]])
-    with progress_bars(quiet=wanted.quiet) as bars:
-        found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage)
-    result = found.result
-    verdict = with_outcomes(judged(result, targets=len(found.originals)), result, wanted)
-    pictures = Pictures(originals=found.originals, reconstructions=found.reconstructions, whole=found.whole)
-    page = write_report(out, result, pictures, verdict)
-    conclude(result, verdict, wanted, page=page, settings=config, tables=lambda: _print(result))
-
-
-def _loss(context: typer.Context, loss: str, smoothing: float) -> LossSpec | None:
+def _loss(context: typer.Context, loss: str, smoothing: float) -> "LossSpec | None":
     """The loss that was asked for; None for the one that suits the labels."""
+    from unsplit.cli.recorded import is_given
+    from unsplit.losses import LossSpec
+
     asked_for = is_given(context, "loss") or is_given(context, "label_smoothing")
     return LossSpec(name=loss, label_smoothing=smoothing) if asked_for else None
-
-
-_FIELDS = {"targets": "targets_per_class", "label_smoothing": "loss"}
-"""Options whose setting has another name."""
-
-
-def _settings(context: typer.Context, file: Path | None, chosen: dict[str, Any]) -> AuditConfig:
-    """The settings of the command line, or of a file with what is given on the command line in place of its own."""
-    if file is None:
-        return AuditConfig(**chosen)
-    given = {_FIELDS.get(name, name) for name in context.params if is_given(context, name)}
-    if chosen["model"] is not None:
-        given.add("model")
-    return dataclasses.replace(load_audit_config(file), **{name: chosen[name] for name in given & set(chosen)})
 
 
 def _one_model(argument: str | None, option: str | None) -> str | None:
@@ -203,45 +171,3 @@ def _one_model(argument: str | None, option: str | None) -> str | None:
     if argument is not None and option is not None and argument != option:
         raise InputError(f"Two models are named, '{argument}' and --model {option}; leave one of them out.")
     return option if argument is None else argument
-
-
-def _print(result: AuditResult) -> None:
-    if result.inversion:
-        table = Table("depth", "state", "preset", "MSE", "best guess", "SSIM", "clone", "own", title="Inputs and model")
-        for row in result.inversion:
-            table.add_row(
-                f"{row.depth} ({row.cut})",
-                row.state,
-                row.preset,
-                error(row.mse),
-                f"{row.mse_best_trivial:.4f}",
-                decimals(row.ssim),
-                f"{row.clone_accuracy:.1%}",
-                f"{row.reference_accuracy:.1%}",
-            )
-        console.print(table)
-    if result.whole is not None:
-        whole = result.whole
-        line = (
-            f"Everything at once, U-shape: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), "
-            f"labels {whole.label_accuracy:.1%}, network without the client {whole.whole_accuracy:.1%} "
-            f"(client's own {whole.reference_accuracy:.1%})."
-        )
-        console.print(line, soft_wrap=True, markup=False)
-    if result.labels:
-        table = Table(
-            "setup", "head", "seen", "optimiser", "clone", "known", "right", "up to names", "chance", title="Labels"
-        )
-        for label in result.labels:
-            table.add_row(
-                label.setup,
-                str(label.depth),
-                label.observed,
-                label.optimizer.partition(",")[0],
-                label.clone_head,
-                str(label.known_samples),
-                "names unknown" if label.accuracy is None else f"{label.accuracy:.1%}",
-                f"{label.accuracy_up_to_names:.1%}",
-                f"{label.chance:.1%}",
-            )
-        console.print(table)

@@ -7,7 +7,6 @@ import typer
 
 from unsplit.cli import options
 from unsplit.cli.console import out as console
-from unsplit.protocol.remote.certificates import make_certificates
 
 EXAMPLES = """**Examples**
 
@@ -31,6 +30,8 @@ def certs(
 
     They come from a private authority made for the occasion, and are meant for trials.
     """
+    from unsplit.protocol.remote.certificates import make_certificates
+
     names = [*(client or ()), *(f"client{number}" for number in range(clients))]
     made = make_certificates(out, hosts=host or (), clients=names, days=days)
     if quiet:

@@ -8,12 +8,7 @@ import typer
 from unsplit.cli import options
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
-from unsplit.cli.outcome import write_markdown
 from unsplit.errors import InputError
-from unsplit.files import writable_folder
-from unsplit.report import compare as compare_audits
-from unsplit.report import comparison_markdown, headline, read_side, shown, write_comparison
-from unsplit.report.box import TITLES
 
 EXAMPLES = """**Examples**
 
@@ -42,6 +37,12 @@ def compare(
     ones do not count as a change. Exit codes: 0, 1 if --fail-if-worse is given and more leaks, 2 for input that cannot
     be used, which with --fail-if-worse includes audits that have no score in common.
     """
+    from unsplit.cli.outcome import write_markdown
+    from unsplit.files import writable_folder
+    from unsplit.report import compare as compare_audits
+    from unsplit.report import comparison_markdown, headline, read_side, shown, write_comparison
+    from unsplit.report.box import TITLES
+
     comparison = compare_audits(read_side(before), read_side(after), tolerance=tolerance)
     writable_folder(out)
     page = write_comparison(out, comparison)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from unsplit.attacks import Progress as Tell
+if TYPE_CHECKING:
+    from unsplit.attacks import Progress as Tell
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -19,7 +21,7 @@ class Bars:
         self._progress = progress
         self._last: TaskID | None = None
 
-    def stage(self, name: str) -> Tell:
+    def stage(self, name: str) -> "Tell":
         """Begin the next part; returns what to tell its progress to."""
         if self._last is not None:
             self._finish(self._last)

@@ -10,10 +10,6 @@ from rich.table import Table
 
 from unsplit.cli import options
 from unsplit.cli.console import err, out
-from unsplit.data import SOURCES
-from unsplit.data import available as find_available
-from unsplit.data import fetch as fetch_set
-from unsplit.data import verify as verify_set
 
 app = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
 
@@ -27,7 +23,9 @@ Name = Annotated[str, typer.Argument(help="Name of the set, or 'all'.", show_def
 @app.command("list", epilog="**Example:** `unsplit data list`")
 def list_sets(root: Root = None, json: options.Json = False) -> None:
     """Show every data set that has a name, and where it is."""
-    found = find_available(root=root)
+    from unsplit.data import available
+
+    found = available(root=root)
     if json:
         typer.echo(dumps([asdict(entry) for entry in found], indent=1))
         return
@@ -40,8 +38,10 @@ def list_sets(root: Root = None, json: options.Json = False) -> None:
 @app.command(epilog="**Example:** `unsplit data fetch mnist`")
 def fetch(name: Name, root: Root = None, quiet: options.Quiet = False) -> None:
     """Download a data set, checked against its published checksums."""
-    for chosen in SOURCES if name == "all" else (name,):
-        folder = fetch_set(chosen, root=root)
+    from unsplit import data
+
+    for chosen in data.SOURCES if name == "all" else (name,):
+        folder = data.fetch(chosen, root=root)
         if not quiet:
             out.print(f"{chosen}: {folder}", soft_wrap=True, markup=False)
 
@@ -49,7 +49,9 @@ def fetch(name: Name, root: Root = None, quiet: options.Quiet = False) -> None:
 @app.command(epilog="**Example:** `unsplit data verify all --root my-data`")
 def verify(name: Name, root: Root = None, json: options.Json = False) -> None:
     """Check the files of a data set; exit code 1 if one is damaged or missing."""
-    found = {chosen: verify_set(chosen, root=root) for chosen in (SOURCES if name == "all" else (name,))}
+    from unsplit import data
+
+    found = {chosen: data.verify(chosen, root=root) for chosen in (data.SOURCES if name == "all" else (name,))}
     if json:
         typer.echo(
             dumps({chosen: [asdict(status) for status in statuses] for chosen, statuses in found.items()}, indent=1)

@@ -8,7 +8,6 @@ import typer
 
 from unsplit.cli import options
 from unsplit.cli.console import out as console
-from unsplit.protocol.importing import import_arrays
 
 EXAMPLES = """**Examples**
 
@@ -46,6 +45,8 @@ def import_traffic(
 
     Arrays are of the shape [steps, batch, ...]; or [samples, ...], with --batch-size or an array 'step'.
     """
+    from unsplit.protocol.importing import import_arrays
+
     called = {
         "smashed": smashed,
         "cut_grad": cut_grad,

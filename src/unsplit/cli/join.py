@@ -1,24 +1,16 @@
 """`unsplit join`."""
 
-import asyncio
 import secrets
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from unsplit.cli import options
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
-from unsplit.cli.live import live_view
-from unsplit.defenses import parse_defense
-from unsplit.devices import device as checked_device
 from unsplit.errors import InputError
-from unsplit.files import writable_folder, write_text
-from unsplit.protocol.remote import Seal, Telemetry, Way, logger, make_plan, read_config
-from unsplit.protocol.remote import join as take_part
 
 EXAMPLES = """**Examples**
 
@@ -68,6 +60,17 @@ def join(
     Leaves OUT/states, from which it goes on after a fault: run the same command again. SIGTERM ends it cleanly, with
     exit code 143.
     """
+    import asyncio
+
+    import torch
+
+    from unsplit.cli.live import live_view
+    from unsplit.defenses import parse_defense
+    from unsplit.devices import device as checked_device
+    from unsplit.files import writable_folder
+    from unsplit.protocol.remote import Seal, Telemetry, Way, logger, make_plan, read_config
+    from unsplit.protocol.remote import join as take_part
+
     torch.set_num_threads(threads)
     settings = read_config(config)
     split = replace(
@@ -104,6 +107,8 @@ def own_seed(folder: Path) -> int:
     Raises:
         InputError: the file that keeps it was altered.
     """
+    from unsplit.files import write_text
+
     path = folder / "seed"
     if not path.exists():
         write_text(path, f"{secrets.randbits(62)}\n", private=True)

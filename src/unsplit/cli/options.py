@@ -1,19 +1,18 @@
 """Options that several commands share, and how their values are read."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unsplit.defenses import DEFENSES
-from unsplit.defenses.detection import GuardConfig, ScrutinyConfig, SplitGuardConfig
-from unsplit.devices import Precision
+from unsplit.choices import DEFENSES, GUARDS, LOSSES, METRICS, Precision
 from unsplit.errors import InputError, unknown_name
-from unsplit.losses import LOSSES
+
+if TYPE_CHECKING:
+    from unsplit.defenses.detection import GuardConfig
 
 DEPTH = "depth (from 0: 1 keeps two modules at the client)"
 """How a cut is named in the help of options."""
-GUARDS: dict[str, type[GuardConfig]] = {"splitguard": SplitGuardConfig, "scrutiny": ScrutinyConfig}
 
 Data = Annotated[str, typer.Option("--data", help="Data set by name (see `unsplit data list`), or a folder of images.")]
 Model = Annotated[
@@ -55,16 +54,36 @@ Guard = Annotated[
 Loss = Annotated[str, typer.Option("--loss", help=f"The client's loss: {', '.join(LOSSES)}.")]
 Smoothing = Annotated[float, typer.Option("--label-smoothing", help="Label smoothing of it, 0 to below 1.")]
 
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        help=f"Exit with 1 if this holds, e.g. 'label_accuracy>0.5'; may be repeated. Metrics: {', '.join(METRICS)}.",
+    ),
+]
+Markdown = Annotated[
+    str | None, typer.Option("--markdown", help="Also write the verdict as Markdown to this file; - prints it.")
+]
+Mlflow = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="EXPERIMENT", help="Also log to MLflow, in the store of MLFLOW_TRACKING_URI."),
+]
 
-def guard(name: str | None) -> GuardConfig | None:
+
+def guard(name: str | None) -> "GuardConfig | None":
     """A guard by name, or none.
 
     Raises:
         InputError: no such guard.
     """
-    if name is not None and name not in GUARDS:
+    if name is None:
+        return None
+    if name not in GUARDS:
         raise unknown_name("guard", name, GUARDS)
-    return None if name is None else GUARDS[name]()
+    from unsplit.defenses.detection import ScrutinyConfig, SplitGuardConfig
+
+    made: dict[str, type[GuardConfig]] = {"splitguard": SplitGuardConfig, "scrutiny": ScrutinyConfig}
+    return made[name]()
 
 
 def names(text: str) -> tuple[str, ...]:

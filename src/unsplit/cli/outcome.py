@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -12,27 +11,12 @@ from unsplit.cli.console import err
 from unsplit.cli.console import out as console
 from unsplit.errors import InputError
 from unsplit.experiment.results import AuditResult
-from unsplit.experiment.thresholds import METRICS, Threshold, judge, parse_threshold, refuse_unmeasured
+from unsplit.experiment.thresholds import Threshold, judge, parse_threshold, refuse_unmeasured
 from unsplit.experiment.tracking import check_installed, track
 from unsplit.experiment.verdict import Verdict
 from unsplit.files import writable_folder, write_text
 from unsplit.report import as_markdown
 from unsplit.report.box import TITLES, figure, words
-
-FailIf = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fail-if",
-        help=f"Exit with 1 if this holds, e.g. 'label_accuracy>0.5'; may be repeated. Metrics: {', '.join(METRICS)}.",
-    ),
-]
-Markdown = Annotated[
-    str | None, typer.Option("--markdown", help="Also write the verdict as Markdown to this file; - prints it.")
-]
-Mlflow = Annotated[
-    str | None,
-    typer.Option("--mlflow", metavar="EXPERIMENT", help="Also log to MLflow, in the store of MLFLOW_TRACKING_URI."),
-]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,28 +1,18 @@
 """`unsplit reproduce`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import joblib
 import typer
 
+from unsplit.choices import TABLES
 from unsplit.cli import options
 from unsplit.cli.console import err, progress_bars
 from unsplit.cli.console import out as console
-from unsplit.data import require
 from unsplit.errors import unknown_name
-from unsplit.experiment.reproduce import (
-    TABLES,
-    ExecutorConfig,
-    Progress,
-    Selection,
-    Store,
-    estimate,
-    missing,
-    plan,
-    run,
-)
-from unsplit.report.reproduction import write_results
+
+if TYPE_CHECKING:
+    from unsplit.experiment.reproduce import Progress
 
 EXAMPLES = """**Examples**
 
@@ -67,6 +57,12 @@ def reproduce(
 
     Every cell is stored as soon as it ends. Run the command again, after whatever stopped it, and it goes on.
     """
+    import joblib
+
+    from unsplit.data import require
+    from unsplit.experiment.reproduce import ExecutorConfig, Selection, Store, estimate, missing, plan, run
+    from unsplit.report.reproduction import write_results
+
     if what == "report":
         with Store(store, write=False) as opened:
             page = write_results(opened, out or store / "report", readme, update=update)
@@ -99,7 +95,7 @@ def reproduce(
         with progress_bars(quiet=quiet) as bars:
             advance = bars.stage(what)
 
-            def tell(progress: Progress) -> None:
+            def tell(progress: "Progress") -> None:
                 advance(progress.done, progress.total, float("nan"))
                 if progress.error is not None:
                     err.print(f"{progress.cell.label} failed: {progress.error}", markup=False, soft_wrap=True)

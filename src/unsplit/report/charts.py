@@ -2,14 +2,13 @@
 
 import io
 from collections.abc import Sequence
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from unsplit.experiment.results import InversionRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # matplotlib writes these colours; the page's own take their place.
 _INK, _RULE = "#010203", "#040506"
@@ -57,13 +56,17 @@ def _series(rows: Sequence[InversionRow]) -> list[tuple[str, list[InversionRow]]
     ]
 
 
-def _line(axes: Axes, number: int, label: str, depths: Sequence[int], values: Sequence[float]) -> None:
+def _line(axes: "Axes", number: int, label: str, depths: Sequence[int], values: Sequence[float]) -> None:
     colour = _SERIES[number % len(_SERIES)]
     marker = "osD^v"[number % 5]
     axes.plot(depths, values, color=colour, marker=marker, markersize=5, linewidth=1.8, label=label)
 
 
-def _axes(y_label: str) -> tuple[Figure, Axes]:
+def _axes(y_label: str) -> "tuple[Figure, Axes]":
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(6.4, 3.9))
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
@@ -78,12 +81,14 @@ def _axes(y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, axes: Axes) -> str:
+def _svg(figure: "Figure", axes: "Axes") -> str:
+    from matplotlib import rc_context
+
     legend = axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, labelcolor=_INK, fontsize=9
     )
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unsplit", "font.family": "sans-serif"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "unsplit", "font.family": "sans-serif"}):
         figure.savefig(
             buffer,
             format="svg",

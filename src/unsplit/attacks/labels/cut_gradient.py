@@ -9,8 +9,6 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from sklearn.cluster import KMeans, SpectralClustering
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from unsplit.attacks.labels.observed import UNDECIDED
@@ -151,6 +149,9 @@ def infer_from_known_samples(view: Transcript, known: KnownSamples) -> InferredL
 
 def grouped(observed: Tensor, classes: int, config: GroupingConfig, generator: torch.Generator) -> Tensor:
     """The group of each direction, shape [n]."""
+    from sklearn.cluster import KMeans, SpectralClustering
+    from sklearn.exceptions import ConvergenceWarning
+
     seed = draw_seed(generator) % 2**32
     rows = observed.cpu().numpy()
     with warnings.catch_warnings():

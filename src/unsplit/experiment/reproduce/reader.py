@@ -3,8 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from scipy.stats import t
-
 from unsplit.errors import DataError
 from unsplit.experiment.reproduce.cells import Cell, InversionCell, evaluation
 from unsplit.experiment.reproduce.plan import Selection, plan
@@ -19,6 +17,8 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None, None
+    from scipy.stats import t
+
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
     half = float(t.ppf(0.975, len(values) - 1)) * spread
     return mean, mean - half, mean + half

@@ -2,15 +2,17 @@
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from unsplit.experiment.reproduce.plan import RESNET_CUTS
 from unsplit.experiment.reproduce.rows import HIJACKING, ResultRow
 from unsplit.report.reproduction.select import ATTACKS_OF_3A, compared, distinct, epoch_of, only, select, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS = ("#a8481e", "#1c5a99", "#4b7a1f", "#7a3f95", "#7d6608")
 
@@ -97,8 +99,7 @@ def _labels(rows: Sequence[ResultRow]) -> bytes | None:
     if not chosen:
         return None
     datasets = distinct(chosen, "dataset")
-    figure = Figure(figsize=(4.2 * len(datasets), 3.8), dpi=100)
-    FigureCanvasAgg(figure)
+    figure = _figure(4.2 * len(datasets), 3.8)
     every = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for axes, dataset in zip(every, datasets, strict=True):
         _plain(axes, "training step", "labels right, names included" if axes is every[0] else "")
@@ -114,15 +115,23 @@ def _labels(rows: Sequence[ResultRow]) -> bytes | None:
     return _png(figure, every[len(every) // 2])
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7, 4.2), dpi=100)
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100)
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(x_label: str, y_label: str) -> "tuple[Figure, Axes]":
+    figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     _plain(axes, x_label, y_label)
     return figure, axes
 
 
-def _plain(axes: Axes, x_label: str, y_label: str) -> None:
+def _plain(axes: "Axes", x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(visible=True, axis="y", color="#d5d1c8", linewidth=0.6)
@@ -130,7 +139,7 @@ def _plain(axes: Axes, x_label: str, y_label: str) -> None:
         spine.set_visible(name in ("left", "bottom"))
 
 
-def _png(figure: Figure, axes: Axes) -> bytes:
+def _png(figure: "Figure", axes: "Axes") -> bytes:
     legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", bbox_extra_artists=(legend,), metadata={"Software": None})

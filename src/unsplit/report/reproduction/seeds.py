@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from scipy.stats import spearmanr
-
 from unsplit.attacks.unsplit import AGREEMENT
 from unsplit.experiment.reproduce.rows import SEEDS, ResultRow
 from unsplit.report.numbers import error, percent
@@ -57,6 +55,8 @@ def _judged(cells: Sequence[Cell]) -> str:
     if len(told) > 2:
         errors = [cell["mse"] for cell in told]
         for name in ("agreement", "residual"):
+            from scipy.stats import spearmanr
+
             found = spearmanr([cell[name] for cell in told], errors)
             text += f" Spearman's rank correlation of {name} and error: {found.statistic:.2f}."
     return text + "\n"

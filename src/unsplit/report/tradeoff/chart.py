@@ -2,12 +2,12 @@
 
 import io
 from collections.abc import Sequence
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from unsplit.experiment.tradeoff import Measure, Point, pareto
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LABELS = {
     "skill": "inputs: error of the best guess removed (%)",
@@ -26,6 +26,9 @@ def pareto_chart(points: Sequence[Point], metric: str, title: str) -> bytes:
         metric: across the vertical axis, a key of the labels here.
         title: above the chart.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8.2, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -62,7 +65,7 @@ def pareto_chart(points: Sequence[Point], metric: str, title: str) -> bytes:
     return buffer.getvalue()
 
 
-def _family(axes: Axes, number: int, points: Sequence[Point], metric: str) -> None:
+def _family(axes: "Axes", number: int, points: Sequence[Point], metric: str) -> None:
     """One defence: its strengths joined by a line, larger marks for stronger ones, intervals as whiskers."""
     colour, shape = _COLOURS[number % len(_COLOURS)], _SHAPES[number % len(_SHAPES)]
     shown = [(point.get("task_accuracy"), point.leak(metric)) for point in points]
