@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unsplit import metrics
-from unsplit.attacks.unsplit import AmortisedConfig, LearningConfig, invert_by_decoder
+from unsplit.attacks.unsplit import AmortisedConfig, JointConfig, LearningConfig, invert_by_decoder, invert_jointly
 from unsplit.attacks.unsplit.candidate import Candidate
 from unsplit.attacks.unsplit.decoder import Decoder, receptive_centres
 from unsplit.errors import InputError
@@ -33,6 +33,31 @@ def small(depth=2):
     with torch.no_grad():
         smashed = client(torch.rand(20, 1, 10, 10, generator=generator(1)))
     return view_of(smashed), ClientArchitecture.of(client, (1, 10, 10))
+
+
+@pytest.mark.parametrize(
+    ("attack", "config"),
+    [
+        (invert_jointly, JointConfig(steps=20)),
+        (invert_by_decoder, TINY),
+    ],
+)
+def test_flattening_before_the_cut_changes_nothing(attack, config):
+    """Frameworks that send rows flatten what a ReLU left; dropout is not known, and left out."""
+    with seeded(0):
+        layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    inputs = torch.rand(12, 1, 10, 10, generator=generator(1))
+    with torch.no_grad():
+        smashed = nn.Sequential(*layers)(inputs)
+    found = []
+    for tail, sent in (([], smashed), ([nn.Flatten(), nn.Identity()], smashed.flatten(1)), ([nn.Dropout()], smashed)):
+        architecture = ClientArchitecture.of(nn.Sequential(*layers, *tail), (1, 10, 10))
+        found.append(attack(view_of(sent), architecture, config, generator=generator(2)))
+        with torch.no_grad():
+            assert found[-1].clones[0](inputs).shape == sent.shape
+    for other in found[1:]:
+        assert torch.equal(other.inputs, found[0].inputs)
+        assert torch.allclose(other.residual, found[0].residual)
 
 
 @pytest.fixture(scope="module")

@@ -139,13 +139,27 @@ def test_which_cuts_end_in_a_relu(depth, names):
 
 
 @pytest.mark.parametrize(
+    "behind",
+    [nn.Flatten(), nn.Identity(), nn.Sequential(nn.MaxPool2d(2), nn.Flatten()), nn.Dropout().eval(),
+     nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 8, 8)))],
+)  # fmt: skip
+def test_the_hinge_steps_over_what_commutes_with_relu(behind):
+    with seeded(0):
+        bottom = nn.Sequential(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), behind)
+    before, inputs = without_last_relu(bottom), torch.rand(2, 1, 10, 10, generator=generator(0))
+    assert before is not None
+    assert torch.equal(before(inputs).relu(), bottom(inputs))
+    assert bool((before(inputs) < 0).any())
+
+
+@pytest.mark.parametrize(
     "module",
     [
         nn.ReLU(),
         nn.Sequential(nn.ReLU()),
         nn.Sequential(nn.MaxPool2d(2)),
         nn.Sequential(nn.Flatten(), nn.Tanh()),
-        nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Flatten()),
+        nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Dropout()),  # on, it makes zeros of its own
         nn.Sequential(nn.Identity(), nn.ReLU(), nn.AvgPool2d(2)),  # does not commute with ReLU
     ],
 )

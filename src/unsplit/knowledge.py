@@ -50,6 +50,16 @@ class Blueprint:
         self._module = copy.deepcopy(module, memo)
         self._constants = {name: value.detach().clone() for name, value in constants.items()}
 
+    def first(self, layers: int) -> "Blueprint":
+        """The architecture of the first layers of a sequence."""
+        if not isinstance(self._module, nn.Sequential):
+            raise InputError(f"A {type(self._module).__name__} is no sequence of layers; give an nn.Sequential.")
+        part = copy.copy(self)
+        part._module = self._module[:layers]
+        held = dict(part._module.named_buffers())
+        part._constants = {name: value for name, value in self._constants.items() if name in held}
+        return part
+
     def instantiate(self, *, generator: torch.Generator, device: torch.device | str = "cpu") -> nn.Module:
         """A copy of the module with freshly drawn weights, on `device`."""
         module = copy.deepcopy(self._module).to_empty(device="cpu")

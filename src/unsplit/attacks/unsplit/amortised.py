@@ -1,5 +1,6 @@
 """Inversion and stealing with a decoder that is shared by all smashed data the server has seen."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +12,7 @@ from unsplit.attacks.unsplit.candidate import Candidate, LearningConfig, Misfit
 from unsplit.attacks.unsplit.decoder import Decoder
 from unsplit.attacks.unsplit.objectives import relative_residual
 from unsplit.attacks.unsplit.symmetry import stretch
-from unsplit.attacks.unsplit.targets import matched_targets
+from unsplit.attacks.unsplit.targets import as_maps, fresh_clone, matched_targets
 from unsplit.devices import reduces_precision
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import ClientArchitecture
@@ -130,6 +131,7 @@ def search(
     misfit: Misfit | None = None,
 ) -> Reconstruction:
     """The attack itself, on smashed data [n, ...] and with the `misfit` of a `Candidate`."""
+    targets, architecture, last_layers = as_maps(targets, architecture)
     first = max(1, round(config.trial * config.steps))
     total = config.candidates * first + config.finalists * (config.steps - first)
     candidates: list[Candidate] = []
@@ -152,7 +154,7 @@ def search(
     _refit(best, pictures, targets, config, generator)
     return Reconstruction(
         inputs=pictures,
-        clones=(best.clone,),
+        clones=(_extended(best.clone, last_layers),),
         residual=_residual(best.clone, pictures, targets),
         sign=Sign.UNTESTED if agreement is None else Sign.RESOLVED if agreement >= AGREEMENT else Sign.AMBIGUOUS,
         rounds=(config.steps,) * len(pictures),
@@ -169,7 +171,7 @@ def _start(
     misfit: Misfit | None,
 ) -> Candidate:
     learning = config.learning
-    clone = architecture.blueprint.instantiate(generator=source, device=targets.device)
+    clone = fresh_clone(architecture, source, targets.device)
     with seeded(draw_seed(source)):
         decoder = Decoder(
             clone,
@@ -196,6 +198,13 @@ def _refit(
         loss = best.fit(pictures[chosen], targets[chosen]) + best.prior()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def _extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
+    """The clone with layers behind it, under the names that they had."""
+    if not len(layers):
+        return clone
+    return nn.Sequential(OrderedDict([*clone.named_children(), *layers.named_children()]))
 
 
 @torch.no_grad()

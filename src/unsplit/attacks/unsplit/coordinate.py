@@ -11,7 +11,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.objectives import VARIATIONS, Objective, objective, relative_residual, total_variation
-from unsplit.attacks.unsplit.targets import matched_targets
+from unsplit.attacks.unsplit.targets import fresh_clone, matched_targets
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import OptimizerSpec
@@ -127,7 +127,7 @@ def invert_by_coordinates(
     clones, firsts = [clone], []
     for index in range(len(targets)):
         if index and config.new_clone:
-            clones.append(architecture.blueprint.instantiate(generator=generator, device=targets.device))
+            clones.append(fresh_clone(architecture, generator, targets.device))
         unit = torch.full(shape, 0.5) if config.start == "half" else torch.rand(shape, generator=generator)
         firsts.append((architecture.low + (architecture.high - architecture.low) * unit).to(targets.device))
     size = config.at_once if config.new_clone and _separable(clone, config) else 1

@@ -2,25 +2,49 @@
 
 Where the smashed value is positive, the value before the ReLU is known: it is the same. Where it is zero, the value
 before is only known to be at most zero. Fitting this gives every unit a gradient; fitting the output gives none to a
-unit that is off everywhere. ReLU and max pooling commute, so the same holds behind a pooling.
+unit that is off everywhere. ReLU commutes with max pooling and with whatever only changes the form of its output, so
+the same holds behind those.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+_FORM = nn.Flatten | nn.Unflatten | nn.Identity
+_POOLING = nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d
+_DROPOUT = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
+
 
 def without_last_relu(clone: nn.Module) -> nn.Module | None:
-    """The same layers without the ReLU that ends them (or that only max pooling follows), or None if none does."""
+    """The same layers without the ReLU that ends them, or that only layers follow with which it commutes (max pooling,
+    changes of form, dropout that is off), or None if none does.
+    """
     if not isinstance(clone, nn.Sequential):
         return None
-    layers = list(clone)
+    layers = _in_a_row(clone)
     last = len(layers) - 1
-    while last > 0 and isinstance(layers[last], nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d):
+    while last > 0 and (isinstance(layers[last], _POOLING | _FORM) or _is_off(layers[last])):
         last -= 1
     if last < 1 or not isinstance(layers[last], nn.ReLU):
         return None
     return nn.Sequential(*layers[:last], *layers[last + 1 :])
+
+
+def form_only(layer: nn.Module) -> bool:
+    """Whether a layer gives out the numbers that it takes in, in their order."""
+    return isinstance(layer, _FORM) or _is_off(layer)
+
+
+def _is_off(layer: nn.Module) -> bool:
+    return isinstance(layer, _DROPOUT) and not layer.training
+
+
+def _in_a_row(layers: nn.Sequential) -> list[nn.Module]:
+    """The layers of a sequence, and of those within it."""
+    found: list[nn.Module] = []
+    for layer in layers:
+        found += _in_a_row(layer) if type(layer) is nn.Sequential else [layer]
+    return found
 
 
 class Misfit:

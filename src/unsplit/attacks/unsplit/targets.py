@@ -1,9 +1,13 @@
 """The smashed data of a view, checked against the architecture that is said to have made them."""
 
+import copy
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from unsplit.attacks.observed import check_finite
+from unsplit.attacks.unsplit.hinge import form_only
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientArchitecture
 from unsplit.types import Kind, Transcript
@@ -20,14 +24,13 @@ def matched_targets(
     """
     targets = view.tensor(Kind.SMASHED)
     check_finite("smashed data", targets)
-    clone = architecture.blueprint.instantiate(generator=generator, device=targets.device)
+    clone = fresh_clone(architecture, generator, targets.device)
     try:
-        with torch.no_grad():
-            made = clone(torch.zeros(1, *architecture.input_shape, device=targets.device)).shape[1:]
-    except RuntimeError as error:
+        made = _output_shape(clone, architecture)
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
         raise InputError(
             f"The architecture does not take inputs of shape {architecture.input_shape} "
-            f"({str(error).splitlines()[0]}); name the shape of the client's inputs."
+            f"({(str(error).splitlines() or [''])[0]}); name the shape of the client's inputs."
         ) from error
     if made != targets.shape[1:]:
         raise InputError(
@@ -40,3 +43,36 @@ def matched_targets(
             "record another run."
         )
     return targets, clone
+
+
+def fresh_clone(architecture: ClientArchitecture, generator: torch.Generator, device: torch.device) -> nn.Module:
+    """A clone with weights of its own. Its dropout is off: what the client's dropped cannot be known."""
+    clone = architecture.blueprint.instantiate(generator=generator, device=device)
+    for layer in clone.modules():
+        if isinstance(layer, nn.modules.dropout._DropoutNd):
+            layer.eval()
+    return clone
+
+
+def as_maps(targets: Tensor, architecture: ClientArchitecture) -> tuple[Tensor, ClientArchitecture, nn.Sequential]:
+    """Smashed data in the form that they had before the last layers only flattened them, the architecture up to there,
+    and those last layers (none, if there is nothing to undo).
+    """
+    clone = fresh_clone(architecture, torch.Generator(), targets.device)
+    kept = len(clone) if isinstance(clone, nn.Sequential) else 0
+    while kept > 1 and isinstance(clone, nn.Sequential) and form_only(clone[kept - 1]):
+        kept -= 1
+    if not isinstance(clone, nn.Sequential) or kept == len(clone):
+        return targets, architecture, nn.Sequential()
+    before = replace(architecture, blueprint=architecture.blueprint.first(kept))
+    return targets.reshape(-1, *_output_shape(clone[:kept], before)), before, clone[kept:]
+
+
+def _output_shape(clone: nn.Module, architecture: ClientArchitecture) -> torch.Size:
+    """The shape of one sample's smashed data. A layer that normalises by its batch refuses a batch of one in training,
+    so a copy is asked that is not.
+    """
+    device = next((value.device for value in clone.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        made: Tensor = copy.deepcopy(clone).eval()(torch.zeros(1, *architecture.input_shape, device=device))
+    return made.shape[1:]
