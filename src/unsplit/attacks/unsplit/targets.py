@@ -1,6 +1,7 @@
 """The smashed data of a view, checked against the architecture that is said to have made them."""
 
 import copy
+from collections import OrderedDict
 from dataclasses import replace
 
 import torch
@@ -65,7 +66,8 @@ def as_maps(targets: Tensor, architecture: ClientArchitecture) -> tuple[Tensor, 
     if not isinstance(clone, nn.Sequential) or kept == len(clone):
         return targets, architecture, nn.Sequential()
     before = replace(architecture, blueprint=architecture.blueprint.first(kept))
-    return targets.reshape(-1, *_output_shape(clone[:kept], before)), before, clone[kept:]
+    maps = targets.reshape(-1, *_output_shape(clone[:kept], before))
+    return maps, before, nn.Sequential(OrderedDict(list(clone.named_children())[kept:]))
 
 
 def _output_shape(clone: nn.Module, architecture: ClientArchitecture) -> torch.Size:
