@@ -19,12 +19,13 @@ from unsplit.errors import StorageError
 from unsplit.experiment import AuditConfig
 from unsplit.experiment.confidence import EXPLAINED, MANY, Estimate, disagreement, of_itself, of_the_score
 from unsplit.experiment.results import RecordedInversionRow, RecordedLabelRow, RecordedRow, WholeRow
-from unsplit.experiment.scale import BANDS, GRADES, word_for
+from unsplit.experiment.scale import BANDS, GRADES, network_score, word_for
 from unsplit.experiment.thresholds import METRICS, check_measurable, judge, parse_threshold
 from unsplit.experiment.verdict import ASSETS, Verdict, verdict
 from unsplit.randomness import generator
 from unsplit.report import as_markdown, render, write_report
 from unsplit.report.box import box
+from unsplit.report.numbers import decimals, error, percent
 
 ROOM = Path(unsplit.__file__).parent
 
@@ -42,9 +43,71 @@ def test_inputs_are_scored_by_skill(skill, score, word):
     assert (found.score, found.grade) == (score, GRADES[word])
 
 
-def test_inputs_that_would_be_seen_with_another_contrast_say_so():
-    found = one("inputs", rows=(inversion(mse=0.3, skill=-4.0, mse_scale_free=0.01),))
-    assert (found.score, found.grade) == (0.0, GRADES[2])
+@pytest.mark.parametrize(
+    ("mse", "scale_free", "score", "word"),
+    [
+        (0.3, 0.01, (1 - 0.01 / 0.06) / 2, 2),  # a negative, or other units: above the guess, and all is to be seen
+        (4000.0, 0.0, 0.5, 2),
+        (0.04, 0.03, 1 / 3, 2),
+        (0.031, 0.03, 1 - 0.031 / 0.06, 2),  # what is left is more than half of the shape
+        (0.3, 0.04, 1 / 6, 2),
+        (0.3, 0.046, 0.0, 4),  # as bad as a guess with contrast and sign right
+        (0.02, 0.0, 2 / 3, 1),
+    ],
+)
+def test_inputs_of_which_the_shape_alone_is_right_count_half_of_it(mse, scale_free, score, word):
+    found = one("inputs", rows=(inversion(mse=mse, skill=1 - mse / 0.06, mse_scale_free=scale_free),))
+    assert found.score == pytest.approx(score)
+    assert found.grade == GRADES[word]
+    assert ("shape only" in found.grade) == ("are forgiven" in found.measured) == (word == 2)
+
+
+def test_the_mean_is_no_shape():
+    """Of a table whose columns differ, the mean row is far better than any constant, and knows nothing."""
+    mean = inversion(mse=0.061, skill=-0.02, mse_scale_free=0.0599, guesses={**GUESSES, "best constant": 0.5})
+    found = one("inputs", rows=(mean,))
+    assert (found.score, found.grade) == (0.0, "not recovered")
+
+
+def test_the_word_and_the_figures_are_of_the_same_attack():
+    """A shape that one attack found does not stand beside the error of another."""
+    rows = (
+        inversion(preset="a", mse=0.3, skill=-4.0, mse_scale_free=0.02),
+        inversion(preset="b", mse=0.036, skill=0.4, mse_scale_free=0.036),
+    )
+    found = one("inputs", rows=rows)
+    assert (found.grade, found.score) == ("in part", pytest.approx(0.4))
+    assert "error 0.036" in found.measured
+
+
+def test_a_shape_alone_fails_a_build():
+    bad = inversion(mse=0.3, skill=-4.0, mse_scale_free=0.003)
+    found = result((bad,), ())
+    for condition, holds in (("inversion_shape>0.9", True), ("leakage>0.4", True), ("inversion_skill>0", False)):
+        assert judge([parse_threshold(condition)], found, verdict(found))[0].holds is holds
+
+
+def test_a_regression_is_told_by_its_r2():
+    row = inversion(clone_accuracy=0.81, reference_accuracy=0.9, clone_chance=0.0)
+    trained = result((row,), ())
+    trained = trained.model_copy(update={"training": trained.training.model_copy(update={"score": "r2"})})
+    found = verdict(trained).of("model")
+    assert found.score == pytest.approx(0.9)
+    assert found.measured == "clone R² 0.81, client's own R² 0.90, always naming the mean R² 0"
+    page = render(trained, pictures((row,)))
+    assert "Clone R² 0.81, client R² 0.90" in page
+    assert "R² 0.81 at depth 1" in page
+    assert "81.0%" not in page
+    assert "90.0%" not in page
+
+
+def test_numbers_say_what_they_are():
+    assert [error(value) for value in (0.0, 3e-7, 0.00012, 0.5, math.nan)] == [
+        "0", "3.0e-07", "0.0001", "0.5000", "not measured",
+    ]  # fmt: skip
+    assert [percent(value) for value in (None, math.nan, 0.5)] == ["not measured", "not measured", "50.0%"]
+    assert [decimals(value) for value in (None, math.nan, 0.5)] == ["—", "—", "0.50"]
+    assert [network_score(value, "r2") for value in (math.nan, -0.2, 0.876)] == ["not measured", "R² -0.20", "R² 0.88"]
 
 
 @pytest.mark.parametrize(

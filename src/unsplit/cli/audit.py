@@ -95,7 +95,7 @@ def audit(
 
     The page is OUT/report.html, its numbers OUT/report.json, the verdict OUT/verdict.json. Run again with the same
     settings, it skips the attacks that were finished. Exit codes: 0, 1 if a condition of --fail-if holds, 2 for input
-    that cannot be used or a condition that cannot be judged.
+    that cannot be used or a condition that cannot be judged, 70 for a fault of the program.
 
     With --transcript nothing is trained: what a server recorded is attacked, with --cuts, --label-heads and --model
     as in the recorded training.

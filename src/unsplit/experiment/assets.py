@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from unsplit.experiment.confidence import SILENT, Estimate
 from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, PictureScores
-from unsplit.experiment.scale import GRADES, clipped, grade, share
-from unsplit.metrics import Share
+from unsplit.experiment.scale import SHAPE_ONLY, clipped, grade, network_score, share, taken
+from unsplit.metrics import Score, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +52,16 @@ def inputs(result: AuditResult, targets: int | None = None) -> Found | str:
     if not rows:
         unscored = recorded is not None and bool(recorded.inversion)
         return "The truth is not known, so nothing is scored." if unscored else "No inversion was run."
-    by, scores, estimate = max(rows, key=lambda row: (clipped(row[1].skill), row[1].skill))
-    word = min((grade(row) for _, row, _ in rows), key=GRADES.index)
+    by, scores, estimate = max(rows, key=lambda row: (taken(row[1]), row[1].skill))
+    measured = f"error {scores.mse:.2g}, best trivial guess {scores.mse_best_trivial:.2g}"
+    if grade(scores) == SHAPE_ONLY:
+        measured += f", error {scores.mse_scale_free:.2g} if contrast, brightness and sign are forgiven"
     return Found(
-        score=clipped(scores.skill),
+        score=taken(scores),
         by=by,
-        measured=f"error {scores.mse:.2g}, best trivial guess {scores.mse_best_trivial:.2g}",
+        measured=measured,
         guess=scores.mse_best_trivial,
-        word=word,
+        word=grade(scores),
         samples=targets if recorded is None or not recorded.inversion else recorded.inversion[0].samples,
         estimate=estimate,
         residuals=[own.residual for _, _, own in rows if own.residual is not None],
@@ -70,7 +72,9 @@ def inputs(result: AuditResult, targets: int | None = None) -> Found | str:
 def model(result: AuditResult) -> Found | str:
     """The client's layers after training; one that has not learned anything has nothing to steal."""
     rows = after(result)
-    samples = None if result.training is None else result.training.test_samples
+    training = result.training
+    kind: Score = "accuracy" if training is None else training.score
+    samples = None if training is None or kind == "r2" else training.test_samples
     tried: list[tuple[float, float, float, str, InversionRow | None]] = [
         (row.clone_accuracy, row.clone_chance, row.reference_accuracy, named(row), row) for row in rows
     ]
@@ -81,15 +85,17 @@ def model(result: AuditResult) -> Found | str:
         found.append((whole.whole_accuracy, whole.chance, whole.reference_accuracy, name, None))
     if not found:
         if tried or whole is not None:
-            return "The client's own network classifies no better than chance, so there is nothing to steal."
+            does = "predicts no better than the mean" if kind == "r2" else "classifies no better than chance"
+            return f"The client's own network {does}, so there is nothing to steal."
         return "No attack on a trained model was scored."
     value, chance, own, by, row = max(found, key=lambda entry: share(*entry[:3]))
     return Found(
         score=clipped(share(value, chance, own)),
         by=by,
-        measured=f"clone {value:.1%}, client's own {own:.1%}, chance {chance:.1%}",
+        measured=f"clone {network_score(value, kind)}, client's own {network_score(own, kind)}, "
+        + ("always naming the mean R² 0" if kind == "r2" else f"chance {network_score(chance)}"),
         guess=chance,
-        samples=samples,
+        samples=None if training is None else training.test_samples,
         estimate=SILENT if row is None else Estimate(row.residual, row.sign, row.agreement),
         residuals=[row.residual for *_, row in found if row is not None],
         attacks=len(found),

@@ -1,14 +1,24 @@
 """The scale from "no better than a guess that saw nothing" to "exact", and its words: one for all reports."""
 
-from unsplit.experiment.results import PictureScores
+import math
 
-GRADES = ("almost exactly", "recognisably", "in shape, with the wrong contrast or sign", "in part", "not recovered")
+from unsplit.experiment.results import PictureScores
+from unsplit.metrics import Score, skill
+
+GRADES = (
+    "almost exactly",
+    "recognisably",
+    "in shape only, with the wrong contrast or sign",
+    "in part",
+    "not recovered",
+)
 ALMOST_EXACTLY, RECOGNISABLY, IN_PART = 0.9, 0.5, 0.1
 
 BANDS = ((GRADES[0], ALMOST_EXACTLY), (GRADES[1], RECOGNISABLY), (GRADES[3], IN_PART), (GRADES[4], 0.0))
-"""Word and lowest score of each band. GRADES[2] has no band: it is for pictures below 0.5 that would rise above it if
-contrast, brightness and sign were forgiven.
+"""Word and lowest score of each band. SHAPE_ONLY has no band: it is for inputs of a skill below 0.5 that have half the
+error of the best constant or less, and a skill of 0.1 or more, if contrast, brightness and sign are forgiven.
 """
+SHAPE_ONLY = GRADES[2]
 
 
 def word_for(score: float) -> str:
@@ -16,15 +26,22 @@ def word_for(score: float) -> str:
     return next(word for word, limit in BANDS if score >= limit)
 
 
+def shape(row: PictureScores) -> float:
+    """The skill that there would be if contrast, brightness and sign were forgiven: 1 is a perfect shape."""
+    return skill(row.mse_scale_free, {"best": row.mse_best_trivial})
+
+
+def taken(row: PictureScores) -> float:
+    """The score of an inversion, 0 to 1: its skill, or half of what its shape alone is worth."""
+    return clipped(max(row.skill, shape(row) / 2 if grade(row) == SHAPE_ONLY else 0.0))
+
+
 def grade(row: PictureScores) -> str:
-    """How well inputs were recovered: from the skill over the best trivial guess, and where that is low, from the
-    error that is left when contrast, brightness and sign are forgiven.
-    """
-    if row.skill >= RECOGNISABLY:
-        return word_for(row.skill)
-    constant = row.guesses.get("best constant")
-    if constant is not None and row.mse_scale_free <= (1 - RECOGNISABLY) * constant:
-        return GRADES[2]
+    """How well inputs were recovered: by the skill over the best trivial guess, and where that is low, by the shape."""
+    constant = row.guesses.get("best constant", row.mse_best_trivial)
+    half = row.mse_scale_free <= (1 - RECOGNISABLY) * constant
+    if row.skill < RECOGNISABLY and half and shape(row) >= IN_PART:
+        return SHAPE_ONLY
     return word_for(max(row.skill, 0.0))
 
 
@@ -36,3 +53,10 @@ def share(value: float, chance: float, best: float) -> float:
 def clipped(score: float) -> float:
     """Within 0 to 1."""
     return min(max(score, 0.0), 1.0)
+
+
+def network_score(value: float, score: Score = "accuracy") -> str:
+    """How well a network does, in words: a share as a percentage, R² as R²."""
+    if math.isnan(value):
+        return "not measured"
+    return f"R² {value:.2f}" if score == "r2" else f"{value:.1%}"

@@ -14,6 +14,7 @@ from unsplit.errors import InputError, unknown_name
 from unsplit.experiment.assets import label_scores, named, pictures
 from unsplit.experiment.config import AuditConfig
 from unsplit.experiment.results import AuditResult
+from unsplit.experiment.scale import shape
 from unsplit.experiment.verdict import Outcome, Verdict
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -26,10 +27,12 @@ _FORM = re.compile(r"\s*([^<>=!\s]+)\s*(>=|<=|>|<)\s*([^<>=!\s]+)\s*")
 
 METRICS = {
     "inversion_skill": "1 - error / best trivial guess, of all inversions (largest)",
+    "inversion_shape": "the same if contrast, brightness and sign were forgiven (largest)",
     "inversion_mse": "mean squared error of all inversions (smallest)",
     "inversion_ssim": "structural similarity of all inversions of pictures (largest)",
-    "clone_accuracy": "test accuracy of the stolen layers, of a trained client (largest)",
-    "clone_agreement": "share of test inputs on which clone and client agree, of a trained client (largest)",
+    "clone_accuracy": "test accuracy (R² for a regression) of the stolen layers, of a trained client (largest)",
+    "clone_agreement": "share of test inputs on which clone and client agree (R² of the one at the other for a "
+    "regression), of a trained client (largest)",
     "label_accuracy": "share of labels right, names included (largest)",
     "label_accuracy_up_to_names": "share right after the best renaming of the groups (largest)",
     "whole_accuracy": "test accuracy without the client, both of its parts stolen; needs a U-shape",
@@ -147,6 +150,8 @@ def _values(metric: str, result: AuditResult, verdict: Verdict) -> _Values:
     if metric == "whole_accuracy":
         return [] if result.whole is None else [(result.whole.whole_accuracy, "U-shape")]
     if metric.startswith("inversion_"):
+        if metric == "inversion_shape":
+            return [(shape(scores), by) for by, scores, _ in pictures(result)]
         name = metric.removeprefix("inversion_")
         return [(getattr(scores, name), by) for by, scores, _ in pictures(result)]
     if metric.startswith("clone_"):

@@ -18,8 +18,10 @@ ASSETS: tuple[Asset, ...] = ("inputs", "model", "labels")
 VERDICT_VERSION = 1
 
 FORMULAS: dict[str, str] = {
-    "inputs": "1 - error / error of the best trivial guess, within 0 to 1",
-    "model": "(clone's accuracy - chance) / (client's own - chance), within 0 to 1",
+    "inputs": "1 - error / error of the best trivial guess, within 0 to 1; of a shape alone half of what it would "
+    "be if contrast, brightness and sign were forgiven, if that is more",
+    "model": "(clone's accuracy - chance) / (client's own - chance), within 0 to 1; R² in place of accuracy, and 0 in "
+    "place of chance, for a regression",
     "labels": "(accuracy - chance) / (1 - chance), within 0 to 1; 0 where the interval reaches chance",
 }
 

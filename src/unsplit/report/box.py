@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from unsplit.experiment.results import AuditResult, ThreatModelRow
-from unsplit.experiment.scale import GRADES, IN_PART, RECOGNISABLY
+from unsplit.experiment.scale import GRADES, IN_PART, RECOGNISABLY, SHAPE_ONLY
 from unsplit.experiment.verdict import Score, Verdict
 from unsplit.report.findings import Level
 from unsplit.report.numbers import on_scale
@@ -41,7 +41,7 @@ def tone(score: Score) -> Level:
         return "unknown"
     if score.score >= RECOGNISABLY:
         return "high"
-    if score.score >= IN_PART or score.grade == GRADES[2]:
+    if score.score >= IN_PART or score.grade == SHAPE_ONLY:
         return "some"
     # A failure of which we are not sure must not look like good news.
     return "unknown" if score.sure == "low" else "none"

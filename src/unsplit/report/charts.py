@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unsplit.experiment.results import InversionRow
+from unsplit.metrics import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,16 +33,18 @@ def error_chart(rows: Sequence[InversionRow]) -> str:
     return _svg(figure, axes)
 
 
-def accuracy_chart(rows: Sequence[InversionRow]) -> str:
-    """The clone's test accuracy against depth, with the client's own and chance drawn across."""
-    figure, axes = _axes("test accuracy (%)")
+def accuracy_chart(rows: Sequence[InversionRow], score: Score = "accuracy") -> str:
+    """The clone's test accuracy (or R²) against depth, with the client's own and chance drawn across."""
+    regression = score == "r2"
+    unit = 1 if regression else 100
+    figure, axes = _axes("R² on test inputs" if regression else "test accuracy (%)")
     for number, (label, series) in enumerate(_series(rows)):
-        _line(axes, number, label, [row.depth for row in series], [100 * row.clone_accuracy for row in series])
+        _line(axes, number, label, [row.depth for row in series], [unit * row.clone_accuracy for row in series])
     if rows:
-        own = max(row.reference_accuracy for row in rows)
-        axes.axhline(100 * own, color=_INK, linewidth=0.9, dashes=(8, 2), label="client's own, trained")
-        axes.axhline(100 * rows[0].clone_chance, color=_INK, linewidth=0.9, dashes=(1, 1), label="chance")
-    axes.set_ylim(0, 102)
+        own, chance = max(row.reference_accuracy for row in rows), rows[0].clone_chance
+        axes.axhline(unit * own, color=_INK, linewidth=0.9, dashes=(8, 2), label="client's own, trained")
+        axes.axhline(unit * chance, color=_INK, linewidth=0.9, dashes=(1, 1), label="mean" if regression else "chance")
+    axes.set_ylim(-1.02 if regression else 0, 1.02 * unit)
     return _svg(figure, axes)
 
 

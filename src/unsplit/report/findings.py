@@ -4,8 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from unsplit.experiment.assets import after
 from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
-from unsplit.experiment.scale import ALMOST_EXACTLY, GRADES, IN_PART, RECOGNISABLY, grade, share
+from unsplit.experiment.scale import (
+    ALMOST_EXACTLY,
+    GRADES,
+    IN_PART,
+    RECOGNISABLY,
+    SHAPE_ONLY,
+    grade,
+    network_score,
+    share,
+    taken,
+)
 from unsplit.report.numbers import error, percent
 
 Level = Literal["high", "some", "none", "unknown"]
@@ -43,6 +54,8 @@ def _inputs(result: AuditResult, state: str) -> Finding | None:
         group = [row for row in rows if grade(row) == name]
         if group:
             errors = _range([row.mse for row in group], error)
+            if name == SHAPE_ONLY:
+                errors += f"; {_range([row.mse_scale_free for row in group], error)} if these are forgiven"
             parts.append(f"{_depths(group)} {name} (error {errors})")
     guess = rows[0].mse_best_trivial
     who = "a trained client" if state == "after" else "an untrained client"
@@ -57,18 +70,21 @@ def _inputs(result: AuditResult, state: str) -> Finding | None:
 
 
 def _model(result: AuditResult) -> Finding | None:
-    after = [row for row in result.inversion if row.state == "after"]
-    rows = [max(group, key=lambda row: row.clone_accuracy) for group in _by_depth(after)]
+    rows = [max(group, key=lambda row: row.clone_accuracy) for group in _by_depth(after(result))]
     if not rows:
         return None
-    parts = "; ".join(f"{row.clone_accuracy:.1%} at depth {row.depth}" for row in rows)
-    taken = max(share(row.clone_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
-    text = (
-        f"The server's copy of the client's layers, with the server's own, classifies {parts} of the test inputs. "
-        f"The client's own layers reach {rows[0].reference_accuracy:.1%}, naming the commonest class "
-        f"{rows[0].clone_chance:.1%}."
-    )
-    return Finding(level=_level(taken), about="Model", text=text)
+    kind = "accuracy" if result.training is None else result.training.score
+    parts = "; ".join(f"{network_score(row.clone_accuracy, kind)} at depth {row.depth}" for row in rows)
+    own = network_score(rows[0].reference_accuracy, kind)
+    best = max(share(row.clone_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
+    copy = "The server's copy of the client's layers, with the server's own,"
+    if kind == "r2":
+        text = f"{copy} predicts the test inputs' values with {parts}. The client's own layers reach {own}; always "
+        text += "naming the mean would be R² 0."
+    else:
+        text = f"{copy} classifies {parts} of the test inputs. The client's own layers reach {own}, naming the "
+        text += f"commonest class {network_score(rows[0].clone_chance)}."
+    return Finding(level=_level(best), about="Model", text=text)
 
 
 def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
@@ -126,7 +142,7 @@ def _by_depth(rows: Sequence[InversionRow]) -> list[list[InversionRow]]:
 
 
 def _best_by_depth(rows: Sequence[InversionRow]) -> list[InversionRow]:
-    return [min(group, key=lambda row: row.mse) for group in _by_depth(rows)]
+    return [max(group, key=lambda row: (taken(row), row.skill)) for group in _by_depth(rows)]
 
 
 def _depths(rows: Sequence[InversionRow]) -> str:

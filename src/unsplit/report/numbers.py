@@ -4,18 +4,20 @@ import math
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage with one digit; "none" for none."""
-    return "none" if value is None else f"{value:.1%}"
+    """A share as a percentage with one digit; "not measured" for none."""
+    return "not measured" if value is None or math.isnan(value) else f"{value:.1%}"
 
 
 def error(value: float) -> str:
     """A squared error with four digits after the point, or as a power of ten if it is smaller than they show."""
-    return f"{value:.4f}" if value >= 0.0001 or value == 0 else f"{value:.1e}"
+    if value == 0 or math.isnan(value):
+        return "not measured" if value else "0"
+    return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"
 
 
 def decimals(value: float | None, digits: int = 2) -> str:
-    """A number with so many digits after the point; a dash for none."""
-    return "—" if value is None else f"{value:.{digits}f}"
+    """A number with so many digits after the point; a dash for none and for what is not a number."""
+    return "—" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def on_scale(score: float | None) -> str:

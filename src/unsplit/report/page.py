@@ -7,8 +7,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from unsplit.experiment.results import AuditResult, InversionRow
+from unsplit.experiment.scale import network_score
 from unsplit.experiment.verdict import Verdict
 from unsplit.experiment.verdict import verdict as judged
+from unsplit.metrics import Score
 from unsplit.report.box import box
 from unsplit.report.charts import accuracy_chart, error_chart
 from unsplit.report.findings import findings
@@ -18,6 +20,7 @@ from unsplit.report.pictures import Pictures
 
 def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = None) -> str:
     """The report as HTML; with this verdict, or the result's own."""
+    score: Score = "accuracy" if result.training is None else result.training.score
     return template("report.html.j2").render(
         **box(result, verdict or judged(result, targets=len(pictures.originals))),
         result=result,
@@ -25,7 +28,7 @@ def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = No
         whole_picture=base64.b64encode(pictures.whole_comparison or b"").decode(),
         figures=_figures(result.inversion, pictures),
         error_chart=_chart(error_chart(result.inversion), _error_words(result.inversion)) if result.inversion else "",
-        accuracy_chart=_chart(accuracy_chart(result.inversion), _accuracy_words(result.inversion))
+        accuracy_chart=_chart(accuracy_chart(result.inversion, score), _accuracy_words(result.inversion, score))
         if result.inversion
         else "",
     )
@@ -40,7 +43,13 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "error": error, "decimals": decimals, "on_scale": on_scale}
+    environment.filters |= {
+        "percent": percent,
+        "error": error,
+        "decimals": decimals,
+        "on_scale": on_scale,
+        "network": network_score,
+    }
     return environment.get_template(name)
 
 
@@ -71,10 +80,12 @@ def _error_words(rows: Sequence[InversionRow]) -> str:
     return f"Chart of mean squared error against depth: {points}. Trivial guesses: {guesses}."
 
 
-def _accuracy_words(rows: Sequence[InversionRow]) -> str:
+def _accuracy_words(rows: Sequence[InversionRow], score: Score) -> str:
     points = "; ".join(
-        f"{percent(row.clone_accuracy)} of {percent(row.reference_accuracy)} at depth {row.depth}, {row.state} "
-        f"training, {row.preset}"
+        f"{network_score(row.clone_accuracy, score)} of {network_score(row.reference_accuracy, score)} at depth "
+        f"{row.depth}, {row.state} training, {row.preset}"
         for row in rows
     )
-    return f"Chart of the clone's test accuracy against depth: {points}. Chance: {percent(rows[0].clone_chance)}."
+    what, chance = ("R²", "The mean") if score == "r2" else ("accuracy", "Chance")
+    guess = network_score(rows[0].clone_chance, score)
+    return f"Chart of the clone's test {what} against depth: {points}. {chance}: {guess}."

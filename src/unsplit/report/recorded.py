@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unsplit.experiment.recorded import RecordedAudit
 from unsplit.experiment.results import RecordedInversionRow, RecordedLabelRow, RecordedRow
+from unsplit.experiment.scale import SHAPE_ONLY, taken
 from unsplit.experiment.verdict import Verdict
 from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import replacing, writable_folder, write_text
@@ -80,11 +81,12 @@ def _inputs(recorded: RecordedRow) -> list[Finding]:
         own = "; ".join(f"preset {row.preset} {_own_words(row)}" for row in recorded.inversion)
         text = f"{begin}. How close they come needs the truth to be said. The attacks' own estimates: {own}."
         return [Finding(level="unknown", about="Inputs", text=text)]
-    row, scores = min(scored, key=lambda pair: pair[1].mse)
+    row, scores = max(scored, key=lambda pair: (taken(pair[1]), pair[1].skill))
     word = grade(scores)
+    forgiven = f"; {error(scores.mse_scale_free)} if these are forgiven" if word == SHAPE_ONLY else ""
     text = (
-        f"{begin}: {word} (error {error(scores.mse)}, preset {row.preset}). The best guess that has seen no message "
-        f"makes an error of {error(scores.mse_best_trivial)}."
+        f"{begin}: {word} (error {error(scores.mse)}{forgiven}, preset {row.preset}). The best guess that has seen no "
+        f"message makes an error of {error(scores.mse_best_trivial)}."
     )
     if row.sign == "ambiguous":
         text += " Whether pictures or their negatives were found could not be told."
