@@ -41,6 +41,7 @@ LABEL_ATTACKS = (
 )
 METRICS = (
     "inversion_skill",
+    "inversion_shape",
     "inversion_mse",
     "inversion_ssim",
     "clone_accuracy",

@@ -10,9 +10,9 @@ def percent(value: float | None) -> str:
 
 def error(value: float) -> str:
     """A squared error with four digits after the point, or as a power of ten if it is smaller than they show."""
-    if value == 0 or math.isnan(value):
-        return "not measured" if value else "0"
-    return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"
+    if math.isnan(value):
+        return "not measured"
+    return f"{value:.4f}" if value >= 0.0001 or value == 0 else f"{value:.1e}"
 
 
 def decimals(value: float | None, digits: int = 2) -> str:
