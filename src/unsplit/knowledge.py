@@ -5,6 +5,7 @@ sentences and the attacks' signatures, never typed by hand.
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -17,6 +18,7 @@ from .errors import InputError
 from .losses import LossSpec
 from .optim import OptimizerSpec
 from .randomness import draw_seed, seeded
+from .ranges import InputRange
 
 
 class Knowledge:
@@ -60,6 +62,17 @@ class Blueprint:
         part._constants = {name: value for name, value in self._constants.items() if name in held}
         return part
 
+    def behind(self, entry: nn.Module) -> "Blueprint":
+        """That of the same layers with one in front of them, called "entry", whose tensors are constants. Those of a
+        sequence follow it by their own names, and else one called "layers".
+        """
+        chain = type(self._module).forward is nn.Sequential.forward
+        rest = list(self._module.named_children()) if chain else [("layers", self._module)]
+        joined = Blueprint(nn.Sequential(OrderedDict([("entry", entry)])))
+        joined._module = nn.Sequential(OrderedDict([("entry", joined._module.get_submodule("entry")), *rest]))
+        joined._constants |= {name if chain else f"layers.{name}": value for name, value in self._constants.items()}
+        return joined
+
     def instantiate(self, *, generator: torch.Generator, device: torch.device | str = "cpu") -> nn.Module:
         """A copy of the module with freshly drawn weights, on `device`."""
         module = copy.deepcopy(self._module).to_empty(device="cpu")
@@ -99,26 +112,62 @@ def _draw(name: str, value: Tensor) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ClientArchitecture(Knowledge):
+class _Inputs:
+    """The form of the client's inputs.
+
+    Args:
+        input_shape: shape of one input, for example (1, 28, 28).
+        low, high: range of the inputs' values, in the units in which the client's network takes them.
+        channels: lowest and highest value of each channel, where these differ; then `low` and `high` span them all.
+    """
+
+    input_shape: tuple[int, ...]
+    low: float = 0.0
+    high: float = 1.0
+    channels: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def input_range(self) -> InputRange:
+        """The range of the inputs' values."""
+        return InputRange(self.channels or ((self.low, self.high),))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClientArchitecture(_Inputs, Knowledge):
     """The layers of the client's bottom and the form of its inputs, without weights.
 
     Args:
         blueprint: the layers.
         input_shape: shape of one input, for example (1, 28, 28).
-        low, high: range of the inputs' values.
+        low, high: range of the inputs' values, in the units in which the client's network takes them. Attacks search
+            from 0 to 1 and give inputs and clones in these units.
+        channels: lowest and highest value of each channel, where these differ; then `low` and `high` span them all.
+        zero: where the client's own zero lies in 0 to 1. Attacks set it.
     """
 
     means = "the architecture of the client's first layers, and the shape and range of an input"
 
     blueprint: Blueprint
-    input_shape: tuple[int, ...]
-    low: float = 0.0
-    high: float = 1.0
+    zero: float = 0.0
 
     @classmethod
-    def of(cls, bottom: nn.Module, input_shape: tuple[int, ...]) -> "ClientArchitecture":
-        """The architecture of this bottom; its weights are not kept."""
-        return cls(blueprint=Blueprint(bottom), input_shape=tuple(input_shape))
+    def of(
+        cls, bottom: nn.Module, input_shape: tuple[int, ...], input_range: InputRange | None = None
+    ) -> "ClientArchitecture":
+        """The architecture of this bottom, whose weights are not kept, for inputs of this range (0 to 1 if None).
+
+        Raises:
+            InputError: a range for another number of channels.
+        """
+        known = input_range or InputRange()
+        known.columns(input_shape)
+        return cls(
+            blueprint=Blueprint(bottom),
+            input_shape=tuple(input_shape),
+            low=known.low,
+            high=known.high,
+            channels=known.bounds if len(known.bounds) > 1 else (),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -280,21 +329,19 @@ class OwnTop(Knowledge):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ClientWeights(Knowledge):
+class ClientWeights(_Inputs, Knowledge):
     """The client's bottom with its weights: the white box.
 
     Args:
         bottom: evaluated by the attack, never changed.
         input_shape: shape of one input.
-        low, high: range of the inputs' values.
+        low, high: range of the inputs' values, in the units in which the bottom takes them.
+        channels: lowest and highest value of each channel, where these differ.
     """
 
     means = "the weights of the client's first layers"
 
     bottom: nn.Module
-    input_shape: tuple[int, ...]
-    low: float = 0.0
-    high: float = 1.0
 
 
 class ClientQueries(Knowledge):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from unsplit.attacks.observed import readable
+from unsplit.attacks.units import Units
 from unsplit.knowledge import Knowledge
 from unsplit.types import Kind, Transcript
 
@@ -48,7 +49,7 @@ def attack(
 ) -> Callable[[Callable[Concatenate[Transcript, P], R]], Callable[Concatenate[Transcript, P], R]]:
     """Declare a function an attack: it is given only the messages of the kinds that it reads, in the numbers that
     attacks compute in (`observed.readable`), and every parameter that is neither the view nor a setting must be a type
-    of knowledge.
+    of knowledge. Whatever units the client's inputs are in, it searches from 0 to 1 (see `units`).
 
     Raises:
         TypeError: a parameter smuggles in something else.
@@ -58,8 +59,8 @@ def attack(
         hints = get_type_hints(function)
         if "config" in hints and not _plain(hints["config"]):
             raise TypeError(f"{function.__name__}: 'config' may hold settings only, no tensor and no module")
-        knows = []
-        for name in inspect.signature(function).parameters:
+        signature, knows = inspect.signature(function), []
+        for name in signature.parameters:
             if name in _NOT_KNOWLEDGE:
                 continue
             hint = hints.get(name)
@@ -69,7 +70,11 @@ def attack(
 
         @functools.wraps(function)
         def restricted(view: Transcript, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return function(readable(view.of(*reads)), *args, **kwargs)
+            call = signature.bind(readable(view.of(*reads)), *args, **kwargs)
+            units = Units(call.arguments)
+            call.arguments.update(units.entered(call.arguments))
+            found: R = units.left(function(*call.args, **call.kwargs))
+            return found
 
         _THREAT_MODELS[restricted] = ThreatModel(
             attack=function.__name__, goal=goal, reads=reads, knows=tuple(knows), forges=forges

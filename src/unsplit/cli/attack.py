@@ -19,6 +19,8 @@ EXAMPLES = """**Examples**
 
 `unsplit attack runs/plain/transcript --model mnist-net --cut 1` : pictures and a clone from the last step's batch
 
+`unsplit attack logs/transcript --model my_module:build_model --input-shape 3,64,64 --input-range 0,255`
+
 `unsplit attack runs/labels/transcript --goal labels` : groups of samples of one class, and the head that explains them
 
 `unsplit attack runs/labels/transcript --goal labels --known known.csv` : the same with the classes' names
@@ -35,6 +37,7 @@ def attack(
     model: Annotated[str, typer.Option(help="The network, by name or my_module:function.")] = "mnist-net",
     cut: Annotated[str, typer.Option(help=f"Where it was cut, by {options.DEPTH} or name.")] = "1",
     input_shape: Annotated[str, typer.Option(help="Shape of one input.")] = "1,28,28",
+    input_range: options.InputRange = None,
     preset: Annotated[str, typer.Option(help=f"Preset: {', '.join(PRESETS)}.")] = "joint",
     last: Annotated[int, typer.Option(min=1, help="Attack the last so many steps of it.")] = 1,
     label_attack: Annotated[str, typer.Option(help=f"Labels: {', '.join(LABEL_ATTACKS)}.")] = "surrogate",
@@ -71,6 +74,7 @@ def attack(
     from unsplit.experiment.follow import follow as run_follow
     from unsplit.losses import LossSpec
     from unsplit.optim import parse_optimizer
+    from unsplit.ranges import UNIT
 
     torch.set_num_threads(threads)
     if goal not in ("inputs", "labels"):
@@ -81,6 +85,7 @@ def attack(
             model=model,
             cut=options.one_cut(cut),
             input_shape=options.integers(input_shape, "--input-shape"),
+            input_range=options.range_of(input_range) or UNIT,
             preset=preset,
             last=last,
             seed=seed,

@@ -67,6 +67,7 @@ def audit(
     input_shape: Annotated[
         str, typer.Option(help="Recorded traffic: shape of one input, where the truth does not tell.")
     ] = "1,28,28",
+    input_range: options.InputRange = None,
     image_size: Annotated[
         str | None, typer.Option(help="Height and width to bring a folder's pictures to, e.g. 64,64.")
     ] = None,
@@ -121,6 +122,7 @@ def audit(
             head=options.integers(one_of(context, "label_heads", label_heads), "--label-heads")[0],
             presets=options.names(presets),
             input_shape=shape if is_given(context, "input_shape") else None,
+            input_range=options.range_of(input_range),
             loss=LossSpec(name=loss, label_smoothing=label_smoothing),
             seed=seed,
             device=device,
@@ -143,6 +145,7 @@ def audit(
         "label_steps": label_steps,
         "image_size": None if image_size is None else options.integers(image_size, "--image-size"),
         "label": label,
+        "input_range": options.range_of(input_range),
         "auxiliary": auxiliary,
         "loss": _loss(context, loss, label_smoothing),
         "u_shape": None if u_shape is None else options.u_shape(u_shape),

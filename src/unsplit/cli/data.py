@@ -48,7 +48,7 @@ def fetch(name: Name, root: Root = None, quiet: options.Quiet = False) -> None:
 
 @app.command(epilog="**Example:** `unsplit data verify all --root my-data`")
 def verify(name: Name, root: Root = None, json: options.Json = False) -> None:
-    """Check the files of a data set; exit code 1 if one is damaged or missing."""
+    """Check the files of a data set; exit code 1 if one is damaged, missing, or not the one that was published."""
     from unsplit import data
 
     found = {chosen: data.verify(chosen, root=root) for chosen in (data.SOURCES if name == "all" else (name,))}
@@ -57,11 +57,16 @@ def verify(name: Name, root: Root = None, json: options.Json = False) -> None:
             dumps({chosen: [asdict(status) for status in statuses] for chosen, statuses in found.items()}, indent=1)
         )
     else:
-        table = Table("set", "file", "state")
+        table = Table("set", "file", "state", "MD5 of the contents")
         for chosen, statuses in found.items():
             for status in statuses:
-                table.add_row(chosen, status.file, status.status)
+                published = f"\npublished: {status.expected}" if status.expected not in ("", status.md5) else ""
+                table.add_row(chosen, status.file, status.status, status.md5 + published)
         out.print(table)
-    if any(status.status.startswith(("damaged", "missing")) for statuses in found.values() for status in statuses):
-        err.print("unsplit: a file is damaged or missing; fetch the set again.")
+    wrong = ("damaged", "missing", "differs")
+    if any(status.status.startswith(wrong) for statuses in found.values() for status in statuses):
+        err.print(
+            "unsplit: a file is damaged, missing, or not the one that was published; fetch the set again.",
+            soft_wrap=True,
+        )
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from unsplit.choices import DEFENSES, GUARDS, LOSSES, METRICS, Precision
 from unsplit.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
+    from unsplit import ranges
     from unsplit.defenses.detection import GuardConfig
 
 DEPTH = "depth (from 0: 1 keeps two modules at the client)"
@@ -27,6 +28,14 @@ ReducedPrecision = Annotated[
     typer.Option(
         "--reduced-precision",
         help="Decoders' convolutions in bfloat16: 'auto' (where the device has instructions for it), 'on' or 'off'.",
+    ),
+]
+InputRange = Annotated[
+    str | None,
+    typer.Option(
+        "--input-range",
+        metavar="LOW,HIGH",
+        help="Lowest and highest value of an input in its own units, e.g. 0,255; or these two for each channel.",
     ),
 ]
 Threads = Annotated[
@@ -120,6 +129,17 @@ def integers(text: str, option: str) -> tuple[int, ...]:
         raise InputError(
             f"{option} takes whole numbers with commas between them, for example 1,2,3; not '{text}'."
         ) from error
+
+
+def range_of(text: str | None) -> "ranges.InputRange | None":
+    """The range of inputs, where one is given.
+
+    Raises:
+        InputError: it is none.
+    """
+    from unsplit.ranges import InputRange as Range
+
+    return None if text is None else Range.of(text)
 
 
 def u_shape(text: str) -> tuple[int | str, int]:

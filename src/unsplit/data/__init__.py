@@ -7,6 +7,7 @@ from unsplit.data.folder import read_folder
 from unsplit.data.scaling import Scaling
 from unsplit.data.sources import SOURCES, Availability, FileStatus, available, fetch, load, locate, require, verify
 from unsplit.data.table import read_table
+from unsplit.data.tokens import as_read
 
 __all__ = [
     "SOURCES",
@@ -15,6 +16,7 @@ __all__ = [
     "FileStatus",
     "Scaling",
     "Splits",
+    "as_read",
     "available",
     "fetch",
     "from_tensors",

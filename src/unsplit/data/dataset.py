@@ -8,11 +8,16 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from unsplit.data.scaling import Scaling
+from unsplit.data.labels import decided
+from unsplit.data.numbers import plain
+from unsplit.data.scaling import Scaling, fitting_scale
 from unsplit.errors import DataError
+from unsplit.ranges import InputRange
 
 # What arithmetic leaves of values that were scaled to 0 to 1.
 _ROUNDING = 1e-6
+# What it leaves of whole numbers that went to 0 to 1 and back.
+_FRACTION = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +33,9 @@ class Dataset:
         scaling: what 0 and 1 stand for in the units that the data came in; None where they came so.
         features: names of the columns of a table.
         inputs: name and shape of each input, where several are packed into one vector, in their order.
+        tokens: the named parts of an input ("" for all of it) that are whole numbers as they came, not from 0 to 1,
+            because the network reads them by an embedding; see `whole`.
+        notes: what was decided about the data when they were read, in sentences.
 
     Raises:
         DataError: no samples, NaN or infinity, values out of range, labels out of range or not one for each input.
@@ -40,6 +48,8 @@ class Dataset:
     scaling: Scaling | None = None
     features: tuple[str, ...] = ()
     inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    tokens: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.images) == 0:
@@ -56,7 +66,7 @@ class Dataset:
                 "mend or remove it."
             )
         low, high = float(self.images.min()), float(self.images.max())
-        if low < -_ROUNDING or high > 1 + _ROUNDING:
+        if not self.tokens and (low < -_ROUNDING or high > 1 + _ROUNDING):
             raise DataError(
                 f"The inputs of the data set '{self.name}' run from {low:g} to {high:g}; scale them to 0 to 1."
             )
@@ -131,6 +141,26 @@ class Dataset:
             inputs=tuple((name, shapes[name]) for name in names),
         )
 
+    def whole(self, names: Sequence[str]) -> "Dataset":
+        """The same with these parts of the inputs ("" for all) as the whole numbers that they came as: tokens, which an
+        embedding reads.
+
+        Raises:
+            DataError: they did not come as whole numbers.
+        """
+        own = self.images if self.scaling is None else self.scaling.to_own(self.images.double())
+        images = self.images.clone()
+        for name in names:
+            begin, end = self.parts[name] if name else (0, images.shape[1])
+            part = own[:, begin:end].round()
+            if float((part - own[:, begin:end]).abs().max()) > _FRACTION:
+                raise DataError(
+                    f"The network reads the {f'input {name}' if name else 'inputs'} of the data set '{self.name}' by "
+                    "an embedding, and these are no whole numbers; give the numbers of tokens."
+                )
+            images[:, begin:end] = part.float()
+        return replace(self, images=images, tokens=tuple(names))
+
     def subset(self, indices: Int[Tensor, " m"]) -> "Dataset":
         """These samples, in this order."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
@@ -183,25 +213,42 @@ class Splits:
 
 
 def from_tensors(
-    images: Float[Tensor, "n ..."],
+    images: Shaped[Tensor, "n ..."],
     labels: Shaped[Tensor, "_ ..."],
     *,
     classes: Sequence[str] | None = None,
     name: str = "tensors",
+    input_range: InputRange | Sequence[float] | str | None = None,
 ) -> Dataset:
-    """A data set of tensors.
+    """A data set of tensors of any kind of numbers.
 
     Args:
-        images: values from 0 to 1, shape [n, *input shape].
-        labels: classes [n], or floats [n] or [n, outputs] for a regression.
-        classes: their names; "0", "1", ... up to the largest label if left out.
+        images: shape [n, *input shape]; floating-point numbers from 0 to 1, or whole numbers, whose depth is told by
+            their largest (see `fitting_scale`), or any within `input_range`.
+        labels: classes [n], [n, 1] or one-hot [n, classes]; or floats [n] or [n, outputs] for a regression. A few whole
+            values in floating point are classes.
+        classes: their names; "0", "1", ... up to the largest label if left out, none for a regression.
         name: of the set.
+        input_range: lowest and highest value of an input, which become 0 and 1, or these two for each channel.
 
     Raises:
         DataError: see `Dataset`.
     """
-    if labels.is_floating_point():
-        return Dataset(name=name, images=images, labels=labels.float(), classes=tuple(classes or ()))
-    highest = int(labels.max()) if len(labels) else 0
-    names = tuple(classes) if classes is not None else tuple(str(number) for number in range(highest + 1))
-    return Dataset(name=name, images=images, labels=labels.long(), classes=names)
+    values, where = plain(images, f"The data set '{name}'"), f"The labels of the data set '{name}'"
+    given = None if input_range is None else InputRange.of(input_range)
+    scaling, notes = None, tuple[str, ...]()
+    if len(values) and (given is not None or not values.is_floating_point()):
+        scaling, notes = fitting_scale(values, values, given)
+    inputs = values.float() if scaling is None else scaling.to_unit(values)
+    numbers = plain(labels, where)
+    if numbers.ndim == 1 and not numbers.is_floating_point():
+        highest = int(numbers.max()) if len(numbers) else 0
+        names = tuple(str(number) for number in range(highest + 1))
+        numbers = numbers.long()
+    elif len(numbers) == 0 or (numbers.is_floating_point() and (classes == () or not bool(numbers.isfinite().all()))):
+        names, numbers = (), numbers.float()
+    else:
+        (numbers,), names, said = decided(where, [numbers])
+        notes += said
+    called = names if classes is None else tuple(classes)
+    return Dataset(name=name, images=inputs, labels=numbers, classes=called, scaling=scaling, notes=notes)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from unsplit.ranges import InputRange
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scaling:
@@ -42,8 +44,73 @@ class Scaling:
 
     def to_unit(self, values: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """The values between 0 and 1; those beyond what was seen when it was made are clipped."""
-        return ((values - self.low) / self.span).clamp(0, 1)
+        return ((values - self.low) / self.span).clamp(0, 1).float()
 
     def to_own(self, values: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """Values between 0 and 1 in the units that the data came in."""
         return values * self.span + self.low
+
+
+_SMALL_PART = 1 / 8
+"""Values that fill less of their range would be lost in it, and are scaled by what they span."""
+_DEPTHS = (8, 10, 12, 14, 16)
+OTHERWISE = "--input-range sets another range"
+
+
+def fitting_scale(
+    values: Shaped[Tensor, "n ..."], tested: Shaped[Tensor, "m ..."], given: InputRange | None = None
+) -> tuple[Scaling | None, tuple[str, ...]]:
+    """How an input is scaled (None for not at all), and what there is to say of it.
+
+    Pictures and the like (two axes or more beside the samples, or bytes) of whole numbers have a depth: the fewest of
+    8, 10, 12, 14 and 16 bits that hold the largest. What is within 0 to 1 already stays. All else, and what would fill
+    less than an eighth of its range, is scaled by what the training values span: tables each column by itself.
+
+    Args:
+        values: the training part, as `plain` gives it.
+        tested: the test part, from which only the depth is told.
+        given: what the user says 0 and 1 stand for.
+
+    Raises:
+        InputError: values beyond the range that was given.
+    """
+    if given is not None:
+        given.check(torch.cat([values, tested]), "The inputs")
+        begin, span = given.columns(values.shape[1:])
+        return (None if given.unit else Scaling(low=begin, span=span)), ()
+    low, high = min(float(values.min()), float(tested.min())), max(float(values.max()), float(tested.max()))
+    table = values.ndim == 2 and values.dtype != torch.uint8
+    full, said = _full(values, tested, low, high), tuple[str, ...]()
+    if full > 255:
+        said = (f"The inputs are whole numbers up to {high:g}, so that 0 to {full} became 0 to 1 ({OTHERWISE}).",)
+    if full and not table and 0 < high - low <= _SMALL_PART * full:
+        return Scaling.of(values.double(), each=False), (
+            f"The inputs fill {low:g} to {high:g} only, a small part of 0 to {full}, so that this became 0 to 1 "
+            f"({OTHERWISE}).",
+        )
+    if full:
+        scale = None if full == 1 else Scaling(low=torch.tensor(0.0), span=torch.tensor(float(full)))
+        return scale, said
+    said = () if table else (f"The inputs run from {low:g} to {high:g}, which became 0 to 1 ({OTHERWISE}).",)
+    # Whole numbers may be tokens, of which none must be lost: their scale is that of both parts.
+    spanned = values if values.is_floating_point() else torch.cat([values, tested])
+    return Scaling.of(spanned.double(), each=values.ndim == 2), said
+
+
+def depth(highest: float) -> int:
+    """The largest number of the fewest of 8, 10, 12, 14 and 16 bits that hold this one; 0 if none does."""
+    return next((2**bits - 1 for bits in _DEPTHS if highest < 2**bits), 0)
+
+
+def _full(values: Tensor, tested: Tensor, low: float, high: float) -> int:
+    """The largest value that inputs like these can have; 0 where that is not known."""
+    if low >= 0 and high <= 1:
+        return 1
+    pixels = values.ndim > 2 or values.dtype == torch.uint8
+    if low < 0 or not pixels or not all(_whole(part) for part in (values, tested)):
+        return 0
+    return depth(high)
+
+
+def _whole(values: Tensor) -> bool:
+    return not values.is_floating_point() or bool((values == values.round()).all())

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import requests
 import torch
 
 from unsplit.data.arrays import ENDINGS, read_arrays
+from unsplit.data.cells import is_table
 from unsplit.data.cifar import cifar_files, read_cifar
 from unsplit.data.dataset import Dataset, Splits
 from unsplit.data.dealing import standardised, stratified
@@ -21,6 +22,7 @@ from unsplit.data.idx import contents, find, idx_files, read_idx_set
 from unsplit.data.table import read_table
 from unsplit.errors import DataError, unknown_name
 from unsplit.files import explained
+from unsplit.ranges import InputRange
 
 _DIGITS = tuple(str(number) for number in range(10))
 _CLOTHES = (
@@ -119,45 +121,107 @@ def load(
     generator: torch.Generator | None = None,
     image_size: tuple[int, ...] | None = None,
     label: str | None = None,
+    input_range: InputRange | None = None,
 ) -> Splits:
     """A data set by name, a folder of images, a table, or arrays.
 
     Args:
-        name: "digits" (embedded), a name in `SOURCES`, or a path: of a folder of pictures (`read_folder`), of a .csv
-            (`read_table`), or of a .npz, .safetensors or .npy (`read_arrays`).
+        name: "digits" (embedded), a name in `SOURCES`, or a path: of a folder of pictures (`read_folder`), of a table
+            (`read_table`: .csv, .tsv, packed or not, .parquet), or of a .npz, .safetensors or .npy (`read_arrays`).
         root: where to look first; then `$UNSPLIT_DATA`, then the cache.
         download: fetch a set that is nowhere to be found.
         generator: deals samples out into training (80 %) and test; a fixed one if left out.
         image_size: height and width that a folder's pictures are brought to.
         label: the label's column of a table; the last one if left out.
+        input_range: what 0 and 1 stand for in a folder's pictures or in arrays; told by their values if left out.
 
     Raises:
-        DataError: not to be found, or damaged; the message says how to get it.
+        DataError: not to be found, damaged, or of a kind that is not read; the message says how to get or convert it.
     """
     key, path = str(name), Path(name)
     source = generator if generator is not None else torch.Generator().manual_seed(0)
     if image_size is not None and not (path.is_dir() and key not in SOURCES):
         raise DataError(f"--image-size is for folders of pictures, and '{key}' is none; leave it out.")
-    if label is not None and path.suffix != ".csv":
+    if label is not None and not is_table(path):
         raise DataError(f"--label names a column of a table, and '{key}' is none; leave it out.")
+    arrays = path.suffix.lower() in ENDINGS
+    if input_range is not None and not (arrays or (path.is_dir() and key not in SOURCES)):
+        raise DataError(
+            f"--input-range is for pictures in a folder and for arrays, and '{key}' is neither; leave it out."
+        )
     if key == "digits":
         return digits()
-    if path.suffix == ".csv":
+    if key in SOURCES:
+        return _published(key, root, download=download)
+    if is_table(path):
         return read_table(path, label=label, test_share=_TEST_SHARE, generator=source)
-    if path.suffix in ENDINGS:
-        return read_arrays(path, test_share=_TEST_SHARE, generator=source)
-    if key not in SOURCES:
-        if path.is_file():
+    if arrays:
+        return read_arrays(path, test_share=_TEST_SHARE, generator=source, input_range=input_range)
+    if path.is_dir():
+        pictures = read_folder(path, image_size=image_size, input_range=input_range)
+        return standardised(stratified(pictures, _TEST_SHARE, generator=source))
+    if path.is_file():
+        raise DataError(f"{path} is of a kind that is not read; {_conversion(path)}.")
+    if os.sep in key or path.suffix:
+        raise DataError(f"There is no folder or file {path}; check the path.")
+    raise unknown_name("data set", key, ["digits", *SOURCES])
+
+
+_CONVERSIONS = {
+    ".h5 .hdf5": "read its arrays with h5py, and save them",
+    ".mat": "read its arrays with scipy.io.loadmat, and save them",
+    ".nii .nii.gz .mgz": "read volumes with nibabel (get_fdata), and save them",
+    ".dcm": "read pixels with pydicom (pixel_array), and save them",
+    ".pt .pth .pkl .pickle .joblib": "load it yourself, since that can run any code, and save its numbers",
+    ".xlsx .xls .ods .feather .json .jsonl .sav .dta": "save it as a table, .csv, for example with pandas",
+    ".wav .flac .mp3 .edf .dat": "read the samples, and save them",
+    ".zip .tar .tgz .tar.gz .gz .7z": "unpack it",
+    ".png .jpg .jpeg .bmp .gif .tif .tiff .webp": "name the folder that holds a subfolder of pictures for each class",
+}
+
+
+def _conversion(path: Path) -> str:
+    """What to do with a file that is not read."""
+    name = path.name.lower()
+    known = (words for endings, words in _CONVERSIONS.items() if any(map(name.endswith, endings.split())))
+    words = next(known, "save what it holds")
+    arrays = (
+        " as inputs x and labels y by numpy.savez" if words.endswith(("save them", "its numbers", "it holds")) else ""
+    )
+    return f"{words}{arrays} (read are folders of pictures, .csv, .tsv, .parquet, {', '.join(ENDINGS)})"
+
+
+def _published(name: str, root: Path | None, *, download: bool) -> Splits:
+    """A set by its name, whose files are those that were published under it, or said not to be.
+
+    Raises:
+        DataError: nowhere to be found, damaged, or another set's files.
+    """
+    if download and locate(name, root=root) is None:
+        fetch(name, root=root)
+    source, folder = SOURCES[name], require(name, root=root)
+    splits = Splits(train=source.read(folder, "train"), test=source.read(folder, "test"))
+    owners = {digest: other for other, one in SOURCES.items() for digest in one.md5}
+    foreign = []
+    for file, expected in zip(source.files, source.md5, strict=False):
+        path = find(folder, file) or folder / file
+        digest = _md5(path)
+        if owners.get(digest, name) != name:
             raise DataError(
-                f"{path} is of no kind that is read; give a folder of pictures, .csv, {', '.join(ENDINGS)}."
+                f"{path} is a file of {owners[digest]} under the name of one of {name}; name the data set "
+                f"'{owners[digest]}', or fetch {name} again."
             )
-        if path.is_dir() or os.sep in key:
-            return standardised(stratified(read_folder(path, image_size=image_size), _TEST_SHARE, generator=source))
-        raise unknown_name("data set", key, ["digits", *SOURCES])
-    if download and locate(key, root=root) is None:
-        fetch(key, root=root)
-    folder = require(key, root=root)
-    return Splits(train=SOURCES[key].read(folder, "train"), test=SOURCES[key].read(folder, "test"))
+        if digest != expected:
+            foreign.append(path.name)
+    if not foreign:
+        return splits
+    note = f"Not as published under the name {name}: {', '.join(foreign)} (`unsplit data verify {name}`)."
+    train, test = (replace(part, notes=(note,)) for part in (splits.train, splits.test))
+    return Splits(train=train, test=test)
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(contents(path), usedforsecurity=False).hexdigest()
 
 
 def require(name: str, *, root: Path | None = None) -> Path:
@@ -241,11 +305,14 @@ def fetch(name: str, *, root: Path | None = None) -> Path:
 @dataclass(frozen=True, kw_only=True)
 class FileStatus:
     """What `verify` found: status is "as published", "differs from the published file", "well formed" (where no sum
-    of the contents is published), "damaged" or "missing".
+    of the contents is published), "damaged" or "missing"; `md5` is the sum of the file's unpacked contents, "" where it
+    cannot be read, and `expected` the published one, "" where none is.
     """
 
     file: str
     status: str
+    md5: str = ""
+    expected: str = ""
 
 
 def verify(name: str, *, root: Path | None = None) -> list[FileStatus]:
@@ -264,15 +331,20 @@ def verify(name: str, *, root: Path | None = None) -> list[FileStatus]:
     for number, file in enumerate(source.files):
         path = find(folder, file)
         part = "test" if file.startswith(("t10k", "test")) else "train"
+        expected = source.md5[number] if source.md5 else ""
+        try:
+            digest = "" if path is None else _md5(path)
+        except DataError:
+            digest = ""
         if path is None:
             status = "missing"
-        elif source.md5 and hashlib.md5(contents(path), usedforsecurity=False).hexdigest() == source.md5[number]:
+        elif expected and digest == expected:
             status = "as published"
         elif broken[part]:
             status = f"damaged: {broken[part]}"
         else:
-            status = "differs from the published file" if source.md5 else "well formed"
-        statuses.append(FileStatus(file=path.name if path else file, status=status))
+            status = "differs from the published file" if expected else "well formed"
+        statuses.append(FileStatus(file=path.name if path else file, status=status, md5=digest, expected=expected))
     return statuses
 
 

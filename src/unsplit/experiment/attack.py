@@ -15,6 +15,7 @@ from unsplit.knowledge import ClientArchitecture
 from unsplit.models import build, check_crossing, depth_of, split
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
+from unsplit.ranges import UNIT, InputRange
 from unsplit.types import Kind, Transcript
 
 
@@ -26,6 +27,7 @@ class InversionRequest:
         model: the network's architecture, by name or "module:function".
         cut: where it was cut.
         input_shape: shape of one input.
+        input_range: the range in which the client's network takes its inputs.
         preset: of the attack.
         last: attack the smashed data of the last so many steps that had samples; they should have seen the same
             weights, so 1 for a transcript of training.
@@ -37,6 +39,7 @@ class InversionRequest:
     model: str = "mnist-net"
     cut: int | str = 1
     input_shape: tuple[int, ...] = (1, 28, 28)
+    input_range: InputRange = UNIT
     preset: str = "joint"
     last: int = 1
     seed: int = 0
@@ -72,7 +75,7 @@ def attack_inputs(
     bottom, _ = split(model, request.cut)
     for message in view.last(1):
         check_crossing(model, request.cut, request.input_shape, tuple(message.tensor.shape[1:]))
-    architecture = ClientArchitecture.of(bottom, request.input_shape)
+    architecture = ClientArchitecture.of(bottom, request.input_shape, request.input_range)
     started = time.perf_counter()
     found = invert(
         view.to(device),

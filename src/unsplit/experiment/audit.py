@@ -98,11 +98,11 @@ def audit(
     started = time.perf_counter()
     device = checked_device(config.device)
     if splits is None:
-        splits = load(config.data, image_size=config.image_size, label=config.label)
-    config, notes = fitting(config, splits)
+        splits = load(config.data, image_size=config.image_size, label=config.label, input_range=config.input_range)
     if folder is not None:
         writable_folder(folder)
     untrained, name, splits = network_for(config, splits, device)
+    config, notes = fitting(config, splits)
     training, trained = _train(untrained, name, config, splits, checkpoint, stages("training"))
     trained = trained.model_copy(update={"notes": (*notes, *_about_the_client(untrained, config))})
     source = generator(config.seed + 1)

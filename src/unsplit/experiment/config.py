@@ -13,6 +13,7 @@ from unsplit.errors import InputError, check_at_least_one, check_not_negative, u
 from unsplit.files import explained
 from unsplit.losses import LossSpec
 from unsplit.optim import OptimizerSpec, parse_optimizer
+from unsplit.ranges import InputRange
 
 State = Literal["before", "after"]
 STATES: tuple[State, ...] = ("before", "after")
@@ -27,6 +28,8 @@ class AuditConfig:
             .npy).
         image_size: height and width that the pictures of a folder are brought to; None leaves them.
         label: the label's column of a table; the last one if None.
+        input_range: lowest and highest value of the pictures or arrays in their own units, which become 0 and 1, or
+            these two for each channel; None to tell by the values.
         model: name of a model, "module:function", or None for the paper's net for such pictures.
         cuts: where to cut for inversion, by depth or module name; may be empty.
         presets: of the inversion attack.
@@ -57,6 +60,7 @@ class AuditConfig:
     data: str = "digits"
     image_size: tuple[int, ...] | None = None
     label: str | None = None
+    input_range: InputRange | None = None
     model: str | None = None
     cuts: tuple[int | str, ...] = (1, 2, 3)
     presets: tuple[str, ...] = ("strong-quick", "joint")
@@ -156,6 +160,8 @@ def _value(source: str, key: str, value: object, *, optional: bool) -> object:
         return value if isinstance(value, LossSpec) else _loss(source, value)
     if key == "optimizer":
         return _optimizer(source, key, value)
+    if key == "input_range":
+        return InputRange.of(value)
     parts = _listed(value, ":" if key == "u_shape" else ",")
     if key == "label_optimizers":
         # A text holds one, since commas part its options.

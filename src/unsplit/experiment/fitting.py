@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from unsplit.attacks.unsplit import preset
-from unsplit.data import Dataset, Splits
+from unsplit.data import Dataset, Splits, as_read
 from unsplit.errors import InputError
 from unsplit.experiment.config import AuditConfig
 from unsplit.experiment.inversion import takes
@@ -28,7 +28,8 @@ def network_for(config: AuditConfig, splits: Splits, device: torch.device) -> tu
         depth_of(model, cut)
     if config.u_shape is not None:
         split_u(model, *config.u_shape)
-    return model.to(device), name, splits
+    train, test = as_read(model, splits.train, splits.test)
+    return model.to(device), name, Splits(train=train, test=test)
 
 
 def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequential, str, Splits]:
@@ -62,7 +63,10 @@ def fitting(config: AuditConfig, splits: Splits) -> tuple[AuditConfig, tuple[str
     Raises:
         InputError: nothing of it would be left.
     """
-    notes, shape = [], splits.train.input_shape
+    notes, shape = list(splits.train.notes), splits.train.input_shape
+    if splits.train.tokens:
+        config = _without_inversion(config, splits.train)
+        notes.append(f"{_TOKENS}: that was left out, and whether inputs leak is not measured.")
     fitting = tuple(name for name in config.presets if takes(preset(name, 1), shape))
     if fitting != config.presets:
         left_out = ", ".join(name for name in config.presets if name not in fitting)
@@ -84,6 +88,18 @@ def fitting(config: AuditConfig, splits: Splits) -> tuple[AuditConfig, tuple[str
             "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
         )
     return replace(config, presets=fitting, label_setups=setups), tuple(notes)
+
+
+_TOKENS = "The network reads its inputs as tokens, by an embedding, and no attack here recovers tokens"
+
+
+def _without_inversion(config: AuditConfig, train: Dataset) -> AuditConfig:
+    """The configuration without attacks on inputs, which are tokens."""
+    if config.u_shape is not None:
+        raise InputError(f"{_TOKENS}; leave out --u-shape, and audit the labels alone.")
+    if train.regression or not (config.label_setups and config.label_heads):
+        raise InputError(f"{_TOKENS}, so that nothing is left to attack; audit the labels (--label-setups b,c).")
+    return replace(config, cuts=(), auxiliary=None)
 
 
 def loss_for(config: AuditConfig, splits: Splits) -> LossSpec:

@@ -36,6 +36,7 @@ from unsplit.losses import LossSpec
 from unsplit.models import build, check_crossing, default_for, depth_of, split, split_head
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
+from unsplit.ranges import UNIT, InputRange
 from unsplit.types import Kind, Transcript
 
 _DIGITS = (1, 28, 28)
@@ -51,6 +52,7 @@ class RecordedConfig:
         head: layers with weights in the client's head; setups (b) and (c).
         presets: of the inversion attack.
         input_shape: shape of one input; None for that of the truth, or of the paper's digits.
+        input_range: the range in which the clients' network takes its inputs; None for that of the truth, or 0 to 1.
         loss: the client's; read by label inference.
         seed: of the attacks.
         device: where they compute.
@@ -65,6 +67,7 @@ class RecordedConfig:
     head: int = 1
     presets: tuple[str, ...] = ("strong-quick", "joint")
     input_shape: tuple[int, ...] | None = None
+    input_range: InputRange | None = None
     loss: LossSpec = field(default_factory=LossSpec)
     seed: int = 0
     device: str = "cpu"
@@ -83,13 +86,15 @@ class RecordedAudit:
 
     Args:
         result: the numbers, in `result.recorded`.
-        originals: the inputs of the attacked batch, shape [n, *input shape]; None without the truth.
-        reconstructions: what each row of `result.recorded.inversion` made of them, in the same order and shape.
+        originals: the inputs of the attacked batch, shape [n, *input shape], from 0 to 1; None without the truth.
+        reconstructions: what each row of `result.recorded.inversion` made of them, in the same order, shape and range.
+        input_range: what 0 and 1 stand for in the client's units.
     """
 
     result: AuditResult
     originals: Tensor | None
     reconstructions: tuple[Tensor, ...]
+    input_range: InputRange = UNIT
 
 
 def audit_recorded(
@@ -130,12 +135,13 @@ def audit_recorded(
     if len(view.of(Kind.FEATURE_GRAD)):
         head = split_head(model, config.head)[1]
         classes_of(view, head)  # a head that does not fit is better found now than after the inversion
-    inversion = _invert(view, true, model, shape, config, device, stages)
+    units = _input_range(config, true, shape)
+    inversion = _invert(view, true, model, (shape, units), config, device, stages)
     labels, threats = _infer_labels(view, true, head, config, device, stages)
     result = AuditResult(
         inversion=(),
         labels=(),
-        recorded=_recorded(recording, transcript, name, true is not None, inversion.rows, labels),
+        recorded=_recorded(recording, transcript, name, true is not None, inversion.rows, labels, units),
         threat_models=tuple(dict.fromkeys([*inversion.threats, *threats])),
         provenance=provenance(
             command or f"audit_recorded({str(transcript)!r}, {config!r})",
@@ -145,29 +151,31 @@ def audit_recorded(
             started=started,
         ),
     )
-    return RecordedAudit(result=result, originals=inversion.originals, reconstructions=inversion.pictures)
+    return RecordedAudit(
+        result=result, originals=inversion.originals, reconstructions=inversion.pictures, input_range=units
+    )
 
 
 def _invert(
     view: Transcript,
     truth: RecordedTruth | None,
     model: nn.Sequential,
-    shape: tuple[int, ...],
+    inputs: tuple[tuple[int, ...], InputRange],
     config: RecordedConfig,
     device: torch.device,
     stages: Callable[[str], Progress],
 ) -> Inversion:
-    """The inversion of smashed data, if there are any."""
+    """The inversion of smashed data, if there are any, to inputs of this shape and range."""
     smashed = view.of(Kind.SMASHED)
     if not len(smashed):
         return Inversion()
     depth, bottom = depth_of(model, config.cut), split(model, config.cut)[0]
     for message in smashed.last(1):
-        check_crossing(model, depth, shape, tuple(message.tensor.shape[1:]), option="--cuts")
+        check_crossing(model, depth, inputs[0], tuple(message.tensor.shape[1:]), option="--cuts")
     return invert_recorded(
         smashed,
         truth,
-        ClientArchitecture.of(bottom, shape),
+        ClientArchitecture.of(bottom, *inputs),
         (depth, [name for name, _ in model.named_children()][depth]),
         {name: preset(name, depth, precision=config.reduced_precision) for name in config.presets},
         seed=config.seed,
@@ -201,6 +209,20 @@ def _input_shape(config: RecordedConfig, truth: RecordedTruth | None) -> tuple[i
     return known or config.input_shape or _DIGITS
 
 
+def _input_range(config: RecordedConfig, truth: RecordedTruth | None, shape: tuple[int, ...]) -> InputRange:
+    """The range of the client's inputs, in which the truth is."""
+    known = None if truth is None else truth.input_range
+    if known is not None and config.input_range is not None and known != config.input_range:
+        raise InputError(
+            f"The truth has the input range {known}, and --input-range says {config.input_range}; leave that out."
+        )
+    found = known or config.input_range or UNIT
+    found.columns(shape)
+    if truth is not None and truth.inputs is not None:
+        found.check(truth.inputs, "The truth's inputs")
+    return found
+
+
 def _recorded(
     view: Transcript,
     transcript: Path,
@@ -208,6 +230,7 @@ def _recorded(
     truth: bool,
     inversion: Sequence[RecordedInversionRow],
     labels: Sequence[RecordedLabelRow],
+    units: InputRange,
 ) -> RecordedRow:
     parties = {name for header in view.headers for name in (header.sender, header.receiver)}
     return RecordedRow(
@@ -221,6 +244,7 @@ def _recorded(
         first_step=view.steps[0],
         last_step=view.steps[-1],
         truth=truth,
+        input_range=units.bounds,
         inversion=tuple(inversion),
         labels=tuple(labels),
     )

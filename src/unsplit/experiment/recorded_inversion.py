@@ -15,6 +15,7 @@ from unsplit.experiment.threats import described
 from unsplit.experiment.truth import RecordedTruth
 from unsplit.knowledge import ClientArchitecture
 from unsplit.randomness import generator
+from unsplit.ranges import InputRange
 from unsplit.types import Kind, Message, Reconstruction, Transcript
 
 NEAR_SAMPLES = 16
@@ -41,13 +42,14 @@ class _Batch(NamedTuple):
     mean_input: Tensor | None
 
     @classmethod
-    def of(cls, smashed: Transcript, truth: RecordedTruth | None) -> "_Batch":
-        """The last batch, or the last of which the truth is known."""
+    def of(cls, smashed: Transcript, truth: RecordedTruth | None, units: InputRange) -> "_Batch":
+        """The last batch, or the last of which the truth is known, its inputs from 0 to 1."""
         step = smashed.steps[-1] if truth is None else truth.last_step(smashed)
         samples = len(smashed.between(step, step).tensor(Kind.SMASHED))
         if truth is None or truth.inputs is None:
             return cls(step, samples, None, None)
-        return cls(step, samples, truth.inputs[truth.of_step(step, samples)], truth.inputs.mean(0))
+        inputs = units.to_unit(truth.inputs)
+        return cls(step, samples, inputs[truth.of_step(step, samples)], inputs.mean(0))
 
     def scores(self, pictures: Tensor) -> PictureScores | None:
         """The scores, where the truth is known."""
@@ -82,14 +84,15 @@ def invert_recorded(
     Raises:
         InputError: smashed data that the architecture cannot have made, or a truth of another training.
     """
-    batch, rows, pictures = _Batch.of(smashed, truth), [], []
+    units = architecture.input_range
+    batch, rows, pictures = _Batch.of(smashed, truth, units), [], []
     for name, settings in presets.items():
         seen = near(smashed, batch.step, settings)
         progress = stages(f"inverting step {batch.step}, {name}")
         started = time.perf_counter()
         found = invert(on_device(seen, device), architecture, settings, generator=generator(seed), progress=progress)
         seconds = time.perf_counter() - started
-        pictures.append(found.inputs[-batch.samples :].cpu())
+        pictures.append(units.to_unit(found.inputs[-batch.samples :].cpu()))
         rows.append(_row(found, batch, seen, cut, name, seconds, batch.scores(pictures[-1])))
     threats = tuple(described(attack_of(settings)) for settings in presets.values())
     return Inversion(tuple(rows), tuple(pictures), batch.originals, threats)

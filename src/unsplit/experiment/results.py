@@ -157,6 +157,11 @@ class RecordedRow(Row):
     first_step: int
     last_step: int
     truth: bool = Field(description="whether the truth was known, and so whether there are scores")
+    input_range: tuple[tuple[float, float], ...] = Field(
+        default=((0.0, 1.0),),
+        description="what 0 and 1 stand for in the client's units, for all inputs or by channel; errors are in 0 to 1",
+    )
+    notes: tuple[str, ...] = Field(default=(), description="what was left out, and what to bear in mind")
     inversion: tuple[RecordedInversionRow, ...]
     labels: tuple[RecordedLabelRow, ...]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unsplit.attacks import Progress, silent
-from unsplit.data import load
+from unsplit.data import Splits, as_read, load
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.experiment.results import Row
@@ -82,6 +82,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, progress: 
     splits = load(config.data)
     shape, classes = splits.train.input_shape, len(splits.train.classes)
     model, name = build_for(config.model, shape, classes, generator=generator(config.seed))
+    train_set, test_set = as_read(model, splits.train, splits.test)
+    splits = Splits(train=train_set, test=test_set)
     training = split_training(
         model, splits.train.images, splits.train.labels, config.split, generator=generator(config.seed), device=device
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unsplit.errors import FormatError, InputError
 from unsplit.files import explained
+from unsplit.ranges import InputRange
 from unsplit.types import Transcript
 
 
@@ -21,11 +22,13 @@ class RecordedTruth:
         steps: the step of each sample, shape [n].
         labels: their classes, shape [n], or what a regression aims at.
         inputs: shape [n, *input shape]; None where the client has none (setup b).
+        input_range: the range of inputs, where the client said so.
     """
 
     steps: Int[Tensor, " n"]
     labels: Shaped[Tensor, "n ..."]
     inputs: Float[Tensor, "n ..."] | None
+    input_range: InputRange | None = None
 
     def last_step(self, view: Transcript) -> int:
         """The last of its steps that a transcript has.
@@ -75,7 +78,8 @@ class RecordedTruth:
 
 
 def read_truth(path: Path) -> RecordedTruth:
-    """Read the file that a client wrote: tensors `steps`, `labels` and, where it has inputs, `inputs`.
+    """Read the file that a client wrote: tensors `steps`, `labels` and, where it has inputs, `inputs` and perhaps their
+    `input_range`, shape [1 or channels, 2].
 
     Raises:
         FormatError: it is missing, damaged, or holds something else.
@@ -86,6 +90,7 @@ def read_truth(path: Path) -> RecordedTruth:
         with explained(path), safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
         steps, labels, inputs = tensors["steps"], tensors["labels"], tensors.get("inputs")
+        span = tensors.get("input_range")
     except (SafetensorError, KeyError) as error:
         raise FormatError(f"{path} is no truth: it is damaged or lacks steps or labels; name another file.") from error
     given = [value for value in (steps, labels, inputs) if value is not None]
@@ -95,9 +100,15 @@ def read_truth(path: Path) -> RecordedTruth:
         raise FormatError(f"{path} is no truth: it must have as many inputs and labels as steps.")
     if not all(bool(torch.isfinite(value).all()) for value in given):
         raise FormatError(f"{path} is no truth: it holds NaN or infinity.")
+    if labels.ndim > 1 and labels[0].numel() == 1:
+        labels = labels.flatten()
+    if not labels.is_floating_point():
+        labels = labels.long()
     if inputs is not None and not inputs.is_floating_point():
         raise FormatError(f"{path} is no truth: its inputs must be floating-point numbers, as the client trains on.")
-    return RecordedTruth(steps=steps, labels=labels, inputs=inputs)
+    known = None if span is None else InputRange.of(span)
+    inputs = None if inputs is None else inputs.float()
+    return RecordedTruth(steps=steps, labels=labels, inputs=inputs, input_range=known)
 
 
 def _range(steps: tuple[int, ...]) -> str:

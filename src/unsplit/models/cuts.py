@@ -55,6 +55,11 @@ def cuts(model: nn.Sequential, input_shape: tuple[int, ...]) -> tuple[Cut, ...]:
                 value = module(value)
             except Exception as error:
                 said = (str(error).splitlines() or [""])[0]
+                if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                    raise InputError(
+                        f"The model's module {depth} '{name}' ({type(module).__name__}) reads whole numbers, and "
+                        "parties send floating-point ones; let a module of your own call it with inputs.long()."
+                    ) from error
                 raise InputError(
                     f"Inputs of shape {tuple(input_shape)} do not fit the model: its module {depth} '{name}' "
                     f"({type(module).__name__}) refuses shape {tuple(value.shape[1:])} ({said}); "

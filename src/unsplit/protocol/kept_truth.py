@@ -1,6 +1,7 @@
 """The truth that the client of somebody else's training loop keeps, for those who score attacks on a recording."""
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -10,9 +11,16 @@ from torch import Tensor
 from unsplit.errors import InputError
 from unsplit.files import writable_folder, write_tensors
 from unsplit.protocol.foreign_step import copied
+from unsplit.ranges import InputRange
 
 
-def keep_truth(path: Path | str, *, last: int = 16, first_step: int = 0) -> "KeptTruth":
+def keep_truth(
+    path: Path | str,
+    *,
+    last: int = 16,
+    first_step: int = 0,
+    input_range: InputRange | Sequence[float] | str | None = None,
+) -> "KeptTruth":
     """Keep the inputs and labels of a training's last steps in a file that `audit --truth` takes.
 
         with keep_truth("runs/truth.safetensors") as kept:
@@ -24,24 +32,28 @@ def keep_truth(path: Path | str, *, last: int = 16, first_step: int = 0) -> "Kep
         path: a safetensors file, which is written when the context ends; one that is there is replaced.
         last: so many steps are kept, in memory until then.
         first_step: number of the first step.
+        input_range: lowest and highest value that the network takes, such as (0, 255), or these two for each channel,
+            one after another; written into the file, so that audits know what errors are to be measured by. Without it
+            they assume 0 to 1, or are told.
 
     Raises:
-        InputError: `last` below 1, or `first_step` below 0.
+        InputError: `last` below 1, `first_step` below 0, or no such range.
         StorageError: the place cannot be written.
     """
-    return KeptTruth(Path(path), last=last, first_step=first_step)
+    known = None if input_range is None else InputRange.of(input_range)
+    return KeptTruth(Path(path), last=last, first_step=first_step, input_range=known)
 
 
 class KeptTruth:
     """The client's side of what `observe` records; made by `keep_truth`. Call `step` once for each complete step."""
 
-    def __init__(self, path: Path, *, last: int, first_step: int) -> None:
+    def __init__(self, path: Path, *, last: int, first_step: int, input_range: InputRange | None = None) -> None:
         if last < 1 or first_step < 0:
             raise InputError(f"last is {last} and first_step {first_step}; they must be at least 1 and 0.")
         writable_folder(path.parent)
         self.steps = first_step
         """The number of the next step."""
-        self._path = path
+        self._path, self._range = path, input_range
         self._kept: deque[dict[str, Tensor]] = deque(maxlen=last)
 
     def step(self, inputs: Tensor | None, labels: Tensor, *, number: int | None = None) -> None:
@@ -54,7 +66,8 @@ class KeptTruth:
                 only its own.
 
         Raises:
-            InputError: another number of inputs than of labels, or no floating-point inputs.
+            InputError: another number of inputs than of labels, or inputs that are no floating-point numbers or beyond
+                the range that was given.
         """
         number = self.steps if number is None else number
         kept = {"labels": copied(labels, "the labels")}
@@ -65,6 +78,8 @@ class KeptTruth:
                 raise InputError(f"There are {len(inputs)} inputs and {len(labels)} labels; keep those of one batch.")
             if not inputs.is_floating_point():
                 raise InputError(f"The inputs are {inputs.dtype}; keep them as the network takes them, floating-point.")
+            if self._range is not None:
+                self._range.check(kept["inputs"], "The inputs")
         if self._kept and self._kept[-1].keys() != kept.keys():
             raise InputError("Some steps have inputs and some have none; keep them of all steps or of none.")
         self._kept.append(kept)
@@ -73,7 +88,10 @@ class KeptTruth:
     def close(self) -> None:
         """Write what was kept, if there is anything."""
         if self._kept:
-            write_tensors(self._path, {name: torch.cat([kept[name] for kept in self._kept]) for name in self._kept[0]})
+            tensors = {name: torch.cat([kept[name] for kept in self._kept]) for name in self._kept[0]}
+            if self._range is not None:
+                tensors["input_range"] = torch.tensor(self._range.bounds, dtype=torch.float64)
+            write_tensors(self._path, tensors)
 
     def __enter__(self) -> "KeptTruth":
         return self

@@ -85,9 +85,8 @@ def invert_black_box(
         - Inputs are scaled to -1 to 1 inside, as the authors normalise MNIST; they normalise CIFAR-10 by its means.
     """
     targets, inverse = _begin(view, architecture, generator)
-    low, high = architecture.low, architecture.high
     asked = data.inputs[: queries.budget].to(targets.device)
-    scaled, answers = (asked - low) / (high - low) * 2 - 1, queries.ask(asked)
+    scaled, answers = architecture.input_range.to_unit(asked) * 2 - 1, queries.ask(asked)
     optimizer = config.optimizer.build(inverse.parameters())
     rate = torch.optim.lr_scheduler.StepLR(optimizer, config.halve_every, 0.5)
     for epoch in range(config.epochs):
@@ -163,11 +162,10 @@ def stream_black_box(
           trained as they come. Here 50 steps follow each query, on a batch of those answered so far.
     """
     targets, inverse = _begin(view, architecture, generator)
-    low, high = architecture.low, architecture.high
     optimizer = config.optimizer.build(inverse.parameters())
     budget = min(queries.budget - queries.used, len(data.inputs))
     asked = data.inputs[:budget].to(targets.device)
-    scaled = (asked - low) / (high - low) * 2 - 1
+    scaled = architecture.input_range.to_unit(asked) * 2 - 1
     answers: list[Tensor] = []
     found = [_apply(inverse, targets, architecture)]
     for number in range(budget):
@@ -204,6 +202,5 @@ def _fit(inverse: nn.Module, optimizer: torch.optim.Optimizer, answers: Tensor, 
 @torch.no_grad()
 def _apply(inverse: nn.Module, targets: Tensor, architecture: ClientArchitecture) -> Tensor:
     """What the inverse network makes of the targets, in the range of inputs."""
-    low, high = architecture.low, architecture.high
     scaled: Tensor = inverse(targets)
-    return (low + (high - low) * (scaled + 1) / 2).clamp(low, high)
+    return architecture.input_range.to_own(((scaled + 1) / 2).clamp(0, 1))

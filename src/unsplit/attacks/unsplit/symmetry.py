@@ -98,8 +98,13 @@ def resolve_sign(inputs: Tensor, clone: nn.Module, architecture: ClientArchitect
         return inputs, Sign.AMBIGUOUS
     if layer.bias is None:
         return inputs, Sign.RESOLVED
-    negative = layer.bias + architecture.high * layer.sums
-    chosen, other = layer.bias.square().mean(), negative.square().mean()
+    negative, moved = layer.bias + architecture.high * layer.sums, architecture.zero * layer.sums
+    # Where the client's zero is not the range's low end, its biases may have started small as they are there, or as
+    # they are here: a client may well fold its normalisation into its first layer.
+    chosen, other = (
+        min(value.square().mean() for value in values)
+        for values in ((layer.bias, layer.bias + moved), (negative, negative - moved))
+    )
     if other < chosen and not layer.padded:
         layer.bias.copy_(negative)
         layer.weight.neg_()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from unsplit.data import load
+from unsplit.data import as_read, load
 from unsplit.errors import InputError, unknown_name
 from unsplit.models import build_for, cuts, depth_of, head_start
 from unsplit.protocol.build import Seeds, SplitConfig, deal, make_client, make_server, taught_labels
@@ -82,6 +82,8 @@ class Plan:
                 f"The data '{source}' have inputs of shape {train.input_shape} in {len(train.classes)} classes, and "
                 f"the configuration says {config.input_shape} in {config.classes}; make both alike."
             )
+        model = self.model(config.seed if seed is None else seed)
+        (train,) = as_read(model, train)
         drawn = generator(config.seed if seed is None else seed)
         if data is None:
             shares, seeds = deal(train.images, train.labels, len(config.clients), generator=drawn)
@@ -93,7 +95,7 @@ class Plan:
                 seeds = replace(seeds, order=Seeds.draw(generator(config.seed)).order)
         taught = taught_labels(train.labels, self.split, generator=drawn)
         return make_client(
-            self.model(config.seed if seed is None else seed),
+            model,
             train.images[share],
             train.labels[share],
             self.split,
