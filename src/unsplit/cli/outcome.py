@@ -9,6 +9,7 @@ import typer
 
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
+from unsplit.cli.summary import print_verdict
 from unsplit.errors import InputError
 from unsplit.experiment.results import AuditResult
 from unsplit.experiment.thresholds import Threshold, judge, parse_threshold, refuse_unmeasured
@@ -16,7 +17,6 @@ from unsplit.experiment.tracking import check_installed, track
 from unsplit.experiment.verdict import Verdict
 from unsplit.files import writable_folder, write_text
 from unsplit.report import as_markdown
-from unsplit.report.box import TITLES, figure, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,7 @@ def conclude(
         typer.echo(result.model_dump_json(indent=1))
     elif not asked.quiet and asked.markdown != "-":
         tables()
-        for score in verdict.scores:
-            console.print(f"{TITLES[score.asset]}: {figure(score)}, {words(score)}", soft_wrap=True, markup=False)
+        print_verdict(verdict)
         console.print(f"The page: {page}", soft_wrap=True, markup=False)
     for outcome in verdict.thresholds:
         if outcome.holds:

@@ -17,7 +17,7 @@ from unsplit.experiment.results import AuditResult, RecordedRow
 from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import writable_folder
 from unsplit.report import write_recorded_report
-from unsplit.report.numbers import decimals, error
+from unsplit.report.numbers import decimals, error, percent
 
 _TRAINS = (
     "data", "states", "targets", "epochs", "batch_size", "optimizer", "checkpoint", "label_setups", "label_steps",
@@ -101,7 +101,7 @@ def _inversions(recorded: RecordedRow) -> Table:
     for row in recorded.inversion:
         told = [row.preset, str(row.steps), error(row.residual), row.sign]
         if row.scores is not None:
-            told += [error(row.scores.mse), f"{row.scores.mse_best_trivial:.4f}", decimals(row.scores.ssim)]
+            told += [error(row.scores.mse), error(row.scores.mse_best_trivial), decimals(row.scores.ssim)]
         table.add_row(*told)
     return table
 
@@ -118,9 +118,9 @@ def _labels(recorded: RecordedRow) -> Table:
             table.add_row(
                 *told,
                 str(score.known_samples),
-                "names unknown" if score.accuracy is None else f"{score.accuracy:.1%}",
-                f"{score.accuracy_up_to_names:.1%}",
-                f"{score.chance:.1%}",
+                "names unknown" if score.accuracy is None else percent(score.accuracy),
+                percent(score.accuracy_up_to_names),
+                percent(score.chance),
             )
     return table
 

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.table import Table
 
-from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
 from unsplit.cli.outcome import Asked, conclude, with_outcomes
 from unsplit.cli.recorded import is_given
-from unsplit.experiment import AuditConfig, AuditResult, load_audit_config
+from unsplit.cli.summary import print_summary
+from unsplit.experiment import AuditConfig, load_audit_config
 from unsplit.experiment import audit as run_audit
 from unsplit.experiment.thresholds import check_measurable
 from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import writable_folder
 from unsplit.report import Pictures, write_report
-from unsplit.report.numbers import decimals, error
 
 _FIELDS = {"targets": "targets_per_class", "label_smoothing": "loss"}
 """Options whose setting has another name."""
@@ -51,46 +49,4 @@ def audit_training(config: AuditConfig, *, checkpoint: Path | None, out: Path, a
     verdict = with_outcomes(judged(result, targets=len(found.originals)), result, asked)
     pictures = Pictures(originals=found.originals, reconstructions=found.reconstructions, whole=found.whole)
     page = write_report(out, result, pictures, verdict)
-    conclude(result, verdict, asked, page=page, settings=config, tables=lambda: _print(result))
-
-
-def _print(result: AuditResult) -> None:
-    if result.inversion:
-        table = Table("depth", "state", "preset", "MSE", "best guess", "SSIM", "clone", "own", title="Inputs and model")
-        for row in result.inversion:
-            table.add_row(
-                f"{row.depth} ({row.cut})",
-                row.state,
-                row.preset,
-                error(row.mse),
-                f"{row.mse_best_trivial:.4f}",
-                decimals(row.ssim),
-                f"{row.clone_accuracy:.1%}",
-                f"{row.reference_accuracy:.1%}",
-            )
-        console.print(table)
-    if result.whole is not None:
-        whole = result.whole
-        line = (
-            f"Everything at once, U-shape: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), "
-            f"labels {whole.label_accuracy:.1%}, network without the client {whole.whole_accuracy:.1%} "
-            f"(client's own {whole.reference_accuracy:.1%})."
-        )
-        console.print(line, soft_wrap=True, markup=False)
-    if result.labels:
-        table = Table(
-            "setup", "head", "seen", "optimiser", "clone", "known", "right", "up to names", "chance", title="Labels"
-        )
-        for label in result.labels:
-            table.add_row(
-                label.setup,
-                str(label.depth),
-                label.observed,
-                label.optimizer.partition(",")[0],
-                label.clone_head,
-                str(label.known_samples),
-                "names unknown" if label.accuracy is None else f"{label.accuracy:.1%}",
-                f"{label.accuracy_up_to_names:.1%}",
-                f"{label.chance:.1%}",
-            )
-        console.print(table)
+    conclude(result, verdict, asked, page=page, settings=config, tables=lambda: print_summary(result))
