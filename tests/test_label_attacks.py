@@ -21,6 +21,8 @@ from unsplit.attacks.labels import (
     MatchingConfig,
     group_by_cut_gradient,
     head_weight_gradients,
+    infer_from_gradient_direction,
+    infer_from_gradient_norm,
     infer_from_known_samples,
     infer_from_weight_gradients,
     train_clone_head,
@@ -30,7 +32,7 @@ from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradi
 from unsplit.models import build, split_head
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER, Recorder, SplitConfig, evaluated, split_training
-from unsplit.randomness import generator
+from unsplit.randomness import generator, seeded
 from unsplit.types import Kind, Message, Setup, Transcript
 
 CLASSES = 4
@@ -373,3 +375,55 @@ def test_bad_input_is_one_sentence(case):
 
 def test_a_zero_weight_gradient_is_undecided():
     assert infer(FEATURES, observed(0.0)).labels.tolist() == [UNDECIDED]
+
+
+def two_class_view(labels, layers):
+    """What a client's head of so many layers sends back for these labels while it learns."""
+    source = generator(4)
+    features = torch.randn(len(labels), 12, generator=source) + torch.randn(2, 12, generator=source)[labels]
+    with seeded(4):
+        head = nn.Linear(12, 2) if layers == 1 else nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 2))
+    optimizer, messages = torch.optim.Adam(head.parameters(), 1e-2), []
+    for step, batch in enumerate(torch.split(torch.arange(len(labels)), 40)):
+        sent = features[batch].requires_grad_()
+        optimizer.zero_grad()
+        functional.cross_entropy(head(sent), labels[batch]).backward()
+        optimizer.step()
+        messages += view_of(sent.grad, Kind.FEATURE_GRAD, step).messages
+    return Transcript(observer=SERVER, messages=tuple(messages))
+
+
+TWO_GROUPS = {
+    "k-means": lambda view: group(view, 2),
+    "spectral": lambda view: group_by_cut_gradient(
+        view, LabelSpace(classes=2), GroupingConfig(method="spectral"), generator=generator(0)
+    ),
+    "norm": lambda view: infer_from_gradient_norm(view, LabelSpace(classes=2)),
+    "direction": lambda view: infer_from_gradient_direction(view, LabelSpace(classes=2)),
+}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("attack", TWO_GROUPS)
+def test_samples_of_one_class_are_not_told_apart(attack, layers):
+    alone = TWO_GROUPS[attack](two_class_view(torch.zeros(400, dtype=torch.int64), layers))
+    assert set(alone.labels.tolist()) == {-1}
+    labels = torch.randint(2, (400,), generator=generator(5))
+    mixed = TWO_GROUPS[attack](two_class_view(labels, layers))
+    assert set(mixed.labels.tolist()) == {0, 1}
+    if attack in ("k-means", "direction"):
+        assert metrics.accuracy_up_to_names(mixed.labels, labels, 2).value == 1
+
+
+def test_a_rare_class_is_still_told_apart():
+    labels = (torch.arange(400) % 50 == 7).long()
+    found = TWO_GROUPS["k-means"](two_class_view(labels, 1)).labels
+    assert metrics.accuracy_up_to_names(found, labels, 2).value == 1
+
+
+def test_samples_of_one_class_of_many_are_not_told_apart():
+    source = generator(6)
+    residuals = torch.rand(60, CLASSES, generator=source)
+    residuals[:, 3] = -residuals.sum(1)
+    found = group(view_of(residuals @ torch.randn(CLASSES, 40, generator=source), Kind.FEATURE_GRAD))
+    assert set(found.labels.tolist()) == {-1}

@@ -30,6 +30,16 @@ def distinct(observed: Float[Tensor, "n features"]) -> bool:
     return bool((observed @ observed[0] < 1 - 1e-5).any())
 
 
+def one_sided(gradients: Float[Tensor, "n features"]) -> bool:
+    """Whether all these directions of cut gradients point to one side, that of their mean, as those of one class do.
+
+    A sample's residual p - y is negative at its own class alone. So two samples of a class have residuals at an acute
+    angle; and whatever side one takes, with every class present some residual points away from it: that of the class
+    whose output this side favours most.
+    """
+    return not bool((gradients @ gradients.mean(0) <= 0).any())
+
+
 def simulated(
     clone: nn.Module, features: Float[Tensor, "n ..."], labels: Int[Tensor, " n"], loss: LossSpec
 ) -> tuple[Float[Tensor, "n features"], Float[Tensor, "n outputs"]]:

@@ -4,7 +4,7 @@ import torch
 
 from unsplit.attacks.labels.cut_gradient import GroupingConfig, grouped
 from unsplit.attacks.labels.observed import UNDECIDED
-from unsplit.attacks.labels.simulated import directions
+from unsplit.attacks.labels.simulated import directions, one_sided
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
@@ -32,7 +32,8 @@ def infer_from_gradient_norm(view: Transcript, space: LabelSpace) -> InferredLab
 
     Returns:
         Group 0, of short gradients, and 1, of long ones, which is the rare class where there is one; `UNDECIDED` where
-        a gradient is zero, and everywhere where all lengths are the same.
+        a gradient is zero, and everywhere where all lengths are the same or all gradients point to one side, as where
+        there are samples of one class only.
 
     Raises:
         InputError: no cut gradients, or another number of classes than two.
@@ -44,17 +45,18 @@ def infer_from_gradient_norm(view: Transcript, space: LabelSpace) -> InferredLab
         Li et al. report the area under the curve of the norm; here it is cut in two, to have labels.
     """
     _check_two(space)
-    norms = []
+    norms, sides = [], []
     for message in view.of(Kind.FEATURE_GRAD):
         gradients = message.tensor.flatten(1)
         check_finite("cut gradients", gradients)
         length = gradients.norm(dim=1)
         norms.append(length / length.median().clamp_min(torch.finfo(length.dtype).tiny))
+        sides.append(directions(gradients))
     lengths = torch.cat(norms).cpu() if norms else view.tensor(Kind.FEATURE_GRAD)
     labels = torch.full((len(lengths),), UNDECIDED)
     usable = lengths > 0
     logs = lengths[usable].log()[:, None]
-    if len(logs) and bool(logs.max() - logs.min() > 1e-4):
+    if len(logs) and bool(logs.max() - logs.min() > 1e-4) and not one_sided(torch.cat(sides).cpu()[usable]):
         found = grouped(logs, 2, GroupingConfig(), generator(0))
         longer = int(logs[found == 1].mean() > logs[found == 0].mean())
         labels[usable] = found if longer else 1 - found
