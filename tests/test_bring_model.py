@@ -321,6 +321,11 @@ def in_a_view(self, x):
     return self.two(y)
 
 
+def in_reduced_precision(self, x):
+    with torch.autocast("cpu", torch.bfloat16):
+        return self.two(self.one(x))
+
+
 REFUSED = {
     "values": (lambda: branch(deciding), "reads the values of a tensor (bool), so it cannot be cut"),
     "batch": (lambda: branch(by_batch), "decides by how large the batch is"),
@@ -346,6 +351,12 @@ REFUSED = {
     ),
     "constant": (lambda: branch(lambda self, _: self.two(self.one.weight)), "does not depend on its input"),
     "half": (lambda: branch(lambda self, x: self.two(x)).half(), "is in float16 and must be in float32; call .float()"),
+    "half sequence": (
+        lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).half(),
+        "'0.weight' is in float16 and must",
+    ),
+    "double sequence": (lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).double(), "is in float64 and must be"),
+    "autocast": (lambda: branch(in_reduced_precision), "switches to reduced precision (torch.autocast), so it cannot"),
     "meta": (lambda: branch(lambda self, x: self.two(x)).to("meta"), "is on the meta device"),
     "shape": (lambda: branch(lambda self, x: self.two(x.view(-1, 9))), "do not fit the model"),
     "not a module": (lambda: "resnet18", "gave a str, not an nn.Module"),
@@ -356,6 +367,45 @@ REFUSED = {
 def test_what_cannot_be_cut_says_why(case):
     make, words = REFUSED[case]
     assert words in refused(made, make, (8,))
+
+
+class Tokens(nn.Module):
+    """Whole numbers, as an embedding reads them."""
+
+    def forward(self, x):
+        return (9 * x).round().long()
+
+
+def test_no_cut_lies_before_whole_numbers():
+    """Nothing of a gradient passes back through them, so a client that ends there could not learn."""
+    words = branch(
+        lambda self, x: self.two(self.one(self.table(self.tokens(x)).mean(1))),
+        tokens=Tokens(),
+        table=nn.Embedding(10, 8),
+    )
+    model = sequential_of(words, (5,))
+    assert [cut.name for cut in cuts(model, (5,))] == ["table", "mean", "one"]
+    assert "no gradient passes back through what follows" in refused(lambda: depth_of(model, "tokens"))
+    chain = sequential_of(nn.Sequential(Tokens(), nn.Embedding(10, 8), nn.Flatten(), nn.Linear(40, 3)), (5,))
+    assert [cut.shape for cut in cuts(chain, (5,))] == [(5, 8), (40,)]
+
+
+def test_reduced_precision_inside_a_module_is_taken_whole():
+    inner = branch(lambda self, x: self.two(self.one(x)).float())
+    inner.forward = torch.autocast("cpu", torch.bfloat16)(inner.forward)
+    model = sequential_of(
+        branch(lambda self, x: self.last(self.inner(self.one(x))), inner=inner, last=nn.Linear(3, 3)), (8,)
+    )
+    assert [cut.name for cut in cuts(model, (8,))] == ["one", "inner"]
+
+
+def test_gradients_that_are_rounding_alone_are_no_difference():
+    """A bias before a batch norm has none; in place, ELU's slope is rounded in another way."""
+    net = branch(
+        lambda self, x: self.two(self.elu(self.norm(self.conv(x))).flatten(1)),
+        conv=nn.Conv2d(1, 2, 3), norm=nn.BatchNorm2d(2), elu=nn.ELU(inplace=True), two=nn.Linear(72, 3),
+    )  # fmt: skip
+    assert [cut.name for cut in cuts(sequential_of(net, (1, 8, 8)), (1, 8, 8))][:3] == ["conv", "norm", "elu"]
 
 
 def test_the_shape_of_an_input_is_asked_for():

@@ -8,7 +8,7 @@ from torch import nn
 from unsplit.errors import InputError
 
 from .named import NamedInputs
-from .stages import staged
+from .stages import gradient_passes_from, staged
 
 
 def sequential_of(
@@ -16,9 +16,9 @@ def sequential_of(
 ) -> nn.Sequential:
     """`model` as an `nn.Sequential` of stages between which one tensor crosses, with the same output.
 
-    An `nn.Sequential` of two modules or more is taken as it is. Of any other network the operations are recorded while
-    it runs on two small batches, and stages are made of them (`Stages`). The stages share the network's parameters.
-    Layers that work in place are set to work out of place.
+    An `nn.Sequential` of two modules or more is taken as it is, if a gradient passes through all of them. Of any other
+    network the operations are recorded while it runs on two small batches, and stages are made of them (`Stages`). The
+    stages share the network's parameters. Layers that work in place are set to work out of place.
 
     Args:
         model: the network; moved to the CPU.
@@ -31,15 +31,16 @@ def sequential_of(
         model = NamedInputs(model, input_shape)
         input_shape = None
     shape = model.input_shape if isinstance(model, NamedInputs) else input_shape
+    _check_numbers(model)
     if isinstance(model, nn.Sequential) and _taken_as_it_is(model):
         _work_out_of_place(model)
-        return model
+        if shape is None or gradient_passes_from(model.cpu(), tuple(shape)) == 0:
+            return model
     if shape is None:
         raise InputError(
             f"The model is a {type(model).__name__} and not an nn.Sequential of two modules or more, so the shape of "
             "one input must be known to cut it; pass input_shape, for example input_shape=(3, 32, 32)."
         )
-    _check_numbers(model)
     return staged(model.cpu(), tuple(shape))
 
 

@@ -20,6 +20,7 @@ from .ops import Op, Training, following_mode, item_of, out_of_place, tensors, w
 from .sizes import SAMPLES, Batch, TraceError, merged
 
 _CALL, _LEN, _APPLY = nn.Module.__call__, builtins.len, vars(torch.autograd.Function)["apply"].__func__
+_ENTER = torch.autocast.__enter__
 _READS = frozenset(
     ("__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "__array__", "allclose", "equal",
      "is_nonzero", "item", "numpy", "tolist")
@@ -71,10 +72,16 @@ class Recorder(TorchFunctionMode):
                 raise TraceError("has a gradient of its own (torch.autograd.Function)")
             return _APPLY(function, *args, **kwargs)
 
+        def enter(context: torch.autocast) -> Any:
+            if context._enabled and not recorder._paused:
+                raise TraceError("switches to reduced precision (torch.autocast)")
+            return _ENTER(context)  # type: ignore[no-untyped-call]
+
         with (
             mock.patch.object(nn.Module, "__call__", call),
             mock.patch.object(torch.autograd.Function, "apply", classmethod(apply)),
             mock.patch.object(builtins, "len", self._len),
+            mock.patch.object(torch.autocast, "__enter__", enter),
             self,
         ):
             output = self._model(batches[0])

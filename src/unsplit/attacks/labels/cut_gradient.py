@@ -196,10 +196,10 @@ def _groups(
 
 def _apart(observed: Tensor, labels: Tensor) -> bool:
     """Whether the groups stand well apart: the mean simplified silhouette is above `_APART`."""
-    groups = labels.unique()
+    groups = torch.unique(labels)
     if len(groups) < 2:
         return False
-    distances = torch.cdist(observed, torch.stack([observed[labels == group].mean(0) for group in groups]))
+    distances = torch.cdist(observed, torch.stack([observed[labels == group].mean(0) for group in groups.tolist()]))
     nearest = distances.topk(2, dim=1, largest=False).values
     return bool((1 - nearest[:, 0] / nearest[:, 1].clamp_min(1e-12)).mean() > _APART)
 
