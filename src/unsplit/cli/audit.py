@@ -22,6 +22,8 @@ EXAMPLES = """**Examples**
 
 `unsplit audit my_module:build_model --data photos/ --cuts layer2,layer3 --label-setups none` : a model of your own
 
+`unsplit audit --defense gaussian:0.5 --defense label-dp:2 --aware --out runs/defended` : what leaks in spite of them
+
 `unsplit audit --config audit.yaml --seed 1` : settings from a file, one of them another
 
 `unsplit audit --fail-if "label_accuracy>0.5" --fail-if "inversion_skill>=0.3" --markdown verdict.md` : in a build
@@ -54,7 +56,11 @@ def audit(
     checkpoint: Annotated[Path | None, typer.Option(help="Attack this network instead of training.")] = None,
     label_setups: Annotated[str, typer.Option(help="Setups in which to infer labels; or 'none'.")] = "b,c",
     label_heads: Annotated[str, typer.Option(help="Depths of the client's head, in layers with weights.")] = "1,2",
-    label_steps: Annotated[int, typer.Option(help="Single-sample steps to observe.")] = 1000,
+    label_steps: Annotated[int, typer.Option(help="Samples whose steps are observed, one a step.")] = 1000,
+    label_batch_size: Annotated[
+        int | None,
+        typer.Option(help="Samples a step there; 1 if left out, or --batch-size for defences that act within batches."),
+    ] = None,
     u_shape: Annotated[
         str | None, typer.Option(help="Also take everything at once from the U-shape with this cut and head, e.g. 1:1.")
     ] = None,
@@ -78,6 +84,10 @@ def audit(
     label: Annotated[str | None, typer.Option(help="A table's column of labels; the last one if left out.")] = None,
     loss: options.Loss = "cross_entropy",
     label_smoothing: options.Smoothing = 0.0,
+    defense: options.Defenses = None,
+    aware: Annotated[
+        bool, typer.Option("--aware", help="Also run the attacks that know the defences (--defense) and adapt.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="Settings from this YAML file; options that are given win over it.")
     ] = None,
@@ -106,6 +116,7 @@ def audit(
     from unsplit.cli.outcome import asked
     from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
     from unsplit.cli.trained import audit_training, settings
+    from unsplit.defenses import parse_defenses
     from unsplit.experiment.recorded import RecordedConfig
     from unsplit.losses import LossSpec
     from unsplit.optim import parse_optimizer
@@ -143,11 +154,14 @@ def audit(
         "label_setups": options.names(label_setups),
         "label_heads": options.integers(label_heads, "--label-heads"),
         "label_steps": label_steps,
+        "label_batch_size": label_batch_size,
         "image_size": None if image_size is None else options.integers(image_size, "--image-size"),
         "label": label,
         "input_range": options.range_of(input_range),
         "auxiliary": auxiliary,
         "loss": _loss(context, loss, label_smoothing),
+        "defenses": tuple(one for text in defense or () for one in parse_defenses(text)),
+        "aware": aware,
         "u_shape": None if u_shape is None else options.u_shape(u_shape),
         "seed": seed,
         "device": device,

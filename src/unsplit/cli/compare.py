@@ -12,6 +12,8 @@ from unsplit.errors import InputError
 
 EXAMPLES = """**Examples**
 
+`unsplit audit --out runs/plain` and `unsplit audit --defense gaussian:0.5 --aware --out runs/defended`, then
+
 `unsplit compare runs/plain runs/defended` : what a defence changed, and what it costs
 
 `unsplit compare runs/main runs/branch --fail-if-worse --markdown comment.md` : in a test of a build
@@ -42,6 +44,7 @@ def compare(
     from unsplit.report import compare as compare_audits
     from unsplit.report import comparison_markdown, headline, read_side, shown, write_comparison
     from unsplit.report.box import TITLES
+    from unsplit.report.compared_page import defenses
 
     comparison = compare_audits(read_side(before), read_side(after), tolerance=tolerance)
     writable_folder(out)
@@ -50,6 +53,8 @@ def compare(
         write_markdown(markdown, lambda address: comparison_markdown(comparison, page=address), page)
     if not quiet and markdown != "-":
         console.print(f"{headline(comparison)}.", soft_wrap=True, markup=False)
+        if comparison.defenses is not None:
+            console.print(f"Defences: {defenses(comparison)}", soft_wrap=True, markup=False)
         for asset in comparison.assets:
             console.print(f"{TITLES[asset.before.asset]}: {shown(asset)}", soft_wrap=True, markup=False)
         for warning in comparison.warnings:

@@ -32,8 +32,8 @@ def print_summary(result: AuditResult) -> None:
     if result.labels:
         _print_title(f"Labels: worst to best of {len(result.labels)} settings")
         console.print(_labels(result.labels))
-    if result.whole is not None:
-        console.print(_whole(result.whole), soft_wrap=True, markup=False)
+    for whole in result.wholes:
+        console.print(_whole(whole), soft_wrap=True, markup=False)
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -51,7 +51,7 @@ def print_verdict(verdict: Verdict) -> None:
 def line_of(row: InversionRow) -> str:
     """One finished attack in a line."""
     return (
-        f"depth {row.depth} ({row.cut}), {row.state} training, {row.preset}: error {error(row.mse)}, best guess "
+        f"depth {row.depth} ({row.cut}), {row.state} training, {row.attack}: error {error(row.mse)}, best guess "
         f"{error(row.mse_best_trivial)}; {_short(row)}"
     )
 
@@ -129,7 +129,8 @@ def _ranges(rows: Sequence[LabelRow]) -> Iterator[tuple[str, list[float], float]
         if row.clone_head != "untrained":
             known = f", {row.known_samples} known of each class" if row.known_samples else ""
             names = ", up to names" if row.accuracy is None else ""
-            groups.setdefault(f"{_SEEN[row.observed]}{known}{names}", []).append(row)
+            corrected = ", corrected" if row.aware else ""
+            groups.setdefault(f"{_SEEN[row.observed]}{known}{names}{corrected}", []).append(row)
     for name, group in groups.items():
         values = [row.accuracy_up_to_names if row.accuracy is None else row.accuracy for row in group]
         yield name, values, max(row.chance for row in group)
@@ -137,7 +138,7 @@ def _ranges(rows: Sequence[LabelRow]) -> Iterator[tuple[str, list[float], float]
 
 def _whole(whole: WholeRow) -> str:
     return (
-        f"U-shape, all at once: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), labels "
+        f"U-shape, all at once{', aware' if whole.aware else ''}: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), labels "
         f"{percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} (client's own "
         f"{percent(whole.reference_accuracy)})."
     )

@@ -19,7 +19,7 @@ from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import writable_folder
 from unsplit.report import Pictures, write_report
 
-_FIELDS = {"targets": "targets_per_class", "label_smoothing": "loss"}
+_FIELDS = {"targets": "targets_per_class", "label_smoothing": "loss", "defense": "defenses"}
 """Options whose setting has another name."""
 
 
@@ -47,6 +47,11 @@ def audit_training(config: AuditConfig, *, checkpoint: Path | None, out: Path, a
         found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage)
     result = found.result
     verdict = with_outcomes(judged(result, targets=len(found.originals)), result, asked)
-    pictures = Pictures(originals=found.originals, reconstructions=found.reconstructions, whole=found.whole)
+    pictures = Pictures(
+        originals=found.originals,
+        reconstructions=found.reconstructions,
+        whole=found.whole,
+        whole_aware=found.whole_aware,
+    )
     page = write_report(out, result, pictures, verdict)
     conclude(result, verdict, asked, page=page, settings=config, tables=lambda: print_summary(result))

@@ -1,7 +1,7 @@
 """What a client may do on its side of the border: to its labels, to a message before it leaves, or to its training."""
 
 from unsplit.defenses.defense import Defense, Privacy
-from unsplit.defenses.family import DEFENSES, Together, parse_defense, together
+from unsplit.defenses.family import DEFENSES, Together, members, parse_defense, parse_defenses, together
 from unsplit.defenses.gradient_noise import GradientNoise
 from unsplit.defenses.gradients import Marvell, MaxNorm, SignGradients
 from unsplit.defenses.randomised_response import randomised_response
@@ -39,7 +39,9 @@ __all__ = [
     "Together",
     "TopK",
     "distance_correlation",
+    "members",
     "parse_defense",
+    "parse_defenses",
     "randomised_response",
     "together",
 ]

@@ -1,11 +1,14 @@
 """What every defence is: a value that says what a client does on its side of the border."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+
+Hook = Literal["labels", "smashed", "gradients", "penalty", "privacy", "deeper"]
+"""Where a defence can act."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +33,17 @@ class Defense:
         name: on the command line.
         protects: "inputs", "labels", "model", in words.
         knob: the setting that makes it stronger or weaker, and which way.
+        within_batches: whether it acts on samples beside others only, so that it does nothing in steps of one.
     """
 
     name: ClassVar[str]
     protects: ClassVar[str]
     knob: ClassVar[str]
+    within_batches: ClassVar[bool] = False
+
+    def changes(self, hook: Hook) -> bool:
+        """Whether it does anything at this hook, or leaves things there as they are."""
+        return getattr(type(self), hook) is not getattr(Defense, hook)
 
     def labels(self, labels: Shaped[Tensor, "n ..."], classes: int, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """The labels to train on, in place of the true ones."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unsplit.defenses.defense import Defense, Privacy
+from unsplit.defenses.defense import Defense, Hook, Privacy
 from unsplit.defenses.gradient_noise import GradientNoise
 from unsplit.defenses.gradients import Marvell, MaxNorm, SignGradients
 from unsplit.defenses.smashed import (
@@ -68,6 +68,9 @@ class Together(Defense):
         if sum(member.privacy is not None for member in self.members) > 1:
             raise InputError("dp-sgd is named twice; name it once, with one noise and one clip.")
 
+    def changes(self, hook: Hook) -> bool:
+        return any(member.changes(hook) for member in self.members)
+
     def labels(self, labels: Tensor, classes: int, *, generator: torch.Generator) -> Tensor:
         for member in self.members:
             labels = member.labels(labels, classes, generator=generator)
@@ -105,7 +108,7 @@ class Together(Defense):
         return values
 
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
-        acting = [member for member in self.members if type(member).smashed is not Defense.smashed]
+        acting = [member for member in self.members if member.changes("smashed")]
         for member in acting[:-1]:
             values = member.expected(values)
         last: Defense = acting[-1] if acting else self
@@ -121,6 +124,12 @@ class Together(Defense):
 def together(defenses: Sequence[Defense]) -> Defense:
     """One defence that does what all of these do, in order."""
     return defenses[0] if len(defenses) == 1 else Together(members=tuple(defenses))
+
+
+def members(defenses: Sequence[Defense]) -> tuple[Defense, ...]:
+    """The defences one by one, those of a `Together` among them."""
+    found = [members(each.members) if isinstance(each, Together) else (each,) for each in defenses]
+    return tuple(one for part in found for one in part)
 
 
 def parse_defense(text: str) -> Defense:
@@ -145,6 +154,15 @@ def parse_defense(text: str) -> Defense:
             raise unknown_name(f"setting of the defence {name}", key.strip(), known)
         chosen[key.strip()] = _value(text, kind, known[key.strip()].default, value.strip())
     return kind(**chosen)
+
+
+def parse_defenses(text: str) -> tuple[Defense, ...]:
+    """The defences of a text such as "clip:0.5 + gaussian:0.3"; "none" for none.
+
+    Raises:
+        InputError: an unknown defence or setting.
+    """
+    return () if text.strip() == "none" else tuple(parse_defense(part) for part in text.split("+"))
 
 
 def _value(text: str, kind: type[Defense], default: object, value: str) -> object:

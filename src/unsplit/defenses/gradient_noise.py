@@ -38,6 +38,7 @@ class GradientNoise(Defense):
     name: ClassVar[str] = "gradient-noise"
     protects: ClassVar[str] = "labels: cut gradients tell classes less well apart"
     knob: ClassVar[str] = "scale: more noise hides more"
+    within_batches: ClassVar[bool] = True
     scale: float = 1.0
     shape: str = "aligned"
 

@@ -27,6 +27,7 @@ class MaxNorm(Defense):
     name: ClassVar[str] = "max-norm"
     protects: ClassVar[str] = "labels: the length of a cut gradient does not tell rare from common classes"
     knob: ClassVar[str] = "scale: more noise hides more"
+    within_batches: ClassVar[bool] = True
     scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -77,6 +78,7 @@ class Marvell(Defense):
     name: ClassVar[str] = "marvell"
     protects: ClassVar[str] = "labels: cut gradients tell classes less well apart"
     knob: ClassVar[str] = "power: more noise hides more"
+    within_batches: ClassVar[bool] = True
     power: float = 4.0
 
     def __post_init__(self) -> None:

@@ -55,6 +55,7 @@ class NoPeek(Defense):
     name: ClassVar[str] = "nopeek"
     protects: ClassVar[str] = "inputs: smashed data depend less on them"
     knob: ClassVar[str] = "weight: more hides more"
+    within_batches: ClassVar[bool] = True
     weight: float = 1.0
 
     def __post_init__(self) -> None:

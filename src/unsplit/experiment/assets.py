@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from unsplit.experiment.confidence import SILENT, Estimate
-from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, PictureScores
+from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, PictureScores, WholeRow
 from unsplit.experiment.scale import SHAPE_ONLY, clipped, grade, network_score, share, taken
 from unsplit.metrics import Score, Share
 
@@ -34,8 +34,7 @@ def pictures(result: AuditResult) -> list[tuple[str, PictureScores, Estimate]]:
     found: list[tuple[str, PictureScores, Estimate]] = [
         (named(row), row, Estimate(row.residual, row.sign, row.agreement)) for row in result.inversion
     ]
-    if result.whole is not None:
-        found.append((f"U-shape at depth {result.whole.depth}, {result.whole.preset}", result.whole, SILENT))
+    found += [(f"U-shape at depth {row.depth}, {row.preset}{knowing(row)}", row, SILENT) for row in result.wholes]
     if result.recorded is not None:
         found += [
             (f"step {row.step}, {row.preset}", row.scores, Estimate(row.residual, row.sign, row.agreement))
@@ -78,13 +77,13 @@ def model(result: AuditResult) -> Found | str:
     tried: list[tuple[float, float, float, str, InversionRow | None]] = [
         (row.clone_accuracy, row.clone_chance, row.reference_accuracy, named(row), row) for row in rows
     ]
-    whole = result.whole
     found = [entry for entry in tried if learned(entry[2], entry[1], samples)]
-    if whole is not None and learned(whole.reference_accuracy, whole.chance, samples):
-        name = f"U-shape, both parts, {whole.preset}"
-        found.append((whole.whole_accuracy, whole.chance, whole.reference_accuracy, name, None))
+    for whole in result.wholes:
+        if learned(whole.reference_accuracy, whole.chance, samples):
+            name = f"U-shape, both parts, {whole.preset}{knowing(whole)}"
+            found.append((whole.whole_accuracy, whole.chance, whole.reference_accuracy, name, None))
     if not found:
-        if tried or whole is not None:
+        if tried or result.wholes:
             does = "predicts no better than the mean" if kind == "r2" else "classifies no better than chance"
             return f"The client's own network {does}, so there is nothing to steal."
         return "No attack on a trained model was scored."
@@ -149,14 +148,13 @@ def label_scores(result: AuditResult) -> list[LabelScore]:
         )
         for row in result.labels
     ]  # fmt: skip
-    if result.whole is not None:
-        row = result.whole
-        found.append(
-            LabelScore(
-                name=f"U-shape, head of {row.head}", accuracy=row.label_accuracy, up_to_names=row.label_accuracy,
-                low=None, high=None, chance=row.label_chance, samples=None,
-            )
-        )  # fmt: skip
+    found += [
+        LabelScore(
+            name=f"U-shape, head of {row.head}{knowing(row)}", accuracy=row.label_accuracy,
+            up_to_names=row.label_accuracy, low=None, high=None, chance=row.label_chance, samples=None,
+        )
+        for row in result.wholes
+    ]  # fmt: skip
     for recorded in result.recorded.labels if result.recorded is not None else ():
         own = Estimate(margin=recorded.margin, undecided=recorded.undecided / max(recorded.samples, 1))
         found += [
@@ -202,7 +200,7 @@ def labels(result: AuditResult) -> Found | str:
 
 def named(row: InversionRow) -> str:
     """An inversion in words."""
-    return f"depth {row.depth} ({row.cut}), {row.state} training, {row.preset}"
+    return f"depth {row.depth} ({row.cut}), {row.state} training, {row.attack}"
 
 
 def named_label(row: LabelRow) -> str:
@@ -210,4 +208,10 @@ def named_label(row: LabelRow) -> str:
     seen = row.observed.replace("weight_grad", "weight gradient").replace("cut_grad", "cut gradient")
     clone = "" if row.clone_head == "none" else f", {row.clone_head} clone"
     known = f", {row.known_samples} known of each class" if row.known_samples else ""
-    return f"setup ({row.setup}), head of {row.depth}, {seen}{known}{clone}, {row.optimizer}"
+    batches = "" if row.batch_size == 1 else f" in batches of {row.batch_size}"
+    return f"setup ({row.setup}), head of {row.depth}, {seen}{batches}{known}{clone}, {row.optimizer}{knowing(row)}"
+
+
+def knowing(row: LabelRow | WholeRow) -> str:
+    """What is added to the name of an attack that knows the client's defences."""
+    return ", aware" if row.aware else ""

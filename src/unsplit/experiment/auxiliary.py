@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from unsplit.attacks.hijack import (
     sdar_preset,
 )
 from unsplit.data import Dataset, Splits, load
+from unsplit.defenses import Defense
 from unsplit.devices import Precision
 from unsplit.errors import InputError
 from unsplit.experiment.inversion import Evaluation, observe_inference, scored
@@ -69,6 +70,7 @@ def run_with_auxiliary(
     state: Literal["before", "after"],
     seed: int,
     device: torch.device,
+    defenses: Sequence[Defense] = (),
     precision: Precision = "auto",
     progress: Progress = silent,
 ) -> tuple[InversionRow, Tensor]:
@@ -79,7 +81,7 @@ def run_with_auxiliary(
     """
     bottom, top = split(model, depth)
     others = None if evaluation.others is None else evaluation.others[:_SAMPLES]
-    view = observe_inference(model, depth, evaluation.targets, device, others)
+    view = observe_inference(model, depth, evaluation.targets, device, others, defenses=defenses, seed=seed)
     data = AuxiliaryData(inputs=own.images, labels=own.labels)
     started = time.perf_counter()
     if name == "fora":

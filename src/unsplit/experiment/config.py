@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from unsplit.attacks.unsplit import PRESETS
+from unsplit.defenses import Defense, parse_defenses, together
 from unsplit.devices import Precision, check_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.files import explained
@@ -44,10 +45,15 @@ class AuditConfig:
         loss: of the training; None for cross-entropy of classes and the squared error of a regression.
         label_setups: setups in which to infer labels; may be empty. Of a regression none are inferred.
         label_heads: depths of the client's head, in layers with weights.
-        label_steps: single-sample steps to observe.
+        label_steps: samples whose steps are observed.
+        label_batch_size: samples a step of these trainings; None for 1, as in the paper, or for `batch_size` where a
+            defence acts only on samples beside others.
         label_optimizers: of both parties, one training each.
         u_shape: cut and head (in layers with weights) of a training in setup (c) from which everything is taken at
             once; None for none.
+        defenses: what the clients do on their side of the border, one after another, in every training and whenever
+            the network is used.
+        aware: beside the attacks that do not know the defences, run those that do.
         seed: of everything.
         device: where tensors live.
         reduced_precision: whether decoders compute their convolutions in bfloat16: "on", "off", or "auto", where the
@@ -75,14 +81,19 @@ class AuditConfig:
     label_setups: tuple[str, ...] = ("b", "c")
     label_heads: tuple[int, ...] = (1, 2)
     label_steps: int = 1000
+    label_batch_size: int | None = None
     label_optimizers: tuple[OptimizerSpec, ...] = (OptimizerSpec(name="sgd", lr=0.01), OptimizerSpec(name="adam"))
     u_shape: tuple[int | str, int] | None = None
+    defenses: tuple[Defense, ...] = ()
+    aware: bool = False
     seed: int = 0
     device: str = "cpu"
     reduced_precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps")
+        check_at_least_one(
+            self, "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "label_batch_size"
+        )
         check_not_negative(self, "seed")
         check_precision(self.reduced_precision)
         for known, what, names in (
@@ -95,6 +106,13 @@ class AuditConfig:
                     raise unknown_name(what, name, known)
         if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
             raise InputError(f"image_size is {self.image_size}; give a height and a width, for example 64,64.")
+        if self.aware and not self.defenses:
+            raise InputError("There is no defence to be aware of; name one, for example --defense gaussian:0.5.")
+
+    @property
+    def defense(self) -> Defense | None:
+        """All defences as one; None for none."""
+        return together(self.defenses) if self.defenses else None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], *, source: str = "the settings") -> "AuditConfig":
@@ -139,7 +157,9 @@ def load_audit_config(path: Path) -> AuditConfig:
 
 
 _TEXTS = ("data", "label", "model", "auxiliary", "device", "reduced_precision")
-_NUMBERS = ("targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "seed")
+_NUMBERS = (
+    "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "label_batch_size", "seed"
+)  # fmt: skip
 _SEVERAL_NUMBERS = ("image_size", "label_heads")
 _SEVERAL_NAMES = ("presets", "states", "label_setups")
 
@@ -156,6 +176,12 @@ def _value(source: str, key: str, value: object, *, optional: bool) -> object:
         if not _whole(value):
             raise InputError(f"The setting {key} of {source} is {value!r}; give a whole number.")
         return value
+    if key == "aware":
+        if not isinstance(value, bool):
+            raise InputError(f"The setting {key} of {source} is {value!r}; give true or false.")
+        return value
+    if key == "defenses":
+        return _defenses(source, value)
     if key == "loss":
         return value if isinstance(value, LossSpec) else _loss(source, value)
     if key == "optimizer":
@@ -196,6 +222,16 @@ def _optimizer(source: str, key: str, value: object) -> OptimizerSpec:
     if not isinstance(value, str):
         raise InputError(f"The setting {key} of {source} is {value!r}; write for example adam:lr=0.001.")
     return parse_optimizer(value)
+
+
+def _defenses(source: str, value: object) -> tuple[Defense, ...]:
+    """Defences, each a text or a value; a text may hold several with " + " between them."""
+    found: list[Defense] = []
+    for part in value if isinstance(value, list | tuple) else () if value is None else (value,):
+        if not isinstance(part, Defense | str):
+            raise InputError(f"The setting defenses of {source} has {part!r}; write for example gaussian:scale=0.5.")
+        found += (part,) if isinstance(part, Defense) else parse_defenses(part)
+    return tuple(found)
 
 
 def _loss(source: str, value: object) -> LossSpec:

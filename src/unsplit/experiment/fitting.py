@@ -24,12 +24,25 @@ def network_for(config: AuditConfig, splits: Splits, device: torch.device) -> tu
         model, name, splits = _with_several_inputs(config, splits)
     else:
         model, name = build_for(config.model, train.input_shape, train.outputs, generator=generator(config.seed))
-    for cut in config.cuts:
-        depth_of(model, cut)
+    cut_depths(model, config)
     if config.u_shape is not None:
-        split_u(model, *config.u_shape)
+        cut, head = config.u_shape
+        split_u(model, depth_of(model, cut) + _deeper(config), head)
     train, test = as_read(model, splits.train, splits.test)
     return model.to(device), name, Splits(train=train, test=test)
+
+
+def cut_depths(model: nn.Sequential, config: AuditConfig) -> list[int]:
+    """The depths of the cuts, ascending, where a defence may have put them deeper.
+
+    Raises:
+        InputError: there is no such cut.
+    """
+    return sorted({depth_of(model, depth_of(model, cut) + _deeper(config)) for cut in config.cuts})
+
+
+def _deeper(config: AuditConfig) -> int:
+    return 0 if config.defense is None else config.defense.deeper
 
 
 def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequential, str, Splits]:

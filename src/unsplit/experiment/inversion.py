@@ -1,6 +1,7 @@
 """One inversion attack on a network cut at one place, and its scores."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.unsplit import AmortisedConfig, InversionConfig, invert, preset
+from unsplit.attacks.unsplit import AmortisedConfig, InversionConfig, adaptive_attack_of, invert, preset
 from unsplit.data import Dataset
+from unsplit.defenses import Defense, members
+from unsplit.errors import InputError
 from unsplit.experiment.results import InversionRow
-from unsplit.knowledge import ClientArchitecture
+from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.metrics import (
     baseline,
     likeness,
@@ -50,17 +53,27 @@ class Evaluation:
 
 
 def observe_inference(
-    model: nn.Sequential, cut: int | str, targets: Dataset, device: torch.device, others: Tensor | None = None
+    model: nn.Sequential,
+    cut: int | str,
+    targets: Dataset,
+    device: torch.device,
+    others: Tensor | None = None,
+    *,
+    defenses: Sequence[Defense] = (),
+    seed: int = 0,
 ) -> Transcript:
     """What the server sees when the client sends the targets, and then `others`, through its bottom of a network cut at
-    `cut`.
+    `cut`, in the end. Of defences, what they do to smashed data counts here, and `seed` is that of what they draw.
     """
+    acting = tuple(one for one in members(defenses) if one.changes("smashed"))
     deployed = split_training(
         model,
         targets.images,
         targets.labels,
-        SplitConfig(cut=cut, batch_size=len(targets)),
-        generator=generator(0),
+        SplitConfig(
+            cut=depth_of(model, cut) - sum(one.deeper for one in acting), batch_size=len(targets), defenses=acting
+        ),
+        generator=generator(seed),
         device=device,
     )
     images = targets.images if others is None else torch.cat([targets.images, others])
@@ -77,20 +90,51 @@ def run_inversion(
     seed: int,
     device: torch.device,
     settings: InversionConfig | None = None,
+    defenses: Sequence[Defense] = (),
+    known: KnownDefense | None = None,
     progress: Progress = silent,
 ) -> tuple[InversionRow, Tensor]:
-    """Attack `model` cut at `cut` with one preset (or with other `settings` under its name); returns the scores and
-    the pictures [n, *input shape].
+    """Attack `model` cut at `cut` with one preset (or with other `settings` under its name), where the client has
+    `defenses`, of which the attacker knows what `known` says; returns the scores and the pictures [n, *input shape].
+
+    Raises:
+        InputError: a preset that has no form that knows a defence.
     """
     depth = depth_of(model, cut)
     bottom, _ = split(model, cut)
     chosen = settings or preset(preset_name, depth)
-    view = observe_inference(model, cut, evaluation.targets, device, more_for(chosen, evaluation))
+    others = more_for(chosen, evaluation)
+    view = observe_inference(model, cut, evaluation.targets, device, others, defenses=defenses, seed=seed)
     architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
     started = time.perf_counter()
-    found = invert(view, architecture, chosen, generator=generator(seed), progress=progress)
+    found = inverted(view, architecture, chosen, known, seed=seed, progress=progress)
     seconds = time.perf_counter() - started
-    return scored(found, model, depth, preset_name, evaluation, state=state, seconds=seconds, device=device)
+    row, pictures = scored(found, model, depth, preset_name, evaluation, state=state, seconds=seconds, device=device)
+    if known is None:
+        return row, pictures
+    return row.model_copy(update={"aware": True, "pictures": row.pictures.replace(".png", "-aware.png")}), pictures
+
+
+def inverted(
+    view: Transcript,
+    architecture: ClientArchitecture,
+    settings: InversionConfig,
+    known: KnownDefense | None = None,
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> Reconstruction:
+    """What the attack with these settings makes of a view, knowing of a defence what `known` says.
+
+    Raises:
+        InputError: the attack has no form that knows a defence.
+    """
+    if known is None:
+        return invert(view, architecture, settings, generator=generator(seed), progress=progress)
+    adaptive = adaptive_attack_of(settings)
+    if adaptive is None:
+        raise InputError("This preset has no form that knows a defence; take joint, strong or one of their kind.")
+    return adaptive(view, architecture, known, settings, generator=generator(seed), progress=progress)
 
 
 def scored(

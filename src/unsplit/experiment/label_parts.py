@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from unsplit.attacks.labels import CloneHeadConfig, train_clone_head
 from unsplit.data import Splits
+from unsplit.defenses import Defense
 from unsplit.knowledge import HeadArchitecture, KnownSamples, LabelSpace
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, split_training
@@ -26,11 +27,12 @@ def watch_hand_offs(
     steps: int,
     batch_size: int,
     optimizer: OptimizerSpec,
+    defenses: tuple[Defense, ...] = (),
     seed: int,
     device: torch.device,
 ) -> tuple[SplitTraining, Transcript]:
-    """Train `model` from its present weights, two clients in turns of one step whose weights (and where it takes them,
-    moments) pass through the server, and what the server saw.
+    """Train `model` from its present weights, two clients with these defences in turns of one step, whose weights (and
+    where it takes them, moments) pass through the server, and what the server saw.
     """
     config = SplitConfig(
         setup=Setup(setup),
@@ -42,6 +44,7 @@ def watch_hand_offs(
         hand_off_optimizer=optimizer.name.lower() != "sgd" or bool(optimizer.options),
         client_optimizer=optimizer,
         server_optimizer=optimizer,
+        defenses=defenses,
     )
     train = splits.train
     training = split_training(model, train.images, train.labels, config, generator=generator(seed), device=device)

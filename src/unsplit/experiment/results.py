@@ -36,6 +36,7 @@ class InversionRow(PictureScores):
     cut: str = Field(description="name of the last module before the cut")
     state: Literal["before", "after"] = Field(description="client attacked before or after training")
     preset: str = Field(description="settings of the attack")
+    aware: bool = Field(default=False, description="whether the attack knows the client's defences")
     residual: float = Field(description="relative squared error with which the attack fits the smashed data")
     sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
     agreement: float | None = Field(
@@ -52,10 +53,17 @@ class InversionRow(PictureScores):
         description="test accuracy (R² for a regression) of the stolen bottom through the server's own top"
     )
     clone_agreement: float = Field(description="share of test inputs on which clone and client agree")
-    reference_accuracy: float = Field(description="test accuracy of the client's own bottom, same top")
+    reference_accuracy: float = Field(
+        description="test accuracy of the client's own bottom, same top, nothing being done to what crosses"
+    )
     clone_chance: float = Field(description="accuracy of always naming the commonest class")
     seconds_per_image: float
     pictures: str = Field(description="PNG of originals above reconstructions, relative to report.json")
+
+    @property
+    def attack(self) -> str:
+        """The attack's name: its preset, and whether it knows the client's defences."""
+        return f"{self.preset}, aware" if self.aware else self.preset
 
 
 class LabelRow(Row):
@@ -65,6 +73,8 @@ class LabelRow(Row):
     depth: int = Field(description="layers with weights in the client's head")
     observed: Literal["weight_grad", "cut_grad"] = Field(description="gradient that the server sees")
     known_samples: int = Field(description="labels known to the server for each class")
+    aware: bool = Field(default=False, description="whether the attack knows the client's defences")
+    batch_size: int = Field(default=1, description="samples of each observed step")
     optimizer: str = Field(description="the client's optimiser")
     clone_head: Literal["trained", "untrained", "none"] = Field(description="the attacker's copy of the head")
     samples: int = Field(description="samples judged")
@@ -84,6 +94,7 @@ class WholeRow(PictureScores):
     cut: str = Field(description="name of the last module of the bottom")
     head: int = Field(description="layers with weights in the client's head")
     preset: str = Field(description="settings of the inversion")
+    aware: bool = Field(default=False, description="whether the attacks know the client's defences")
     steps: int = Field(description="training steps that the server saw")
     known_samples: int = Field(description="labels known to the server for each class")
     label_accuracy: float = Field(description="share of the training's labels read right, names included")
@@ -211,6 +222,41 @@ class TrainingRow(Row):
     seconds: float
 
 
+class DefenseRow(Row):
+    """A defence of the clients."""
+
+    defense: str = Field(description="as the command line takes it")
+    protects: str
+    acts: tuple[str, ...] = Field(description="the parts of the audit in which it changes anything")
+    adapted: tuple[Literal["inputs", "model", "labels"], ...] = Field(
+        description="what attacks that know it are after; none where knowing it changes nothing"
+    )
+
+
+class CostRow(Row):
+    """What the defences cost one training."""
+
+    setup: Literal["a", "c"]
+    depth: int = Field(description="depth of its cut")
+    cut: str = Field(description="name of the last module before the cut")
+    accuracy: float = Field(description="test accuracy (R² for a regression) with the defences in use")
+    bytes: float = Field(description="of one sample's smashed data, packed as the defences allow")
+    seconds: float = Field(description="of training; 0 where none was done for this cut")
+
+
+class DefendedRow(Row):
+    """What the clients did on their side of the border in every training of the audit, and what that cost."""
+
+    defenses: tuple[DefenseRow, ...]
+    aware: bool = Field(description="whether attacks that know the defences were run beside those that do not")
+    costs: tuple[CostRow, ...]
+
+    def __str__(self) -> str:
+        """The defences in order, and whether attacks knew them."""
+        names = " + ".join(row.defense for row in self.defenses)
+        return f"{names} (attacked with and without knowing it)" if self.aware else names
+
+
 class Provenance(Row):
     """What it takes to make the report again."""
 
@@ -231,9 +277,16 @@ class AuditResult(Row):
 
     schema_version: int = SCHEMA_VERSION
     training: TrainingRow | None = Field(default=None, description="null where recorded traffic was audited")
+    defended: DefendedRow | None = Field(default=None, description="null where the clients do nothing")
     inversion: tuple[InversionRow, ...]
     labels: tuple[LabelRow, ...]
     whole: WholeRow | None = Field(default=None, description="everything at once, in the U-shape")
+    whole_aware: WholeRow | None = Field(default=None, description="the same by attacks that know the defences")
     recorded: RecordedRow | None = Field(default=None, description="recorded traffic, where that was audited")
     threat_models: tuple[ThreatModelRow, ...]
     provenance: Provenance
+
+    @property
+    def wholes(self) -> tuple[WholeRow, ...]:
+        """The attacks on the U-shape that were run."""
+        return tuple(row for row in (self.whole, self.whole_aware) if row is not None)

@@ -1,10 +1,16 @@
 """The threat model of an attack as a row of a result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from unsplit.attacks import threat_model
+from unsplit.attacks.labels import (
+    group_by_cut_gradient,
+    infer_from_known_samples,
+    infer_from_weight_gradients,
+)
+from unsplit.attacks.unsplit import adaptive_attack_of, attack_of, preset
 from unsplit.experiment.results import ThreatModelRow
-from unsplit.knowledge import Knowledge
+from unsplit.knowledge import HeadArchitecture, Knowledge, KnownDefense, KnownSamples
 
 
 def described(function: Callable[..., object], *also: type[Knowledge]) -> ThreatModelRow:
@@ -13,3 +19,22 @@ def described(function: Callable[..., object], *also: type[Knowledge]) -> Threat
     reads = tuple(kind.value for kind in model.reads)
     knows = (*model.sentences, *(kind.means for kind in also))
     return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=knows)
+
+
+def threats_of_inversion(presets: Sequence[str], *, aware: bool) -> list[ThreatModelRow]:
+    """Those of the attacks behind these presets, and where the client's defences are known of their adaptive forms."""
+    settings = [preset(name, 1) for name in presets]
+    adaptive = [adaptive_attack_of(one) for one in settings] if aware else []
+    return [described(attack) for attack in [*map(attack_of, settings), *adaptive] if attack is not None]
+
+
+def threats_of_labels(*, single: bool, aware: bool) -> list[ThreatModelRow]:
+    """Those of the label attacks of an audit: on steps of a `single` sample or of more, knowing a defence or not."""
+    rows = [described(infer_from_weight_gradients)] if single else []
+    rows += [described(group_by_cut_gradient), described(infer_from_known_samples)]
+    if aware:
+        # Labels are corrected by a head that is trained on them.
+        rows += [described(infer_from_weight_gradients, KnownDefense)] if single else []
+        rows.append(described(group_by_cut_gradient, HeadArchitecture, KnownDefense))
+        rows.append(described(group_by_cut_gradient, HeadArchitecture, KnownDefense, KnownSamples))
+    return rows

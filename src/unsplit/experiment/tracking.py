@@ -116,10 +116,12 @@ def _rows(result: AuditResult) -> Iterator[tuple[str, Row]]:
         yield f"inversion/{named(inversion)}", inversion
     for label in result.labels:
         yield f"labels/{named_label(label)}", label
-    if result.whole is not None:
-        yield "whole", result.whole
+    for whole in result.wholes:
+        yield "whole, aware" if whole.aware else "whole", whole
     if result.training is not None:
         yield "training", result.training
+    for cost in result.defended.costs if result.defended is not None else ():
+        yield f"defended/setup ({cost.setup}), depth {cost.depth}", cost
     if result.recorded is not None:
         for row in result.recorded.inversion:
             yield f"inversion/step {row.step} {row.preset}", row

@@ -9,8 +9,16 @@ from typing import Literal
 from pydantic import Field
 
 from unsplit.experiment.assets import Found, inputs, labels, model
-from unsplit.experiment.confidence import SELF_RULES, SURE_RULES, Sureness, disagreement, of_itself, of_the_score
-from unsplit.experiment.results import AuditResult, Row
+from unsplit.experiment.confidence import (
+    RECOVERED,
+    SELF_RULES,
+    SURE_RULES,
+    Sureness,
+    disagreement,
+    of_itself,
+    of_the_score,
+)
+from unsplit.experiment.results import AuditResult, DefendedRow, Row
 from unsplit.experiment.scale import BANDS, GRADES, word_for
 
 Asset = Literal["inputs", "model", "labels"]
@@ -72,6 +80,8 @@ class Verdict(Row):
     sure_rules: dict[str, str]
     scores: tuple[Score, ...]
     leakage: float | None = Field(description="the largest score; null if none was measured")
+    defenses: tuple[str, ...] = Field(default=(), description="what the clients did on their side of the border")
+    aware: bool = Field(default=False, description="whether attacks that know these defences were run")
     thresholds: tuple[Outcome, ...] = ()
 
     def of(self, asset: Asset) -> Score:
@@ -91,7 +101,7 @@ def verdict(result: AuditResult, *, targets: int | None = None) -> Verdict:
         "model": model(result),
         "labels": labels(result),
     }
-    scores = tuple(_score(asset, found[asset]) for asset in ASSETS)
+    scores = tuple(_with_defenses(_score(asset, found[asset]), result.defended) for asset in ASSETS)
     return Verdict(
         scale=tuple(Band(word=word, at_least=limit) for word, limit in BANDS),
         formulas=FORMULAS,
@@ -99,7 +109,20 @@ def verdict(result: AuditResult, *, targets: int | None = None) -> Verdict:
         sure_rules=SURE_RULES,
         scores=scores,
         leakage=max((score.score for score in scores if score.score is not None), default=None),
+        defenses=() if result.defended is None else tuple(row.defense for row in result.defended.defenses),
+        aware=result.defended is not None and result.defended.aware,
     )
+
+
+def _with_defenses(score: Score, defended: DefendedRow | None) -> Score:
+    """The score, of which little is sure where something was not recovered by attacks that do not know the defence."""
+    if score.score is None or defended is None or defended.aware:
+        return score
+    unknown = [row.defense for row in defended.defenses if score.asset in row.adapted]
+    if not unknown:
+        return score
+    why = f"{score.sure_why}; no attack knew of {', '.join(unknown)}"
+    return score.model_copy(update={"sure": "low" if score.score < RECOVERED else score.sure, "sure_why": why})
 
 
 def _score(asset: Asset, found: Found | str) -> Score:

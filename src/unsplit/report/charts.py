@@ -49,11 +49,11 @@ def accuracy_chart(rows: Sequence[InversionRow], score: Score = "accuracy") -> s
 
 
 def _series(rows: Sequence[InversionRow]) -> list[tuple[str, list[InversionRow]]]:
-    keys = list(dict.fromkeys((row.state, row.preset) for row in rows))
+    keys = list(dict.fromkeys((row.state, row.attack) for row in rows))
     return [
         (
             f"{preset}, {state} training",
-            sorted((row for row in rows if (row.state, row.preset) == (state, preset)), key=lambda row: row.depth),
+            sorted((row for row in rows if (row.state, row.attack) == (state, preset)), key=lambda row: row.depth),
         )
         for state, preset in keys
     ]

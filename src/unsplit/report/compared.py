@@ -1,6 +1,6 @@
 """Two audits beside each other: what a change to the training did to what leaks, and what it costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from unsplit.errors import FormatError
 from unsplit.experiment.assets import label_scores, named, pictures
-from unsplit.experiment.results import AuditResult
+from unsplit.experiment.results import AuditResult, CostRow
 from unsplit.experiment.verdict import ASSETS, Score, Verdict, verdict
 from unsplit.files import explained
 from unsplit.report.numbers import decimals, error, percent
@@ -65,6 +65,7 @@ class Comparison:
         assets: one for each of inputs, model, labels.
         rows: attacks that both ran, figure by figure.
         costs: name, before, after: what the training costs.
+        defenses: what the clients did on their side of the border before and after, if that is not the same.
     """
 
     before: Side
@@ -73,6 +74,7 @@ class Comparison:
     assets: tuple[AssetChange, ...]
     rows: tuple[RowChange, ...]
     costs: tuple[tuple[str, str, str], ...]
+    defenses: tuple[str, str] | None = None
 
     @property
     def worse(self) -> bool:
@@ -127,6 +129,7 @@ def compare(before: Side, after: Side, *, tolerance: float = 0.01) -> Comparison
         assets=tuple(AssetChange(before=one, after=two, change=_change(one, two, tolerance)) for one, two in scores),
         rows=_rows(before.result, after.result),
         costs=_costs(before.result, after.result),
+        defenses=_defenses(before.result, after.result),
     )
 
 
@@ -146,16 +149,35 @@ def _warnings(before: AuditResult, after: AuditResult) -> tuple[str, ...]:
     found = [
         f"{what} is not the same: {one} before, {two} after." for what, one, two in _facts(before, after) if one != two
     ]
+    for which, result in (("before", before), ("after", after)):
+        defended = result.defended
+        if defended is not None and not defended.aware and any(row.adapted for row in defended.defenses):
+            found.append(
+                f"No attack knew the defence {which}, {defended}: scores say how well it hides that it is there; run "
+                "that audit with --aware."
+            )
     for what, one, two in (
-        ("inversions", {by for by, *_ in pictures(before)}, {by for by, *_ in pictures(after)}),
-        ("label attacks", {row.name for row in label_scores(before)}, {row.name for row in label_scores(after)}),
-    ):
+        ("inversions", _plain(by for by, *_ in pictures(before)), _plain(by for by, *_ in pictures(after))),
+        ("label attacks", _plain(row.name for row in label_scores(before)),
+         _plain(row.name for row in label_scores(after))),
+    ):  # fmt: skip
         if one != two:
             found.append(
                 f"Not the same {what} were run: {len(one & two)} in both, {len(one - two)} only before, "
                 f"{len(two - one)} only after; scores are of the strongest that was run."
             )
     return tuple(found)
+
+
+def _plain(names: Iterable[str]) -> set[str]:
+    """The attacks by name, without those that know defences, which an audit without these cannot have."""
+    return {name for name in names if not name.endswith(", aware")}
+
+
+def _defenses(before: AuditResult, after: AuditResult) -> tuple[str, str] | None:
+    """The defences of both, where they differ."""
+    one, two = (str(result.defended or "none") for result in (before, after))
+    return None if one == two else (one, two)
 
 
 def _facts(before: AuditResult, after: AuditResult) -> list[tuple[str, object, object]]:
@@ -241,11 +263,29 @@ def _costs(before: AuditResult, after: AuditResult) -> tuple[tuple[str, str, str
     one, two = before.training, after.training
     if one is None or two is None:
         return ()
+    apart = {cost.depth: cost.cut for side in (before, after) for cost in _costs_at(side)}
+    deeper = [
+        (f"accuracy of the task, cut at depth {depth} ({cut})", *(_at(side, depth) for side in (before, after)))
+        for depth, cut in sorted(apart.items())
+    ]
     return (
         ("accuracy of the task", percent(one.accuracy), percent(two.accuracy)),
+        *(deeper if len(deeper) > 1 else ()),
         ("last training loss", _last(one.losses), _last(two.losses)),
         ("seconds of training", f"{one.seconds:.1f}", f"{two.seconds:.1f}"),
     )
+
+
+def _costs_at(result: AuditResult) -> tuple[CostRow, ...]:
+    """What defences cost where the network was cut in setup (a); nothing where there are none."""
+    return () if result.defended is None else tuple(cost for cost in result.defended.costs if cost.setup == "a")
+
+
+def _at(result: AuditResult, depth: int) -> str:
+    """The accuracy with a cut at this depth, which is the same for every cut where there are no defences."""
+    if result.defended is None:
+        return percent(result.training.accuracy) if result.training is not None else "—"
+    return next((percent(cost.accuracy) for cost in _costs_at(result) if cost.depth == depth), "—")
 
 
 def _last(losses: tuple[float, ...]) -> str:

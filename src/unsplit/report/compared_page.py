@@ -35,6 +35,7 @@ def render_comparison(comparison: Comparison) -> str:
     return template("compare.html.j2").render(
         comparison=comparison,
         headline=headline(comparison),
+        defenses=None if comparison.defenses is None else defenses(comparison),
         assets=[
             {"title": TITLES[asset.before.asset], "tone": _TONES.get(asset.change, "unknown"), "shown": shown(asset),
              "before": side_words(asset.before), "after": side_words(asset.after), "asset": asset}
@@ -60,6 +61,7 @@ def comparison_markdown(comparison: Comparison, *, page: str | None = None) -> s
     commands = "\n".join(side.result.provenance.command for side in (comparison.before, comparison.after))
     parts = [
         f"## {headline(comparison)}\n",
+        "" if comparison.defenses is None else f"Defences: {cell(defenses(comparison))}.\n",
         table(("asset", "before", "after", "change"), lines),
         table(("cost", "before", "after"), comparison.costs) if comparison.costs else "",
         "".join(f"- **warning**: {cell(warning)}\n" for warning in comparison.warnings),
@@ -81,6 +83,12 @@ def headline(comparison: Comparison) -> str:
         if (assets := [asset.before.asset for asset in comparison.assets if asset.change == change])
     ]
     return "; ".join(found).capitalize() if found else "No clear change of what leaks"
+
+
+def defenses(comparison: Comparison) -> str:
+    """What the clients did on their side of the border, before and after, in words."""
+    before, after = comparison.defenses or ("the same", "the same")
+    return f"{before} before, {after} after"
 
 
 def shown(asset: AssetChange) -> str:

@@ -36,7 +36,7 @@ def findings(result: AuditResult) -> tuple[Finding, ...]:
     found = [
         *(_inputs(result, state) for state in ("after", "before")),
         _model(result),
-        _whole(result.whole),
+        *map(_whole, result.wholes),
         *(
             _labels(result, observed, known)
             for observed, known in (("weight_grad", 0), ("cut_grad", 1), ("cut_grad", 0))
@@ -111,9 +111,7 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
     return Finding(level=_level(taken), about="Labels" if named else "Labels, unnamed", text=text)
 
 
-def _whole(row: WholeRow | None) -> Finding | None:
-    if row is None:
-        return None
+def _whole(row: WholeRow) -> Finding:
     seriousness = level(row.whole_accuracy, row.chance, row.reference_accuracy)
     text = (
         f"From one training in the U-shape the server took inputs (error {error(row.mse)}, best guess "
@@ -121,7 +119,8 @@ def _whole(row: WholeRow | None) -> Finding | None:
         f"{row.label_chance:.1%}) and both of the client's parts: without the client, its network classifies "
         f"{row.whole_accuracy:.1%} of the test inputs; with it, {row.reference_accuracy:.1%}."
     )
-    return Finding(level=seriousness, about="Everything at once", text=text)
+    about = "Everything at once, by attacks that know the defences" if row.aware else "Everything at once"
+    return Finding(level=seriousness, about=about, text=text)
 
 
 def _accuracy(row: LabelRow) -> float:

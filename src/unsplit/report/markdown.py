@@ -19,6 +19,7 @@ def as_markdown(result: AuditResult, verdict: Verdict, *, page: str) -> str:
     """
     training = result.training
     about = "recorded traffic" if training is None else f"{training.dataset} with {training.model}"
+    about += "" if result.defended is None else f", defended by {result.defended}"
     parts = [
         f"## What leaked: {cell(about)}\n",
         table(

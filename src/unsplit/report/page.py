@@ -25,7 +25,7 @@ def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = No
         **box(result, verdict or judged(result, targets=len(pictures.originals))),
         result=result,
         findings=findings(result),
-        whole_picture=base64.b64encode(pictures.whole_comparison or b"").decode(),
+        wholes=_wholes(result, pictures),
         figures=_figures(result.inversion, pictures),
         error_chart=_chart(error_chart(result.inversion), _error_words(result.inversion)) if result.inversion else "",
         accuracy_chart=_chart(accuracy_chart(result.inversion, score), _accuracy_words(result.inversion, score))
@@ -61,11 +61,19 @@ def _figures(rows: Sequence[InversionRow], pictures: Pictures) -> list[dict[str,
         encoded = base64.b64encode(drawn).decode()
         words = (
             f"{len(pictures.originals)} original inputs above what the server made of them at depth {row.depth}, "
-            f"{row.state} training, preset {row.preset}: mean squared error {error(row.mse)}, best blind guess "
+            f"{row.state} training, preset {row.attack}: mean squared error {error(row.mse)}, best blind guess "
             f"{error(row.mse_best_trivial)}."
         )
         figures.append({"row": row, "source": f"data:image/png;base64,{encoded}", "words": words})
     return figures
+
+
+def _wholes(result: AuditResult, pictures: Pictures) -> list[dict[str, object]]:
+    """The attacks on the U-shape, each with its picture (none where the inputs are not pictures)."""
+    drawn = pictures.whole_comparisons or [b""] * len(result.wholes)
+    return [
+        {"row": row, "picture": base64.b64encode(png).decode()} for row, png in zip(result.wholes, drawn, strict=False)
+    ]
 
 
 def _chart(svg: str, words: str) -> Markup:
@@ -75,7 +83,7 @@ def _chart(svg: str, words: str) -> Markup:
 
 
 def _error_words(rows: Sequence[InversionRow]) -> str:
-    points = "; ".join(f"{error(row.mse)} at depth {row.depth}, {row.state} training, {row.preset}" for row in rows)
+    points = "; ".join(f"{error(row.mse)} at depth {row.depth}, {row.state} training, {row.attack}" for row in rows)
     guesses = ", ".join(f"{name} {error(value)}" for name, value in rows[0].guesses.items())
     return f"Chart of mean squared error against depth: {points}. Trivial guesses: {guesses}."
 
@@ -83,7 +91,7 @@ def _error_words(rows: Sequence[InversionRow]) -> str:
 def _accuracy_words(rows: Sequence[InversionRow], score: Score) -> str:
     points = "; ".join(
         f"{network_score(row.clone_accuracy, score)} of {network_score(row.reference_accuracy, score)} at depth "
-        f"{row.depth}, {row.state} training, {row.preset}"
+        f"{row.depth}, {row.state} training, {row.attack}"
         for row in rows
     )
     what, chance = ("R²", "The mean") if score == "r2" else ("accuracy", "Chance")

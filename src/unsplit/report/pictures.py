@@ -24,11 +24,13 @@ class Pictures:
         originals: the targets, shape [n, *input shape], values 0 to 1.
         reconstructions: for each inversion row in order, the same shape.
         whole: of the attack on the U-shape, the same shape, if it was run.
+        whole_aware: of the one that knows the client's defences.
     """
 
     originals: Float[Tensor, "n ..."]
     reconstructions: tuple[Float[Tensor, "n ..."], ...]
     whole: Float[Tensor, "n ..."] | None = None
+    whole_aware: Float[Tensor, "n ..."] | None = None
 
     @property
     def drawable(self) -> bool:
@@ -41,9 +43,10 @@ class Pictures:
         return tuple(comparison(self.originals, inputs) for inputs in self.reconstructions) if self.drawable else ()
 
     @functools.cached_property
-    def whole_comparison(self) -> bytes | None:
-        """The same of the attack on the U-shape."""
-        return comparison(self.originals, self.whole) if self.drawable and self.whole is not None else None
+    def whole_comparisons(self) -> tuple[bytes, ...]:
+        """The same of the attacks on the U-shape."""
+        tried = [inputs for inputs in (self.whole, self.whole_aware) if inputs is not None]
+        return tuple(comparison(self.originals, inputs) for inputs in tried) if self.drawable else ()
 
 
 def comparison(originals: Float[Tensor, "n c h w"], reconstructions: Float[Tensor, "n c h w"]) -> bytes:

@@ -35,9 +35,9 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures, verdict:
     for row, drawn in zip(result.inversion, pictures.comparisons, strict=pictures.drawable):
         with replacing(folder / row.pictures) as temporary:
             temporary.write_bytes(drawn)
-    if result.whole is not None and pictures.whole_comparison is not None:
-        with replacing(folder / result.whole.pictures) as temporary:
-            temporary.write_bytes(pictures.whole_comparison)
+    for whole, drawn in zip(result.wholes, pictures.whole_comparisons, strict=False):
+        with replacing(folder / whole.pictures) as temporary:
+            temporary.write_bytes(drawn)
     write_text(folder / "report.json", result.model_dump_json(indent=1) + "\n")
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
     write_text(folder / "report.html", page)

@@ -5,7 +5,11 @@ amortised attack, which trains a decoder on all smashed data.
 from unsplit.attacks.unsplit.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder
 from unsplit.attacks.unsplit.candidate import LearningConfig
 from unsplit.attacks.unsplit.coordinate import CoordinateConfig, invert_by_coordinates
-from unsplit.attacks.unsplit.defended import invert_jointly_through_defense, invert_through_defense
+from unsplit.attacks.unsplit.defended import (
+    adaptive_attack_of,
+    invert_jointly_through_defense,
+    invert_through_defense,
+)
 from unsplit.attacks.unsplit.joint import JointConfig, invert_jointly
 from unsplit.attacks.unsplit.objectives import OBJECTIVES, total_variation
 from unsplit.attacks.unsplit.presets import PRESETS, InversionConfig, attack_of, invert, preset
@@ -19,6 +23,7 @@ __all__ = [
     "InversionConfig",
     "JointConfig",
     "LearningConfig",
+    "adaptive_attack_of",
     "attack_of",
     "invert",
     "invert_by_coordinates",

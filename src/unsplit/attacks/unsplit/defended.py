@@ -1,6 +1,7 @@
 """Inversion of a client that changes its smashed data before they leave, by a server that knows how."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -120,6 +121,13 @@ def invert_jointly_through_defense(
         residual = relative_residual(clone(inputs), targets)
     rounds = (config.steps,) * len(inputs)
     return Reconstruction(inputs=inputs, clones=(clone,), residual=residual, sign=sign, rounds=rounds)
+
+
+def adaptive_attack_of(config: object) -> Callable[..., Reconstruction] | None:
+    """The form of an attack with these settings that knows a defence; None where it has none."""
+    if isinstance(config, AmortisedConfig):
+        return invert_through_defense
+    return invert_jointly_through_defense if isinstance(config, JointConfig) else None
 
 
 def _smoother(config: JointConfig, noise: float) -> JointConfig:

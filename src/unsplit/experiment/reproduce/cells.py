@@ -203,7 +203,7 @@ class LabelCell(Cell):
             splits,
             setup="b",
             head=self.depth,
-            steps=self.steps,
+            samples=self.steps,
             optimizer=self.optimizer,
             seed=self.seed,
             device=torch.device(self.device),

@@ -1,7 +1,7 @@
 """What each defence costs, and what attacks that do and do not know it still get."""
 
 from unsplit.experiment.tradeoff.advice import AFFORDABLE, LEAKS, Advice, advise, pareto
-from unsplit.experiment.tradeoff.cell import TradeoffCell, Work, parse_defenses
+from unsplit.experiment.tradeoff.cell import TradeoffCell, Work
 from unsplit.experiment.tradeoff.plan import BUDGETS, STRENGTHS, USUAL, TradeoffSelection, plan_tradeoff
 from unsplit.experiment.tradeoff.points import ATTACKS, TABLE, Measure, Point, points, tradeoff_rows
 
@@ -21,7 +21,6 @@ __all__ = [
     "Work",
     "advise",
     "pareto",
-    "parse_defenses",
     "plan_tradeoff",
     "points",
     "tradeoff_rows",

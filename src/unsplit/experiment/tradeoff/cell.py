@@ -18,7 +18,7 @@ from unsplit.attacks.unsplit import (
     invert_through_defense,
 )
 from unsplit.data import Splits
-from unsplit.defenses import Defense, parse_defense
+from unsplit.defenses import Defense, parse_defenses
 from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.experiment.inversion import Evaluation, more_inputs, scores_against
 from unsplit.experiment.label_parts import true_labels
@@ -134,15 +134,6 @@ class TradeoffCell(Cell):
         }
         inputs, pictures = _inputs(training, splits, work, config.defense or Defense(), self.seed)
         return {**row, **inputs}, pictures
-
-
-def parse_defenses(text: str) -> tuple[Defense, ...]:
-    """The defences of a text such as "clip:0.5 + gaussian:0.3"; "none" for none.
-
-    Raises:
-        InputError: an unknown defence or setting.
-    """
-    return () if text.strip() == "none" else tuple(parse_defense(part) for part in text.split("+"))
 
 
 def limited(splits: Splits, work: Work) -> Splits:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from unsplit.attacks.unsplit import AmortisedConfig, JointConfig
+from unsplit.defenses import parse_defenses
 from unsplit.errors import InputError, check_at_least_one, unknown_name
-from unsplit.experiment.tradeoff.cell import ATTACKS_ON_INPUTS, TradeoffCell, Work, parse_defenses, smaller
+from unsplit.experiment.tradeoff.cell import ATTACKS_ON_INPUTS, TradeoffCell, Work, smaller
 
 STRENGTHS: dict[str, tuple[str, ...]] = {
     "gaussian": ("gaussian:scale=0.5", "gaussian:scale=1", "gaussian:scale=2"),
