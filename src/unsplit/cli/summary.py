@@ -10,6 +10,7 @@ from rich.text import Text
 from torch import Tensor
 
 from unsplit.cli.console import out as console
+from unsplit.experiment.assets import knowing
 from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
 from unsplit.experiment.scale import SHAPE_ONLY, grade, network_score, taken
 from unsplit.experiment.verdict import Verdict
@@ -138,7 +139,7 @@ def _ranges(rows: Sequence[LabelRow]) -> Iterator[tuple[str, list[float], float]
 
 def _whole(whole: WholeRow) -> str:
     return (
-        f"U-shape, all at once{', aware' if whole.aware else ''}: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), labels "
+        f"U-shape, all at once{knowing(whole)}: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), labels "
         f"{percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} (client's own "
         f"{percent(whole.reference_accuracy)})."
     )
