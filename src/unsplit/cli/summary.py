@@ -139,8 +139,8 @@ def _ranges(rows: Sequence[LabelRow]) -> Iterator[tuple[str, list[float], float]
 
 def _whole(whole: WholeRow) -> str:
     return (
-        f"U-shape, all at once{knowing(whole)}: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), labels "
-        f"{percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} (client's own "
+        f"U-shape, all at once{knowing(whole)}: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), "
+        f"labels {percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} (client's own "
         f"{percent(whole.reference_accuracy)})."
     )
 
