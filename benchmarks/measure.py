@@ -26,11 +26,11 @@ def paired(ours: Callable[[], object], peer: Callable[[], object], *, repeats: i
 
 def write(name: str, rows: list[dict[str, object]]) -> None:
     """Write the rows of one benchmark and print them. Each has `ratio` (above 1: we are better), `ours`, `peer` and
-    `unit`, and what was measured.
+    `unit`, and what was measured. A row that says itself by what it was measured keeps that.
     """
     command = "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     common = {"machine": machine(), "versions": versions(), "command": command}
-    results = [{"name": name, **row, **common} for row in rows]
+    results = [{"name": name, **row, **(common | row)} for row in rows]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     for row in rows:
