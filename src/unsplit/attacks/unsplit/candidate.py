@@ -46,7 +46,7 @@ class LearningConfig:
         InputError: a number out of its range.
     """
 
-    batch: int = 48
+    batch: int = 24
     decoder_rate: float = 0.004
     clone_rate: float = 0.03
     wide: int = 200

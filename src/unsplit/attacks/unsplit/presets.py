@@ -82,8 +82,8 @@ def strong(depth: int) -> AmortisedConfig:  # noqa: ARG001
 
 
 def strong_quick(depth: int) -> AmortisedConfig:  # noqa: ARG001
-    """`strong` with a fifth of the work, for a first look: three restarts, half of the steps, smaller batches."""
-    return AmortisedConfig(candidates=3, trial=0.25, steps=400, refit_steps=100, learning=LearningConfig(batch=32))
+    """`strong` with a third of the work, for a first look: three restarts, half of the steps, smaller batches."""
+    return AmortisedConfig(candidates=3, trial=0.25, steps=400, refit_steps=100, learning=LearningConfig(batch=16))
 
 
 InversionConfig = CoordinateConfig | JointConfig | AmortisedConfig

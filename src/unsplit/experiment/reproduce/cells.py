@@ -27,7 +27,7 @@ from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SplitConfig, predicted, split_training
 from unsplit.randomness import generator
 
-REVISION = 1
+REVISION = 2
 """Raised when a change of the code changes numbers, so that older cells are no longer taken for the new ones."""
 
 Row = dict[str, object]
