@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from unsplit.errors import InputError
 from unsplit.types import Header, Kind, Message, Payload, Transcript
@@ -40,6 +41,16 @@ def check_finite(what: str, *values: Tensor) -> None:
     """
     if not all(bool(value.isfinite().all()) for value in values):
         raise InputError(f"The {what} hold NaN or infinity; record a run whose training does not diverge.")
+
+
+def batches(number: int, size: int, network: nn.Module, generator: torch.Generator) -> list[Tensor]:
+    """The positions of so many samples in random order, some `size` at a time. Where the network normalises by the
+    batch, which refuses one of a single sample, a last one goes with those before it.
+    """
+    found = list(torch.split(torch.randperm(number, generator=generator), size))
+    if len(found) > 1 and len(found[-1]) == 1 and any(isinstance(layer, _BatchNorm) for layer in network.modules()):
+        found[-2:] = [torch.cat(found[-2:])]
+    return found
 
 
 class _Readable(Sequence[Message]):

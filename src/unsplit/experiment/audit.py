@@ -97,7 +97,7 @@ def audit(
     if folder is not None:
         writable_folder(folder)
     untrained, name, splits = network_for(config, splits, device)
-    config, notes = fitting(config, splits)
+    config, notes = fitting(config, splits, untrained)
     check_defenses(config, trains=checkpoint is None)
     depths = cut_depths(untrained, config)
     trained = train_networks(untrained, name, depths, config, splits, checkpoint, stages)

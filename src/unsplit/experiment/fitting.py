@@ -12,7 +12,7 @@ from unsplit.experiment.config import AuditConfig
 from unsplit.experiment.inversion import takes
 from unsplit.experiment.results import InputRow
 from unsplit.losses import LossSpec
-from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, split_u
+from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, refuses_single_samples, split_u
 from unsplit.models.registry import _builder
 from unsplit.randomness import generator
 
@@ -70,8 +70,8 @@ def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequen
     return model, config.model, Splits(train=train.repacked(order), test=splits.test.repacked(order))
 
 
-def fitting(config: AuditConfig, splits: Splits) -> tuple[AuditConfig, tuple[str, ...]]:
-    """The configuration without what makes no sense for these data, and what was left out in words.
+def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[AuditConfig, tuple[str, ...]]:
+    """The configuration without what makes no sense for these data and this network, and what was left out in words.
 
     Raises:
         InputError: nothing of it would be left.
@@ -95,6 +95,12 @@ def fitting(config: AuditConfig, splits: Splits) -> tuple[AuditConfig, tuple[str
     setups = config.label_setups
     if splits.train.regression and setups:
         notes.append("The labels are those of a regression; label inference, which reads classes, was left out.")
+        setups = ()
+    elif setups and config.label_heads and refuses_single_samples(model, shape):
+        notes.append(
+            "The network has a batch normalisation (nn.BatchNorm1d) that in training refuses single samples, and label "
+            "inference here observes steps of one sample: it was left out, and whether labels leak is not measured."
+        )
         setups = ()
     if splits.train.regression and config.u_shape is not None:
         raise InputError(

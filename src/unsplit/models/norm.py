@@ -1,7 +1,29 @@
-"""What batch normalisation in a client's layers means for who attacks them."""
+"""What batch normalisation in a network means for who trains or attacks it."""
 
+import copy
+
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from unsplit.randomness import seeded
+
+
+def refuses_single_samples(model: nn.Module, input_shape: tuple[int, ...]) -> bool:
+    """Whether a network in training refuses a batch of one sample, since a layer normalises each of its numbers over
+    the batch alone, as `nn.BatchNorm1d` does behind a dense layer.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return False
+    trained, device = copy.deepcopy(model).train(), next(model.parameters()).device
+    try:
+        with torch.no_grad(), seeded(0):
+            trained(torch.zeros(1, *input_shape, device=device))
+    except ValueError as error:
+        return "more than 1 value per channel" in str(error)
+    except RuntimeError:  # inputs of another kind; whoever uses the network says so
+        return False
+    return False
 
 
 def batch_norm_note(bottom: nn.Module) -> str | None:

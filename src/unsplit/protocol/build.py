@@ -12,7 +12,7 @@ from unsplit.defenses import Defense, PrivateTraining, together
 from unsplit.defenses.detection import Guard, GuardConfig
 from unsplit.errors import InputError
 from unsplit.losses import LossSpec
-from unsplit.models import Parts, depth_of, split, split_head, split_u
+from unsplit.models import Parts, depth_of, refuses_single_samples, split, split_head, split_u
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol.engine import SplitTraining
 from unsplit.protocol.parties import Client, Loss, Server
@@ -201,7 +201,7 @@ def make_client(
         head=_segment(parts.head, "head", config.client_optimizer, seeds, device, _of_head(config.defense)),
         inputs=None if parts.bottom is None else inputs.to(device),
         labels=labels.to(device),
-        schedule=_schedule(len(labels), number, config, turns, seeds),
+        schedule=_schedule(len(labels), number, config, turns, seeds, _least(model, inputs)),
         loss=config.loss,
         taught=(labels if taught is None else taught).to(device),
         defense=config.defense,
@@ -253,15 +253,20 @@ def make_server(
         loss=config.loss,
         inputs={name: values.to(device) for name, values in held.items()},
         schedules={
-            name: _schedule(len(values), number, config, turns, seeds)
+            name: _schedule(len(values), number, config, turns, seeds, _least(model, values))
             for number, (name, values) in enumerate(held.items())
         },
     )
 
 
-def _schedule(samples: int, number: int, config: SplitConfig, turns: Turns, seeds: Seeds) -> BatchSchedule:
+def _least(model: nn.Sequential, inputs: Tensor) -> int:
+    """How many samples a step must have, for the sake of batch normalisation."""
+    return 2 if refuses_single_samples(model, tuple(inputs.shape[1:])) else 1
+
+
+def _schedule(samples: int, number: int, config: SplitConfig, turns: Turns, seeds: Seeds, least: int) -> BatchSchedule:
     seed = (seeds.order + number) % 2**63
-    return BatchSchedule(samples=samples, batch_size=config.batch_size, seed=seed, turns=turns)
+    return BatchSchedule(samples=samples, batch_size=config.batch_size, seed=seed, turns=turns, least=least)
 
 
 def _segment(

@@ -48,6 +48,8 @@ class BatchSchedule:
     Args:
         samples: how many it has.
         batch_size: samples a step; the last batch of an epoch may be smaller.
+        least: samples that a step must have; a smaller last batch is filled up from the beginning of its epoch's order,
+            as torch's `DistributedSampler` fills up its last.
         seed: of the order; its epoch-th permutation is drawn from (seed, epoch).
         turns: maps the common step number to the client's own.
 
@@ -59,8 +61,15 @@ class BatchSchedule:
     batch_size: int
     seed: int
     turns: Turns
+    least: int = 1
 
     def __post_init__(self) -> None:
+        if 1 <= self.batch_size < self.least:
+            raise InputError(
+                f"A batch of {self.batch_size} is too small: the network has a batch normalisation (nn.BatchNorm1d) "
+                f"that in training needs {self.least} samples or more; take larger batches, or nn.LayerNorm or "
+                "nn.GroupNorm in its place."
+            )
         if not 1 <= self.batch_size <= self.samples:
             raise InputError(
                 f"A batch of {self.batch_size} cannot be taken from {self.samples} samples; "
@@ -76,7 +85,10 @@ class BatchSchedule:
         """The indices of the samples of this (common) step, shape [batch]."""
         epoch, position = divmod(self.turns.own_step(step), self.steps_an_epoch)
         start = position * self.batch_size
-        return _order(self.samples, self.seed, epoch)[start : start + self.batch_size]
+        order = _order(self.samples, self.seed, epoch)
+        chosen = order[start : start + self.batch_size]
+        missing = self.least - len(chosen)
+        return chosen if missing <= 0 else torch.cat([chosen, order[:missing]])
 
 
 @lru_cache(maxsize=64)

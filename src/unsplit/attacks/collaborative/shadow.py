@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks.collaborative.white_box import WhiteBoxConfig, descend_inputs
+from unsplit.attacks.observed import batches
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.objectives import relative_residual
@@ -158,7 +159,7 @@ def _train(
     optimizer = config.optimizer.build(shadow.parameters())
     weights = list(shadow.parameters())
     for epoch in range(config.epochs):
-        for batch in torch.split(torch.randperm(len(inputs), generator=generator), config.batch_size):
+        for batch in batches(len(inputs), config.batch_size, nn.Sequential(shadow, top), generator):
             loss = functional.cross_entropy(top(shadow(inputs[batch])), labels[batch])
             # Only the shadow learns: the top's own gradients are neither made nor kept.
             for value, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks.labels.observed import checked_head
+from unsplit.attacks.observed import batches
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import HeadArchitecture, LabelSpace
 from unsplit.optim import OptimizerSpec
@@ -67,7 +68,7 @@ def train_clone_head(
     clone = checked_head(architecture, space, features[:1], generator)
     optimizer = config.optimizer.build(list(clone.parameters()))
     for _ in range(config.epochs):
-        for batch in torch.split(torch.randperm(len(labels), generator=generator), config.batch_size):
+        for batch in batches(len(labels), config.batch_size, clone, generator):
             optimizer.zero_grad()
             torch.autograd.backward(functional.cross_entropy(clone(features[batch]), labels[batch]))
             optimizer.step()

@@ -1,5 +1,6 @@
 """What a server has to go by when it is after labels: features it sent, and a head of the known architecture."""
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -98,11 +99,11 @@ def checked_head(
     clone = architecture.blueprint.instantiate(generator=generator, device=features.device)
     try:
         with torch.no_grad():
-            made = tuple(clone(features).shape[1:])
-    except RuntimeError as error:
+            made = tuple(copy.deepcopy(clone).eval()(features).shape[1:])
+    except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"The head's architecture does not take features of shape {tuple(features.shape[1:])} "
-            f"({str(error).splitlines()[0]}); name the head that the client has."
+            f"({(str(error).splitlines() or [''])[0]}); name the head that the client has."
         ) from error
     single = made == (1,) and space.classes == 2 and loss is not None and loss.name != "cross_entropy"
     if made != (space.classes,) and not single:

@@ -171,7 +171,7 @@ def _start(
     misfit: Misfit | None,
 ) -> Candidate:
     learning = config.learning
-    clone = fresh_clone(architecture, source, targets.device)
+    clone = fresh_clone(architecture, source, targets.device, alone=len(targets) == 1)
     with seeded(draw_seed(source)):
         decoder = Decoder(
             clone,
@@ -209,7 +209,8 @@ def _extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
 
 @torch.no_grad()
 def _residual(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
-    output = torch.cat([clone(part) for part in torch.split(pictures, _PIECE)])
+    piece = _PIECE - (len(pictures) % _PIECE == 1)  # batch normalisation refuses a last piece of one
+    output = torch.cat([clone(part) for part in torch.split(pictures, piece)])
     return relative_residual(output, targets)
 
 

@@ -122,12 +122,12 @@ def invert_by_coordinates(
     Departures:
         See the presets, which list those of each.
     """
-    targets, clone = matched_targets(view, architecture, generator)
+    targets, clone = matched_targets(view, architecture, generator, alone=True)
     shape = (1, *architecture.input_shape)
     clones, firsts = [clone], []
     for index in range(len(targets)):
         if index and config.new_clone:
-            clones.append(fresh_clone(architecture, generator, targets.device))
+            clones.append(fresh_clone(architecture, generator, targets.device, alone=True))
         unit = torch.full(shape, 0.5) if config.start == "half" else torch.rand(shape, generator=generator)
         firsts.append((architecture.low + (architecture.high - architecture.low) * unit).to(targets.device))
     size = config.at_once if config.new_clone and _separable(clone, config) else 1

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.unsplit.hinge import form_only
@@ -15,9 +16,9 @@ from unsplit.types import Kind, Transcript
 
 
 def matched_targets(
-    view: Transcript, architecture: ClientArchitecture, generator: torch.Generator
+    view: Transcript, architecture: ClientArchitecture, generator: torch.Generator, *, alone: bool = False
 ) -> tuple[Tensor, nn.Module]:
-    """The targets [n, ...] of an inversion, and a first clone whose output has their shape.
+    """The targets [n, ...] of an inversion, and a first clone of their shape (`alone`: see `fresh_clone`).
 
     Raises:
         InputError: no smashed data, a value that is not finite, one value everywhere, or a shape that the architecture
@@ -25,7 +26,7 @@ def matched_targets(
     """
     targets = view.tensor(Kind.SMASHED)
     check_finite("smashed data", targets)
-    clone = fresh_clone(architecture, generator, targets.device)
+    clone = fresh_clone(architecture, generator, targets.device, alone=alone or len(targets) == 1)
     try:
         made = _output_shape(clone, architecture)
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
@@ -46,11 +47,21 @@ def matched_targets(
     return targets, clone
 
 
-def fresh_clone(architecture: ClientArchitecture, generator: torch.Generator, device: torch.device) -> nn.Module:
-    """A clone with weights of its own. Its dropout is off: what the client's dropped cannot be known."""
+def fresh_clone(
+    architecture: ClientArchitecture, generator: torch.Generator, device: torch.device, *, alone: bool = False
+) -> nn.Module:
+    """A clone with weights of its own. Its dropout is off: what the client's dropped cannot be known.
+
+    Args:
+        architecture: the client's.
+        generator: draws the weights.
+        device: where they are.
+        alone: inputs will pass one by one, so that nothing can be normalised over a batch of dense outputs: such
+            layers use their running statistics (0 and 1) and are affine.
+    """
     clone = architecture.blueprint.instantiate(generator=generator, device=device)
     for layer in clone.modules():
-        if isinstance(layer, nn.modules.dropout._DropoutNd):
+        if isinstance(layer, _DropoutNd) or (alone and isinstance(layer, nn.BatchNorm1d)):
             layer.eval()
     return clone
 
