@@ -8,6 +8,7 @@ import pytest
 
 import unsplit
 from unsplit import choices
+from unsplit.attacks.collaborative import WHITE_BOX
 from unsplit.attacks.unsplit import PRESETS
 from unsplit.cli import options
 from unsplit.defenses import DEFENSES
@@ -105,6 +106,7 @@ def test_every_public_name_has_a_home():
         ("METRICS", METRICS),
         ("STRENGTHS", STRENGTHS),
         ("TABLES", TABLES),
+        ("WHITE_BOX", WHITE_BOX),
     ],
 )
 def test_options_offer_what_there_is(offered, there_are):

@@ -26,6 +26,7 @@ LOSSES = ("cross_entropy", "bce", "mse")
 REDUCTIONS = ("mean", "sum")
 GUARDS = ("splitguard", "scrutiny")
 PRESETS = ("joint", "joint-quick", "paper", "paper-literal", "released", "strong", "strong-quick")
+WHITE_BOX = ("white-box", "white-box-quick")
 LABEL_ATTACKS = (
     "surrogate",
     "k-means",

@@ -21,6 +21,8 @@ EXAMPLES = """**Examples**
 
 `unsplit attack logs/transcript --model my_module:build_model --input-shape 3,64,64 --input-range 0,255`
 
+`unsplit attack logs/transcript --cut conv2 --known-weights backbone.safetensors` : by who has the client's weights
+
 `unsplit attack runs/labels/transcript --goal labels` : groups of samples of one class, and the head that explains them
 
 `unsplit attack runs/labels/transcript --goal labels --known known.csv` : the same with the classes' names
@@ -39,6 +41,8 @@ def attack(
     input_shape: Annotated[str, typer.Option(help="Shape of one input.")] = "1,28,28",
     input_range: options.InputRange = None,
     preset: Annotated[str, typer.Option(help=f"Preset: {', '.join(PRESETS)}.")] = "joint",
+    known_weights: options.KnownWeights = None,
+    white_box: options.WhiteBox = "white-box-quick",
     last: Annotated[int, typer.Option(min=1, help="Attack the last so many steps of it.")] = 1,
     label_attack: Annotated[str, typer.Option(help=f"Labels: {', '.join(LABEL_ATTACKS)}.")] = "surrogate",
     head: Annotated[int, typer.Option(help="Labels: layers with weights in the client's head.")] = 1,
@@ -87,6 +91,8 @@ def attack(
             input_shape=options.integers(input_shape, "--input-shape"),
             input_range=options.range_of(input_range) or UNIT,
             preset=preset,
+            known_weights=known_weights,
+            white_box=white_box,
             last=last,
             seed=seed,
             device=device,

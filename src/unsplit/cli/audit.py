@@ -24,6 +24,8 @@ EXAMPLES = """**Examples**
 
 `unsplit audit --defense gaussian:0.5 --defense label-dp:2 --aware --out runs/defended` : what leaks in spite of them
 
+`unsplit audit my_module:build_model --data photos/ --cuts layer1 --known-weights resnet18.pth` : a public backbone
+
 `unsplit audit --config audit.yaml --seed 1` : settings from a file, one of them another
 
 `unsplit audit --fail-if "label_accuracy>0.5" --fail-if "inversion_skill>=0.3" --markdown verdict.md` : in a build
@@ -88,6 +90,11 @@ def audit(
     aware: Annotated[
         bool, typer.Option("--aware", help="Also run the attacks that know the defences (--defense) and adapt.")
     ] = False,
+    known_weights: options.KnownWeights = None,
+    white_box: options.WhiteBox = "white-box-quick",
+    freeze_client: Annotated[
+        bool, typer.Option("--freeze-client", help="Leave the client's first layers at their known weights.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="Settings from this YAML file; options that are given win over it.")
     ] = None,
@@ -135,6 +142,8 @@ def audit(
             input_shape=shape if is_given(context, "input_shape") else None,
             input_range=options.range_of(input_range),
             loss=LossSpec(name=loss, label_smoothing=label_smoothing),
+            known_weights=known_weights,
+            white_box=white_box,
             seed=seed,
             device=device,
             reduced_precision=reduced_precision,
@@ -162,6 +171,9 @@ def audit(
         "loss": _loss(context, loss, label_smoothing),
         "defenses": tuple(one for text in defense or () for one in parse_defenses(text)),
         "aware": aware,
+        "known_weights": known_weights,
+        "white_box": white_box,
+        "freeze_client": freeze_client,
         "u_shape": None if u_shape is None else options.u_shape(u_shape),
         "seed": seed,
         "device": device,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unsplit.choices import DEFENSES, GUARDS, LOSSES, METRICS, Precision
+from unsplit.choices import DEFENSES, GUARDS, LOSSES, METRICS, WHITE_BOX, Precision
 from unsplit.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -53,6 +53,18 @@ Defenses = Annotated[
         "--defense",
         help=f"Defence of the clients, e.g. gaussian:scale=0.5; repeat it for several: {', '.join(DEFENSES)}.",
     ),
+]
+
+KnownWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--known-weights",
+        metavar="FILE",
+        help="Public weights of the client's first layers (safetensors or a torch state dict): run the white box.",
+    ),
+]
+WhiteBox = Annotated[
+    str, typer.Option("--white-box", help=f"Preset of the attack with --known-weights: {', '.join(WHITE_BOX)}.")
 ]
 
 Guard = Annotated[

@@ -53,8 +53,13 @@ def line_of(row: InversionRow) -> str:
     """One finished attack in a line."""
     return (
         f"depth {row.depth} ({row.cut}), {row.state} training, {row.attack}: error {error(row.mse)}, best guess "
-        f"{error(row.mse_best_trivial)}; {_short(row)}"
+        f"{error(row.mse_best_trivial)}; {_short(row)}{_drift(row)}"
     )
+
+
+def _drift(row: InversionRow) -> str:
+    """How far the client is from the weights that an attack knows."""
+    return "" if row.drift is None else f"; weights have moved by {error(row.drift)} of their length"
 
 
 def blocks(originals: Tensor, reconstructions: Tensor) -> Text:
@@ -140,8 +145,8 @@ def _ranges(rows: Sequence[LabelRow]) -> Iterator[tuple[str, list[float], float]
 def _whole(whole: WholeRow) -> str:
     return (
         f"U-shape, all at once{knowing(whole)}: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), "
-        f"labels {percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} (client's own "
-        f"{percent(whole.reference_accuracy)})."
+        f"labels {percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} "
+        f"(client's own {percent(whole.reference_accuracy)})."
     )
 
 

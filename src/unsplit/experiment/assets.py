@@ -102,8 +102,9 @@ def model(result: AuditResult) -> Found | str:
 
 
 def after(result: AuditResult) -> list[InversionRow]:
-    """The inversions of a trained client whose clone was scored."""
-    return [row for row in result.inversion if row.state == "after" and not math.isnan(row.clone_accuracy)]
+    """The inversions of a trained client whose clone was scored; weights that were known before are no clone."""
+    rows = [row for row in result.inversion if row.state == "after" and row.drift is None]
+    return [row for row in rows if not math.isnan(row.clone_accuracy)]
 
 
 def learned(own: float, chance: float, samples: int | None) -> bool:

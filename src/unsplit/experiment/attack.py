@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from torch import nn
+
 from unsplit.attacks import Progress, readable, silent
+from unsplit.attacks.collaborative import invert_white_box
 from unsplit.attacks.unsplit import invert, preset
+from unsplit.choices import WHITE_BOX
 from unsplit.devices import Precision, reduces_precision
 from unsplit.devices import device as checked_device
+from unsplit.errors import unknown_name
+from unsplit.experiment.known import client_weights, known_network, sent_in_training, white_box_settings
 from unsplit.experiment.results import Row
 from unsplit.files import writable_folder, write_tensors, write_text
 from unsplit.knowledge import ClientArchitecture
@@ -16,7 +22,7 @@ from unsplit.models import build, check_crossing, depth_of, split
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
 from unsplit.ranges import UNIT, InputRange
-from unsplit.types import Kind, Transcript
+from unsplit.types import Kind, Reconstruction, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,9 @@ class InversionRequest:
         input_shape: shape of one input.
         input_range: the range in which the client's network takes its inputs.
         preset: of the attack.
+        known_weights: file of weights (safetensors, or a torch state dict) that the client's first layers are known to
+            have: the white box is run in place of `preset`. None for none.
+        white_box: preset of that attack, "white-box" or "white-box-quick".
         last: attack the smashed data of the last so many steps that had samples; they should have seen the same
             weights, so 1 for a transcript of training.
         seed: of the attack.
@@ -41,10 +50,16 @@ class InversionRequest:
     input_shape: tuple[int, ...] = (1, 28, 28)
     input_range: InputRange = UNIT
     preset: str = "joint"
+    known_weights: str | None = None
+    white_box: str = "white-box-quick"
     last: int = 1
     seed: int = 0
     device: str = "cpu"
     reduced_precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.white_box not in WHITE_BOX:
+            raise unknown_name("preset of the white box", self.white_box, WHITE_BOX)
 
 
 class InversionFindings(Row):
@@ -75,14 +90,11 @@ def attack_inputs(
     bottom, _ = split(model, request.cut)
     for message in view.last(1):
         check_crossing(model, request.cut, request.input_shape, tuple(message.tensor.shape[1:]))
-    architecture = ClientArchitecture.of(bottom, request.input_shape, request.input_range)
+    if request.known_weights is not None:
+        known_network(model, (request.cut,), request.known_weights)
     started = time.perf_counter()
-    found = invert(
-        view.to(device),
-        architecture,
-        preset(request.preset, depth_of(model, request.cut), precision=request.reduced_precision),
-        generator=generator(request.seed),
-        progress=progress,
+    found = _inverted(
+        view.to(device), bottom, depth_of(model, request.cut), request, sent_in_training(stored), progress
     )
     seconds = time.perf_counter() - started
     tensors = {"inputs": found.inputs}
@@ -100,3 +112,26 @@ def attack_inputs(
     )
     write_text(folder / "attack.json", findings.model_dump_json(indent=1) + "\n")
     return findings
+
+
+def _inverted(
+    view: Transcript,
+    bottom: nn.Module,
+    depth: int,
+    request: InversionRequest,
+    training: bool,
+    progress: Progress,
+) -> Reconstruction:
+    """What the attack that was asked for makes of the view; `bottom` has the known weights, if there are any."""
+    shape, units, draws = request.input_shape, request.input_range, generator(request.seed)
+    if request.known_weights is not None:
+        weights = client_weights(bottom.to(request.device), shape, units, training=training)
+        settings = white_box_settings(request.white_box, bottom, shape)
+        return invert_white_box(view, weights, settings, generator=draws, progress=progress)
+    return invert(
+        view,
+        ClientArchitecture.of(bottom, shape, units),
+        preset(request.preset, depth, precision=request.reduced_precision),
+        generator=draws,
+        progress=progress,
+    )

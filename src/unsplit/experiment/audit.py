@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
+from unsplit.attacks.collaborative import invert_white_box
 from unsplit.attacks.labels import infer_by_surrogate
 from unsplit.data import Scaling, Splits, load
 from unsplit.devices import device as checked_device
@@ -27,6 +28,7 @@ from unsplit.experiment.defended import (
 from unsplit.experiment.fitting import cut_depths, fitting, network_for, targets_of
 from unsplit.experiment.inversion import Evaluation, more_inputs
 from unsplit.experiment.inversions import invert_networks
+from unsplit.experiment.known import known_network
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.results import AuditResult, LabelRow, ThreatModelRow
@@ -100,6 +102,8 @@ def audit(
     config, notes = fitting(config, splits, untrained)
     check_defenses(config, trains=checkpoint is None)
     depths = cut_depths(untrained, config)
+    if config.known_weights is not None:
+        notes = (*notes, known_network(untrained, depths, config.known_weights))
     trained = train_networks(untrained, name, depths, config, splits, checkpoint, stages)
     notes = (*notes, *_about_the_client(untrained, depths), *defense_notes(config))
     source = generator(config.seed + 1)
@@ -186,6 +190,7 @@ def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
     defended = known_defense(config) is not None
     if config.cuts and config.states:
         rows += threats_of_inversion(config.presets, aware=defended)
+        rows += [] if config.known_weights is None else [described(invert_white_box)]
         rows += [] if config.auxiliary is None else map(described, AUXILIARY_ATTACKS.values())
     if config.label_setups and config.label_heads and config.label_optimizers:
         rows += threats_of_labels(single=label_batch(config) == 1, aware=corrects_labels(config))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from unsplit.attacks.unsplit import PRESETS
+from unsplit.choices import WHITE_BOX
 from unsplit.defenses import Defense, parse_defenses, together
 from unsplit.devices import Precision, check_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
@@ -54,6 +55,10 @@ class AuditConfig:
         defenses: what the clients do on their side of the border, one after another, in every training and whenever
             the network is used.
         aware: beside the attacks that do not know the defences, run those that do.
+        known_weights: file of public weights (safetensors, or a torch state dict) that the client's first layers start
+            from and the attacker knows; the white box is run beside the attacks that do not know them. None for none.
+        white_box: preset of that attack, "white-box" or "white-box-quick".
+        freeze_client: leave the client's first layers as they start, in the trainings that are inverted.
         seed: of everything.
         device: where tensors live.
         reduced_precision: whether decoders compute their convolutions in bfloat16: "on", "off", or "auto", where the
@@ -86,6 +91,9 @@ class AuditConfig:
     u_shape: tuple[int | str, int] | None = None
     defenses: tuple[Defense, ...] = ()
     aware: bool = False
+    known_weights: str | None = None
+    white_box: str = "white-box-quick"
+    freeze_client: bool = False
     seed: int = 0
     device: str = "cpu"
     reduced_precision: Precision = "auto"
@@ -99,6 +107,7 @@ class AuditConfig:
         for known, what, names in (
             (PRESETS, "preset", self.presets),
             (STATES, "state", self.states),
+            (WHITE_BOX, "preset of the white box", (self.white_box,)),
             (("b", "c"), "label setup", self.label_setups),
         ):
             for name in names:
@@ -106,6 +115,11 @@ class AuditConfig:
                     raise unknown_name(what, name, known)
         if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
             raise InputError(f"image_size is {self.image_size}; give a height and a width, for example 64,64.")
+        if self.freeze_client and self.known_weights is None:
+            raise InputError(
+                "The client's layers are frozen as they start, which must be from weights that do something; name "
+                "their file with --known-weights."
+            )
         if self.aware and not self.defenses:
             raise InputError("There is no defence to be aware of; name one, for example --defense gaussian:0.5.")
 
@@ -156,7 +170,9 @@ def load_audit_config(path: Path) -> AuditConfig:
     return AuditConfig.of(read, source=str(path))
 
 
-_TEXTS = ("data", "label", "model", "auxiliary", "device", "reduced_precision")
+_TEXTS = (
+    "data", "label", "model", "auxiliary", "device", "reduced_precision", "known_weights", "white_box"
+)  # fmt: skip
 _NUMBERS = (
     "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "label_batch_size", "seed"
 )  # fmt: skip
@@ -176,7 +192,7 @@ def _value(source: str, key: str, value: object, *, optional: bool) -> object:
         if not _whole(value):
             raise InputError(f"The setting {key} of {source} is {value!r}; give a whole number.")
         return value
-    if key == "aware":
+    if key in ("aware", "freeze_client"):
         if not isinstance(value, bool):
             raise InputError(f"The setting {key} of {source} is {value!r}; give true or false.")
         return value

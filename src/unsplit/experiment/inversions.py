@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress
+from unsplit.attacks.collaborative import WHITE_BOX
 from unsplit.attacks.unsplit import adaptive_attack_of, preset
 from unsplit.data import Dataset
 from unsplit.devices import resolved_precision
@@ -18,6 +19,7 @@ from unsplit.experiment.cells import Cell, Cells, fingerprint
 from unsplit.experiment.config import STATES, AuditConfig, State
 from unsplit.experiment.defended import known_defense
 from unsplit.experiment.inversion import Evaluation, run_inversion
+from unsplit.experiment.known import run_white_box
 from unsplit.experiment.provenance import versions
 from unsplit.experiment.results import InversionRow
 
@@ -76,6 +78,24 @@ def invert_networks(
                 attack = [state, depth, name, repr(settings), seed, config.device]
                 key = _key(config, weights[id(here[depth])], evaluation, attack, aware=aware)
                 found.append(cells.get_or_run(key, run))
+        for depth in here if config.known_weights is not None else ():
+            run = functools.partial(
+                run_white_box,
+                here[depth],
+                networks["before"][depth],
+                depth,
+                config.white_box,
+                evaluation,
+                state=state,
+                seed=seed,
+                device=device,
+                defenses=config.defenses,
+                progress=stages(f"inverting depth {depth}, {state} training, {config.white_box}"),
+            )
+            attack = [state, depth, config.white_box, repr(WHITE_BOX[config.white_box](1, colour=False)), seed]
+            known_from = fingerprint(networks["before"][depth].state_dict())
+            key = _key(config, weights[id(here[depth])], evaluation, [*attack, config.device, known_from], aware=False)
+            found.append(cells.get_or_run(key, run))
         if own is not None:
             found += _with_auxiliary(config, state, here, own, evaluation, seed, device, stages)
     return [row for row, _ in found], [inputs for _, inputs in found]

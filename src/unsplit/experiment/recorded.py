@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from unsplit.attacks import Progress, readable, silent
 from unsplit.attacks.unsplit import PRESETS, preset
+from unsplit.choices import WHITE_BOX
 from unsplit.devices import Precision, check_precision
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, unknown_name
 from unsplit.experiment.attack_labels import answered
+from unsplit.experiment.known import client_weights, known_network, sent_in_training, white_box_settings
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.recorded_inversion import Inversion, invert_recorded, on_device
 from unsplit.experiment.recorded_labels import classes_of, infer_recorded, sent_labels
@@ -54,6 +56,9 @@ class RecordedConfig:
         input_shape: shape of one input; None for that of the truth, or of the paper's digits.
         input_range: the range in which the clients' network takes its inputs; None for that of the truth, or 0 to 1.
         loss: the client's; read by label inference.
+        known_weights: file of weights (safetensors, or a torch state dict) that the client's first layers are known to
+            have; the white box is run beside the presets. None for none.
+        white_box: preset of that attack, "white-box" or "white-box-quick".
         seed: of the attacks.
         device: where they compute.
         reduced_precision: whether decoders compute their convolutions in bfloat16 (`devices.Precision`).
@@ -69,12 +74,16 @@ class RecordedConfig:
     input_shape: tuple[int, ...] | None = None
     input_range: InputRange | None = None
     loss: LossSpec = field(default_factory=LossSpec)
+    known_weights: str | None = None
+    white_box: str = "white-box-quick"
     seed: int = 0
     device: str = "cpu"
     reduced_precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         check_precision(self.reduced_precision)
+        if self.white_box not in WHITE_BOX:
+            raise unknown_name("preset of the white box", self.white_box, WHITE_BOX)
         for name in self.presets:
             if name not in PRESETS:
                 raise unknown_name("preset", name, PRESETS)
@@ -172,12 +181,18 @@ def _invert(
     depth, bottom = depth_of(model, config.cut), split(model, config.cut)[0]
     for message in smashed.last(1):
         check_crossing(model, depth, inputs[0], tuple(message.tensor.shape[1:]), option="--cuts")
+    weights = None
+    if config.known_weights is not None:
+        known_network(model, (depth,), config.known_weights)
+        known = client_weights(bottom.to(device), *inputs, training=sent_in_training(view))
+        weights = config.white_box, known, white_box_settings(config.white_box, bottom, inputs[0])
     return invert_recorded(
         smashed,
         truth,
         ClientArchitecture.of(bottom, *inputs),
         (depth, [name for name, _ in model.named_children()][depth]),
         {name: preset(name, depth, precision=config.reduced_precision) for name in config.presets},
+        weights,
         seed=config.seed,
         device=device,
         stages=stages,

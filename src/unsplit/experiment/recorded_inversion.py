@@ -1,5 +1,6 @@
 """Inversion of the last batch in recorded traffic, and its scores where the truth is known."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks import Progress
+from unsplit.attacks.collaborative import WhiteBoxConfig, invert_white_box
 from unsplit.attacks.unsplit import AmortisedConfig, InversionConfig, attack_of, invert
 from unsplit.experiment.inversion import scores_against
 from unsplit.experiment.results import PictureScores, RecordedInversionRow, ThreatModelRow
 from unsplit.experiment.threats import described
 from unsplit.experiment.truth import RecordedTruth
-from unsplit.knowledge import ClientArchitecture
+from unsplit.knowledge import ClientArchitecture, ClientWeights
 from unsplit.randomness import generator
 from unsplit.ranges import InputRange
 from unsplit.types import Kind, Message, Reconstruction, Transcript
@@ -64,6 +66,7 @@ def invert_recorded(
     architecture: ClientArchitecture,
     cut: tuple[int, str],
     presets: Mapping[str, InversionConfig],
+    weights: tuple[str, ClientWeights, WhiteBoxConfig] | None = None,
     *,
     seed: int,
     device: torch.device,
@@ -77,6 +80,7 @@ def invert_recorded(
         architecture: of the client's part, all that attacks get beside the smashed data.
         cut: depth and name of its last module.
         presets: settings of the attack, by their names.
+        weights: name of the white box's preset, the weights that it knows, and its settings; None to leave it out.
         seed: of it.
         device: where it computes.
         stages: follows the progress.
@@ -86,15 +90,26 @@ def invert_recorded(
     """
     units = architecture.input_range
     batch, rows, pictures = _Batch.of(smashed, truth, units), [], []
-    for name, settings in presets.items():
-        seen = near(smashed, batch.step, settings)
+    alone = smashed.between(batch.step, batch.step)
+    tried = [
+        (
+            name,
+            near(smashed, batch.step, settings),
+            functools.partial(invert, architecture=architecture, config=settings),
+        )
+        for name, settings in presets.items()
+    ]
+    if weights is not None:
+        tried.append((weights[0], alone, functools.partial(invert_white_box, weights=weights[1], config=weights[2])))
+    for name, seen, run in tried:
         progress = stages(f"inverting step {batch.step}, {name}")
         started = time.perf_counter()
-        found = invert(on_device(seen, device), architecture, settings, generator=generator(seed), progress=progress)
+        found = run(on_device(seen, device), generator=generator(seed), progress=progress)
         seconds = time.perf_counter() - started
         pictures.append(units.to_unit(found.inputs[-batch.samples :].cpu()))
         rows.append(_row(found, batch, seen, cut, name, seconds, batch.scores(pictures[-1])))
     threats = tuple(described(attack_of(settings)) for settings in presets.values())
+    threats += () if weights is None else (described(invert_white_box),)
     return Inversion(tuple(rows), tuple(pictures), batch.originals, threats)
 
 

@@ -37,6 +37,11 @@ class InversionRow(PictureScores):
     state: Literal["before", "after"] = Field(description="client attacked before or after training")
     preset: str = Field(description="settings of the attack")
     aware: bool = Field(default=False, description="whether the attack knows the client's defences")
+    drift: float | None = Field(
+        default=None,
+        description="how far the client's first layers are from the weights that the attack knows, relative to these; "
+        "null for attacks that know no weights",
+    )
     residual: float = Field(description="relative squared error with which the attack fits the smashed data")
     sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
     agreement: float | None = Field(

@@ -155,6 +155,8 @@ def _values(metric: str, result: AuditResult, verdict: Verdict) -> _Values:
         name = metric.removeprefix("inversion_")
         return [(getattr(scores, name), by) for by, scores, _ in pictures(result)]
     if metric.startswith("clone_"):
-        return [(getattr(row, metric), named(row)) for row in result.inversion if row.state == "after"]
+        return [
+            (getattr(row, metric), named(row)) for row in result.inversion if row.state == "after" and row.drift is None
+        ]
     rows = label_scores(result)
     return [(row.accuracy if metric == "label_accuracy" else row.up_to_names, row.name) for row in rows]

@@ -17,6 +17,7 @@ from unsplit.experiment.fitting import loss_for, named_inputs
 from unsplit.experiment.inversion import observe_inference
 from unsplit.experiment.results import CostRow, TrainingRow
 from unsplit.metrics import performance, score_of
+from unsplit.models import split as split_at
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training
 from unsplit.randomness import generator
 from unsplit.types import Kind
@@ -52,7 +53,7 @@ def train_networks(
     """Train in setup (a), or take a checkpoint's network.
 
     Split training gives the same weights wherever the network is cut, bit for bit, so one training serves every cut,
-    unless the client has a defence that acts there.
+    unless the client has a defence that acts there, or its layers are frozen.
 
     Args:
         untrained: the network with its first weights, which are left as they are.
@@ -63,9 +64,9 @@ def train_networks(
         checkpoint: of `unsplit train`; None to train.
         stages: follows the progress.
     """
-    deeper = 0 if config.defense is None else config.defense.deeper
+    deeper = _deeper(config)
     depths = depths or [deeper]
-    apart = per_cut(config.defense) and len(depths) > 1
+    apart = (per_cut(config.defense) or config.freeze_client) and len(depths) > 1
     networks: dict[int, nn.Sequential] = {}
     rows, costs = [], []
     for depth in depths if apart else depths[:1]:
@@ -104,6 +105,9 @@ def _train(
     if checkpoint is not None:
         network = copy.deepcopy(untrained)
         steps = load_network(checkpoint, network)
+    if config.freeze_client:
+        network = copy.deepcopy(network)
+        split_at(network, cut + _deeper(config))[0].requires_grad_(requires_grad=False)
     source = generator(config.seed)
     training = split_training(network, train.images, train.labels, split, generator=source, device=config.device)
     epoch = -(-len(train) // config.batch_size)
@@ -112,6 +116,7 @@ def _train(
         training.run(epoch * (number + 1), progress=lambda done, _, loss: progress(done, total, loss))
         for number in range(0 if checkpoint else config.epochs)
     ]
+    training.model().requires_grad_()  # attacks read from the layers what a clone of theirs has to learn
     return training, TrainingRow(
         dataset=train.name,
         model=name,
@@ -132,6 +137,10 @@ def _train(
         accuracy=performance(training.predict(test.images.to(config.device)).cpu(), test.labels),
         seconds=time.perf_counter() - started,
     )
+
+
+def _deeper(config: AuditConfig) -> int:
+    return 0 if config.defense is None else config.defense.deeper
 
 
 def _cost(

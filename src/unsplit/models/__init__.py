@@ -9,6 +9,7 @@ from .paper import cifar_net, mnist_net
 from .registry import MODELS, build, build_for, check_fits, default_for
 from .resnet import resnet
 from .stages import Stages
+from .weights import distance, read_weights, start_from
 
 __all__ = [
     "MODELS",
@@ -25,12 +26,15 @@ __all__ = [
     "cuts",
     "default_for",
     "depth_of",
+    "distance",
     "head_start",
     "mnist_net",
+    "read_weights",
     "refuses_single_samples",
     "resnet",
     "sequential_of",
     "split",
     "split_head",
     "split_u",
+    "start_from",
 ]

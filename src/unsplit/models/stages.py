@@ -3,7 +3,7 @@
 import copy
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,15 +26,24 @@ class Stages(nn.Sequential):
     Args:
         places: by path of a module of the network: the depth of the last cut up to its end, and None if that is the cut
             after it, else why there is none.
+        origins: by identity of a weight or buffer, its name in the network; kept by its name here.
     """
 
     places: dict[str, tuple[int, str | None]]
+    origins: dict[str, str]
 
-    def __init__(self, named: dict[str, nn.Module], places: dict[str, tuple[int, str | None]]) -> None:
+    def __init__(
+        self,
+        named: dict[str, nn.Module],
+        places: dict[str, tuple[int, str | None]],
+        origins: Mapping[int, str] | None = None,
+    ) -> None:
         super().__init__()
         for name, module in named.items():
             self.add_module(name, module)
         self.places = places
+        held, known = self.state_dict(keep_vars=True), origins or {}
+        self.origins = {name: known[id(value)] for name, value in held.items() if id(value) in known}
 
 
 def batch_size(tensor: Tensor, dim: int, times: int) -> int:
@@ -231,7 +240,8 @@ def _stages(model: nn.Module, found: Trace, obstacles: Sequence[str | None]) -> 
         name = _own_path(model, last.label).replace(".", "-")
         named[_free_name(name, {*named, *(() if last.kind == "call_module" else paths)})] = module
     places = {_own_path(model, path): place for path, place in _places(model, found, obstacles, ends).items()}
-    return Stages(named, places), ends
+    held = model.state_dict(keep_vars=True)
+    return Stages(named, places, {id(value): _own_path(model, path) for path, value in held.items()}), ends
 
 
 def _own_path(model: nn.Module, path: str) -> str:

@@ -8,9 +8,16 @@ from unsplit.attacks.collaborative.black_box import (
 )
 from unsplit.attacks.collaborative.inverse_net import mirrored
 from unsplit.attacks.collaborative.shadow import ShadowConfig, invert_by_shadow, invert_by_shadow_without_data
-from unsplit.attacks.collaborative.white_box import WhiteBoxConfig, invert_white_box, white_box_reference
+from unsplit.attacks.collaborative.white_box import (
+    WHITE_BOX,
+    WhiteBoxConfig,
+    invert_white_box,
+    white_box_quick,
+    white_box_reference,
+)
 
 __all__ = [
+    "WHITE_BOX",
     "BlackBoxConfig",
     "ShadowConfig",
     "StreamConfig",
@@ -21,5 +28,6 @@ __all__ = [
     "invert_white_box",
     "mirrored",
     "stream_black_box",
+    "white_box_quick",
     "white_box_reference",
 ]

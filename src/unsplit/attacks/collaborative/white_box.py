@@ -1,5 +1,7 @@
 """Inversion by somebody who has the client's weights (He et al. 2019, "white box")."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +26,9 @@ class WhiteBoxConfig:
         optimizer: of the inputs, on a scale where the range of inputs is -1 to 1.
         variation_weight: of the mean squared total variation on that scale, at least 0.
         clip: clip the result to the range of inputs.
+        relative: measure the distance of smashed data in their own variance, so that a weight of total variation means
+            the same at every cut.
+        falling: let the learning rate fall to 0 as a half cosine.
 
     Raises:
         InputError: a number out of its range.
@@ -35,6 +40,8 @@ class WhiteBoxConfig:
     )
     variation_weight: float = 0.0
     clip: bool = True
+    relative: bool = False
+    falling: bool = False
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "steps")
@@ -62,6 +69,22 @@ def white_box_reference(weighted_layers: int, *, colour: bool) -> WhiteBoxConfig
     return WhiteBoxConfig(
         variation_weight=next((known[layers] for layers in sorted(known, reverse=True) if layers <= weighted_layers), 0)
     )
+
+
+def white_box_quick(weighted_layers: int, *, colour: bool) -> WhiteBoxConfig:  # noqa: ARG001
+    """Ours, for audits: a tenth of the authors' steps, each ten times as long and falling, on a distance in units of
+    the smashed data's own variance, with the same small weight of total variation at all cuts.
+    """
+    return WhiteBoxConfig(
+        steps=500, optimizer=OptimizerSpec(lr=0.1), variation_weight=0.001, relative=True, falling=True
+    )
+
+
+WHITE_BOX: dict[str, Callable[..., WhiteBoxConfig]] = {
+    "white-box": white_box_reference,
+    "white-box-quick": white_box_quick,
+}
+"""The presets by name; each gives the settings for a number of layers with weights, of colour pictures or not."""
 
 
 @attack(goal="the private inputs", reads=(Kind.SMASHED,))
@@ -122,7 +145,11 @@ def descend_inputs(
     low, high = bounds
     z = torch.zeros(len(targets), *input_shape, device=targets.device, requires_grad=True)
     optimizer = config.optimizer.build([z])
+    rate = optimizer.param_groups[0]["lr"]
+    scale = float(targets.var(unbiased=False)) or 1.0 if config.relative else 1.0
     for step in range(config.steps):
+        if config.falling:
+            optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
         output = bottom(low + (high - low) * (z + 1) / 2)
         if output.shape != targets.shape:
             raise InputError(
@@ -130,7 +157,7 @@ def descend_inputs(
                 f"{tuple(targets.shape[1:])}; give the bottom of the cut that was recorded."
             )
         # Means over one target's numbers, summed over targets: each is searched for as if it were alone.
-        loss = (output - targets).square().flatten(1).mean(1).sum()
+        loss = (output - targets).square().flatten(1).mean(1).sum() / scale
         if config.variation_weight:
             loss = loss + config.variation_weight * len(targets) * total_variation(z, "squared")
         z.grad = torch.autograd.grad(loss, z)[0]
