@@ -1,5 +1,6 @@
 """The verdict: closed forms, the null, words that claim no more than was tried, conditions and exit codes."""
 
+import copy
 import importlib
 import json
 import math
@@ -10,22 +11,26 @@ from pathlib import Path
 import pytest
 import torch
 from markdown_it import MarkdownIt
+from torch import nn
 
 import unsplit
 from conftest import refused
 from test_report import GUESSES, LABELS, ROWS, Page, inversion, label, pictures, result
 from unsplit.cli.app import main
+from unsplit.data import Dataset
 from unsplit.errors import StorageError
 from unsplit.experiment import AuditConfig
 from unsplit.experiment.confidence import EXPLAINED, MANY, Estimate, disagreement, of_itself, of_the_score
+from unsplit.experiment.inversion import Evaluation, scored
 from unsplit.experiment.results import RecordedInversionRow, RecordedLabelRow, RecordedRow, WholeRow
 from unsplit.experiment.scale import BANDS, GRADES, network_score, word_for
 from unsplit.experiment.thresholds import METRICS, check_measurable, judge, parse_threshold
 from unsplit.experiment.verdict import ASSETS, Verdict, verdict
-from unsplit.randomness import generator
+from unsplit.randomness import generator, seeded
 from unsplit.report import as_markdown, render, write_report
 from unsplit.report.box import box
 from unsplit.report.numbers import decimals, error, percent
+from unsplit.types import Reconstruction
 
 ROOM = Path(unsplit.__file__).parent
 
@@ -85,6 +90,53 @@ def test_a_shape_alone_fails_a_build():
     found = result((bad,), ())
     for condition, holds in (("inversion_shape>0.9", True), ("leakage>0.4", True), ("inversion_skill>0", False)):
         assert judge([parse_threshold(condition)], found, verdict(found))[0].holds is holds
+
+
+MIRRORED = {"clone_accuracy": 0.001, "clone_chance": 0.1, "reference_accuracy": 0.9, "residual": 0.001}
+
+
+@pytest.mark.parametrize("sign", ["ambiguous", "untested", "resolved"])
+def test_a_clone_of_the_negatives_is_a_clone(sign):
+    """By what it does far below chance the sign is known to be wrong, even where the attack called it resolved."""
+    row = inversion(**MIRRORED, clone_accuracy_negative=0.86, sign=sign)
+    found = one("model", rows=(row,))
+    assert found.score == pytest.approx((0.86 - 0.1) / 0.8)
+    assert found.measured.startswith("clone 86.0% with negatives, client's own 90.0%")
+    outcome = judge([parse_threshold("clone_accuracy>0.8")], result((row,), ()), verdict(result((row,), ())))[0]
+    assert outcome.holds
+    assert "86.0% with their negatives at depth 1" in render(result((row,), ()), pictures((row,)))
+
+
+def test_a_clone_whose_sign_is_resolved_is_taken_at_its_word():
+    row = inversion(**MIRRORED | {"clone_accuracy": 0.15}, clone_accuracy_negative=0.86, sign="resolved")
+    assert one("model", rows=(row,)).measured.startswith("clone 15.0%, ")
+
+
+def test_far_below_chance_is_never_sure_to_be_nothing():
+    rows = [inversion(**MIRRORED, clone_accuracy_negative=value) for value in (None, 0.0005)]
+    for found in (one("model", rows=(row,)) for row in rows):
+        assert (found.grade, found.sure) == ("not recovered", "low")
+        assert "far worse than chance" in found.sure_why
+    failed = inversion(**MIRRORED | {"clone_accuracy": 0.09}, clone_accuracy_negative=0.08)
+    assert one("model", rows=(failed,)).sure == "high"
+
+
+def test_a_mirrored_clone_is_scored_with_negatives():
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    inputs = torch.rand(200, 4, generator=generator(1))
+    labels = model(inputs).argmax(1)
+    data = Dataset(name="rows", images=inputs, labels=labels, classes=("a", "b", "c"))
+    mirror = copy.deepcopy(model[:1])
+    with torch.no_grad():
+        mirror[0].bias += mirror[0].weight.sum(1)
+        mirror[0].weight.neg_()
+    found = Reconstruction(inputs=1 - inputs, clones=(mirror,), residual=torch.zeros(200))
+    judged = Evaluation(targets=data, test=data, mean_input=inputs.mean(0))
+    row, _ = scored(found, model, 0, "joint", judged, state="after", seconds=1.0, device=torch.device("cpu"))
+    assert row.clone_accuracy_negative == 1
+    assert row.mirrored
+    assert row.stolen_accuracy == 1 > row.clone_accuracy
 
 
 def test_a_regression_is_told_by_its_r2():

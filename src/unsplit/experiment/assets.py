@@ -27,6 +27,10 @@ class Found:
     estimate: Estimate = SILENT
     residuals: list[float] = field(default_factory=list)
     attacks: int = 1
+    doubt: str | None = None
+
+
+_BELOW = "a clone does far worse than chance, so it knows something"
 
 
 def pictures(result: AuditResult) -> list[tuple[str, PictureScores, Estimate]]:
@@ -75,7 +79,7 @@ def model(result: AuditResult) -> Found | str:
     kind: Score = "accuracy" if training is None else training.score
     samples = None if training is None or kind == "r2" else training.test_samples
     tried: list[tuple[float, float, float, str, InversionRow | None]] = [
-        (row.clone_accuracy, row.clone_chance, row.reference_accuracy, named(row), row) for row in rows
+        (row.stolen_accuracy, row.clone_chance, row.reference_accuracy, named(row), row) for row in rows
     ]
     found = [entry for entry in tried if learned(entry[2], entry[1], samples)]
     for whole in result.wholes:
@@ -88,16 +92,18 @@ def model(result: AuditResult) -> Found | str:
             return f"The client's own network {does}, so there is nothing to steal."
         return "No attack on a trained model was scored."
     value, chance, own, by, row = max(found, key=lambda entry: share(*entry[:3]))
+    negatives = " with negatives" if row is not None and row.mirrored else ""
     return Found(
         score=clipped(share(value, chance, own)),
         by=by,
-        measured=f"clone {network_score(value, kind)}, client's own {network_score(own, kind)}, "
+        measured=f"clone {network_score(value, kind)}{negatives}, client's own {network_score(own, kind)}, "
         + ("always naming the mean R² 0" if kind == "r2" else f"chance {network_score(chance)}"),
         guess=chance,
         samples=None if training is None else training.test_samples,
         estimate=SILENT if row is None else Estimate(row.residual, row.sign, row.agreement),
         residuals=[row.residual for *_, row in found if row is not None],
         attacks=len(found),
+        doubt=_BELOW if any(row is not None and row.below_chance and not row.mirrored for *_, row in found) else None,
     )
 
 

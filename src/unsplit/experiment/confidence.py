@@ -31,7 +31,8 @@ SURE_RULES = {
     f"the messages to {EXPLAINED} (labels: two attacks or more)",
     "medium": f"recovered: on {SOME} samples or more; not recovered: on so many, and some attack explained the "
     f"messages to {EXPLAINED} (labels: one attack)",
-    "low": "all else: few samples, or attacks that did not explain the messages, so that their failure says little",
+    "low": "all else: few samples, attacks that did not explain the messages, so that their failure says little, or a "
+    "clone that does far worse than chance",
 }
 
 
@@ -78,7 +79,13 @@ def of_itself(estimate: Estimate) -> Sure:
 
 
 def of_the_score(
-    score: float, samples: int | None, residuals: list[float], attacks: int, *, width: float | None = None
+    score: float,
+    samples: int | None,
+    residuals: list[float],
+    attacks: int,
+    *,
+    width: float | None = None,
+    doubt: str | None = None,
 ) -> Sure:
     """How sure is the score, and above all "not recovered"?
 
@@ -88,12 +95,15 @@ def of_the_score(
         residuals: of all attacks on this; empty where attacks have none (labels).
         attacks: how many attacks there were.
         width: of the score's interval, where there is one, for the reason.
+        doubt: what speaks against "not recovered", if something does.
     """
     number = samples or 0
     counted = f"{number:,} samples" if samples is not None else "an unknown number of samples"
     why = counted if width is None else f"{counted}, interval {width:.2f} wide"
     if score >= RECOVERED:
         return Sure("high" if number >= MANY else "medium" if number >= SOME else "low", why)
+    if doubt is not None:
+        return Sure("low", f"{why}; {doubt}")
     if residuals:
         explained = sum(residual <= EXPLAINED for residual in residuals)
         why += f"; {explained} of {len(residuals)} attacks explained the messages"

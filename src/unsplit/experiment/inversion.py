@@ -155,6 +155,7 @@ def scored(
     test = evaluation.test
     reference = predicted(test.images, bottom, top, device=device)
     clones = [predicted(test.images, clone, top, device=device) for clone in found.clones]
+    mirrored = [predicted(1 - test.images, clone, top, device=device) for clone in found.clones]
     row = InversionRow(
         depth=depth,
         cut=[child for child, _ in model.named_children()][depth],
@@ -167,6 +168,7 @@ def scored(
         agreement=found.agreement,
         smashed=len(found.inputs),
         clone_accuracy=_mean([performance(outputs, test.labels) for outputs in clones]),
+        clone_accuracy_negative=_mean([performance(outputs, test.labels) for outputs in mirrored]),
         clone_agreement=_mean([likeness(outputs, reference, test.labels) for outputs in clones]),
         reference_accuracy=performance(reference, test.labels),
         clone_chance=baseline(test.labels),

@@ -57,6 +57,11 @@ class InversionRow(PictureScores):
     clone_accuracy: float = Field(
         description="test accuracy (R² for a regression) of the stolen bottom through the server's own top"
     )
+    clone_accuracy_negative: float | None = Field(
+        default=None,
+        description="the same of the negatives of the test inputs, of which a clone of the wrong sign is one; null if "
+        "not measured",
+    )
     clone_agreement: float = Field(description="share of test inputs on which clone and client agree")
     reference_accuracy: float = Field(
         description="test accuracy of the client's own bottom, same top, nothing being done to what crosses"
@@ -64,6 +69,25 @@ class InversionRow(PictureScores):
     clone_chance: float = Field(description="accuracy of always naming the commonest class")
     seconds_per_image: float
     pictures: str = Field(description="PNG of originals above reconstructions, relative to report.json")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the clone is one of the negatives of inputs: it does better with those, and its sign is open, or by
+        its accuracy far below chance is known to be wrong.
+        """
+        other, own = self.clone_accuracy_negative, self.clone_accuracy
+        return other is not None and other > own and (self.sign != "resolved" or self.below_chance)
+
+    @property
+    def below_chance(self) -> bool:
+        """Whether the clone classifies so much worse than chance that it must know something."""
+        return self.clone_chance > 0 and self.clone_accuracy < self.clone_chance / 2
+
+    @property
+    def stolen_accuracy(self) -> float:
+        """What the clone is worth to whoever has it: its accuracy, with negatives where it is a clone of those."""
+        negative = self.clone_accuracy_negative
+        return negative if self.mirrored and negative is not None else self.clone_accuracy
 
     @property
     def attack(self) -> str:

@@ -30,7 +30,8 @@ METRICS = {
     "inversion_shape": "the same if contrast, brightness and sign were forgiven (largest)",
     "inversion_mse": "mean squared error of all inversions (smallest)",
     "inversion_ssim": "structural similarity of all inversions of pictures (largest)",
-    "clone_accuracy": "test accuracy (R² for a regression) of the stolen layers, of a trained client (largest)",
+    "clone_accuracy": "test accuracy (R² for a regression) of the stolen layers, of a trained client (largest); with "
+    "negatives of the inputs where these were found",
     "clone_agreement": "share of test inputs on which clone and client agree (R² of the one at the other for a "
     "regression), of a trained client (largest)",
     "label_accuracy": "share of labels right, names included (largest)",
@@ -155,8 +156,9 @@ def _values(metric: str, result: AuditResult, verdict: Verdict) -> _Values:
         name = metric.removeprefix("inversion_")
         return [(getattr(scores, name), by) for by, scores, _ in pictures(result)]
     if metric.startswith("clone_"):
+        name = "stolen_accuracy" if metric == "clone_accuracy" else metric
         return [
-            (getattr(row, metric), named(row)) for row in result.inversion if row.state == "after" and row.drift is None
+            (getattr(row, name), named(row)) for row in result.inversion if row.state == "after" and row.drift is None
         ]
     rows = label_scores(result)
     return [(row.accuracy if metric == "label_accuracy" else row.up_to_names, row.name) for row in rows]

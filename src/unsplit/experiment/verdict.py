@@ -133,7 +133,7 @@ def _score(asset: Asset, found: Found | str) -> Score:
         )  # fmt: skip
     own = of_itself(found.estimate)
     width = None if found.low is None or found.high is None else found.high - found.low
-    sure = of_the_score(found.score, found.samples, found.residuals, found.attacks, width=width)
+    sure = of_the_score(found.score, found.samples, found.residuals, found.attacks, width=width, doubt=found.doubt)
     return Score(
         asset=asset,
         score=found.score,

@@ -70,13 +70,16 @@ def _inputs(result: AuditResult, state: str) -> Finding | None:
 
 
 def _model(result: AuditResult) -> Finding | None:
-    rows = [max(group, key=lambda row: row.clone_accuracy) for group in _by_depth(after(result))]
+    rows = [max(group, key=lambda row: row.stolen_accuracy) for group in _by_depth(after(result))]
     if not rows:
         return None
     kind = "accuracy" if result.training is None else result.training.score
-    parts = "; ".join(f"{network_score(row.clone_accuracy, kind)} at depth {row.depth}" for row in rows)
+    negatives = {True: " with their negatives", False: ""}
+    parts = "; ".join(
+        f"{network_score(row.stolen_accuracy, kind)}{negatives[row.mirrored]} at depth {row.depth}" for row in rows
+    )
     own = network_score(rows[0].reference_accuracy, kind)
-    best = max(share(row.clone_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
+    best = max(share(row.stolen_accuracy, row.clone_chance, row.reference_accuracy) for row in rows)
     copy = "The server's copy of the client's layers, with the server's own,"
     if kind == "r2":
         text = f"{copy} predicts the test inputs' values with {parts}. The client's own layers reach {own}; always "
