@@ -6,7 +6,8 @@
 #
 # Seen: a tensor is one ciphertext for every entry unless `batch=True` is given: 128 numbers are 42 MB on the wire, 128
 # times what a vector of 4096 is. With `batch=True` the ciphertexts are the features and the samples disappear in them.
-# Of a vector the size tells nothing, as guessed: 1 and 4096 numbers take the same bytes.
+# Of a vector the size tells nothing, as guessed: 1 and 4096 numbers take as many bytes, within a percent (they are
+# compressed).
 #
 #   vector of 1, 4096 numbers: 1, 1 ciphertexts
 #   tensor 8 x 16: 128 ciphertexts; with batch=True: 16
