@@ -130,6 +130,8 @@ BROKEN_ARRAYS = {
     "lengths": ({"x": np.zeros((3, 2)), "y": np.arange(2)}, "3 inputs x and 2 labels y"),
     "NaN": ({"x": np.array([[0.0], [np.nan]]), "y": np.arange(2)}, "Sample 1 of the array x"),
     "text": ({"x": np.array([["a"], ["b"]]), "y": np.arange(2)}, "give numbers"),
+    "bfloat16": ({"x": np.zeros((4, 2), "V2"), "y": np.arange(4)}, "turn bfloat16 and float8"),
+    "columns": ({"x": np.zeros(4, [("event", "?"), ("days", "f8")]), "y": np.arange(4)}, "give numbers"),
     "flat": ({"x": np.zeros(3), "y": np.arange(3)}, r"give \[samples, ...\]"),
     "one class": ({"x": np.zeros((3, 2)), "y": np.zeros(3, dtype=int)}, "0 everywhere"),
     "negative": ({"x": np.zeros((3, 2)), "y": np.array([-1, 0, 1])}, "classes from 0"),

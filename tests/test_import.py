@@ -185,6 +185,8 @@ UNREADABLE = {
     "of the type complex128": np.ones((3, 4, 2, 5), np.complex128),
     "of the type <U1": TRACES,
     "of the type object": TRACES.astype(object),
+    # As numpy keeps bfloat16: two bytes, without their meaning.
+    "of the type |V2; turn bfloat16 and float8": np.zeros((3, 4, 2, 5), "V2"),
     "must hold some samples": np.ones((3, 0, 4)),
 }
 
@@ -211,6 +213,15 @@ def test_arrays_of_something_else_get_a_sentence(reason, tmp_path):
 def test_types_of_other_arrays_are_checked(wrong, tmp_path):
     with pytest.raises(DataError, match="numbers are expected"):
         import_arrays(numpy(flat(arrays())) | wrong if "step" in wrong else changed(**wrong), tmp_path / "imported")
+
+
+def test_numbers_of_a_type_that_numpy_writes_and_cannot_read_get_a_sentence(tmp_path):
+    """As float8_e5m2 of JAX is written, under a name that numpy does not have."""
+    np.save(tmp_path / "smashed.npy", np.ones((3, 4), np.uint8))
+    written = (tmp_path / "smashed.npy").read_bytes()
+    (tmp_path / "smashed.npy").write_bytes(written.replace(b"'|u1'", b"'<f1'"))
+    with pytest.raises(DataError, match="turn bfloat16 and float8"):
+        import_arrays(tmp_path, tmp_path / "imported")
 
 
 class Harmful:

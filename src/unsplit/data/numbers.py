@@ -9,6 +9,15 @@ from unsplit.tensors import plain as numbers_alone
 
 _SMALL = torch.int32
 """Holds whole numbers of 16 bits; larger ones take 64."""
+SHORT_FLOATS = "turn bfloat16 and float8, which numpy does not know, into float32 before they are saved or handed over"
+
+
+def wanted_instead(kind: object, otherwise: str) -> str:
+    """What to do about an array of this dtype that holds no numbers for numpy: `otherwise`, unless its bytes are
+    likely numbers of JAX's or another library's own types, which numpy saves without what they mean.
+    """
+    plain_bytes = isinstance(kind, np.dtype) and kind.kind == "V" and kind.names is None
+    return SHORT_FLOATS if plain_bytes else otherwise
 
 
 def plain(values: np.ndarray | Tensor, what: str) -> Tensor:
@@ -27,7 +36,7 @@ def plain(values: np.ndarray | Tensor, what: str) -> Tensor:
         return _of_tensor(values, what)
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind not in "biuf":
-        raise DataError(f"{what} is of the kind {values.dtype}; give numbers.")
+        raise DataError(f"{what} is of the kind {values.dtype}; {wanted_instead(values.dtype, 'give numbers')}.")
     if kind == "u" and size == 8 and values.size and int(values.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{what} holds numbers beyond 64 bits with a sign; give smaller ones.")
     if kind == "f":

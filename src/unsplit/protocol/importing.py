@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from unsplit.data.numbers import SHORT_FLOATS, wanted_instead
 from unsplit.errors import DataError, InputError, unknown_name
 from unsplit.files import explained
 from unsplit.protocol.foreign_step import check_client, copied, crossing
@@ -125,7 +126,7 @@ def _opened(source: Path | str | Mapping[str, Any], ignore: Collection[str]) -> 
     except (ValueError, EOFError, BadZipFile, ZlibError, SafetensorError) as error:
         raise DataError(
             f"{path} cannot be read: it is damaged, or holds Python objects, which only pickle loads; save plain "
-            "numbers with numpy.savez, numpy.save or safetensors."
+            f"numbers with numpy.savez, numpy.save or safetensors, and {SHORT_FLOATS}."
         ) from error
     raise DataError(
         f"{path} is neither .npz, .safetensors nor a folder of .npy files; save the arrays in one of these forms "
@@ -185,7 +186,8 @@ def _check_type(name: str, array: Any) -> None:
     wanted = {STEP: "iu", "labels": "fiub"}.get(name, "f")
     if kind not in wanted:
         numbers = {"iu": "whole", "f": "floating-point"}.get(wanted, "whole or floating-point")
-        raise DataError(f"'{name}' is of the type {array.dtype}; {numbers} numbers are expected.")
+        instead = wanted_instead(array.dtype, f"{numbers} numbers are expected")
+        raise DataError(f"'{name}' is of the type {array.dtype}; {instead}.")
     if array.ndim == 0 or 0 in array.shape:
         raise DataError(f"'{name}' has the shape {tuple(array.shape)}; it must hold some samples.")
 
