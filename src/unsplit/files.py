@@ -109,12 +109,16 @@ def writable_folder(path: Path) -> Path:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal about `path` into a `StorageError` that says what to do."""
+    """Turn an operating system's refusal to read or write `path` into a `StorageError` that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(f"No space left to write {path}; free some and run the command again.") from error
+        if error.errno == errno.ENOENT:
+            raise StorageError(f"There is no {path}; check the name.") from error
+        if error.errno == errno.EISDIR:
+            raise StorageError(f"{path} is a folder; name a file.") from error
         reason = error.strerror or str(error)
         raise StorageError(f"Cannot use {path}: {reason}; choose a place that can be written.") from error
 

@@ -58,7 +58,7 @@ def tradeoff(
     """
     from unsplit.data import load
     from unsplit.experiment.reproduce import ExecutorConfig, Store, missing, run
-    from unsplit.experiment.tradeoff import TradeoffSelection, plan_tradeoff, tradeoff_rows
+    from unsplit.experiment.tradeoff import TradeoffSelection, fitting_selection, plan_tradeoff, tradeoff_rows
     from unsplit.report.tradeoff import write_tradeoff
 
     chosen = TradeoffSelection(
@@ -73,8 +73,10 @@ def tradeoff(
         attacks=options.names(attacks),
         device=device,
     )
+    chosen, left_out = fitting_selection(chosen, load(data).train)
+    if left_out is not None and not quiet:
+        console.print(left_out, soft_wrap=True)
     cells = plan_tradeoff(chosen)
-    load(data)
     with Store(store) as opened:
         todo = missing(opened, cells) if resume else cells
         if not quiet:

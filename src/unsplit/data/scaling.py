@@ -51,7 +51,7 @@ class Scaling:
         return values * self.span + self.low
 
 
-_SMALL_PART = 1 / 8
+SMALL_PART = 1 / 8
 """Values that fill less of their range would be lost in it, and are scaled by what they span."""
 _DEPTHS = (8, 10, 12, 14, 16)
 OTHERWISE = "--input-range sets another range"
@@ -83,7 +83,7 @@ def fitting_scale(
     full, said = _full(values, tested, low, high), tuple[str, ...]()
     if full > 255:
         said = (f"The inputs are whole numbers up to {high:g}, so that 0 to {full} became 0 to 1 ({OTHERWISE}).",)
-    if full and not table and 0 < high - low <= _SMALL_PART * full:
+    if full and not table and 0 < high - low <= SMALL_PART * full:
         return Scaling.of(values.double(), each=False), (
             f"The inputs fill {low:g} to {high:g} only, a small part of 0 to {full}, so that this became 0 to 1 "
             f"({OTHERWISE}).",

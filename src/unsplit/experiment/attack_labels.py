@@ -217,13 +217,13 @@ def read_known(path: Path) -> KnownSamples:
         InputError: a line that is not two whole numbers.
         StorageError: it cannot be read.
     """
-    with explained(path), path.open(newline="", encoding="utf-8") as stream:
-        lines = [line for line in csv.reader(stream) if line]
-    if lines and not any(letter.isdigit() for letter in "".join(lines[0])):
-        lines = lines[1:]
     try:
+        with explained(path), path.open(newline="", encoding="utf-8-sig") as stream:
+            lines = [line for line in csv.reader(stream) if line]
+        if lines and not any(letter.isdigit() for letter in "".join(lines[0])):
+            lines = lines[1:]
         pairs = [(int(index), int(label)) for index, label in lines]
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise InputError(
             f"{path} is not a list of known samples; write a position and a label on each line, for example 12,3."
         ) from error

@@ -80,15 +80,8 @@ def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[
     if splits.train.tokens:
         config = _without_inversion(config, splits.train)
         notes.append(f"{_TOKENS}: that was left out, and whether inputs leak is not measured.")
-    fitting = tuple(name for name in config.presets if takes(preset(name, 1), shape))
-    if fitting != config.presets:
-        left_out = ", ".join(name for name in config.presets if name not in fitting)
-        if not fitting:
-            raise InputError(
-                f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; "
-                "use --presets joint."
-            )
-        notes.append(f"The preset {left_out} makes pictures and signals only and was left out.")
+    fitting, left_out = presets_for(config.presets, shape)
+    notes += left_out
     wanted = config.targets_per_class * (10 if splits.train.regression else len(splits.train.classes))
     if wanted > config.most_targets:
         notes.append(f"Of {wanted} targets {config.most_targets} were attacked, which is the most that was allowed.")
@@ -107,6 +100,23 @@ def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[
             "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
         )
     return replace(config, presets=fitting, label_setups=setups), tuple(notes)
+
+
+def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of some presets that can recover inputs of this shape, and what was left out in words.
+
+    Raises:
+        InputError: none of them can.
+    """
+    kept = tuple(name for name in names if takes(preset(name, 1), shape))
+    if kept == names:
+        return names, ()
+    left_out = ", ".join(name for name in names if name not in kept)
+    if not kept:
+        raise InputError(
+            f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; use --presets joint."
+        )
+    return kept, (f"The preset {left_out} makes pictures and signals only and was left out.",)
 
 
 _TOKENS = "The network reads its inputs as tokens, by an embedding, and no attack here recovers tokens"

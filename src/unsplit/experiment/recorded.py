@@ -7,7 +7,7 @@ know, where groups are named.
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +21,10 @@ from unsplit.devices import Precision, check_precision
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, unknown_name
 from unsplit.experiment.attack_labels import answered
+from unsplit.experiment.fitting import presets_for
 from unsplit.experiment.known import client_weights, known_network, sent_in_training, white_box_settings
 from unsplit.experiment.provenance import provenance
+from unsplit.experiment.recorded_inputs import about_the_range, range_of, shape_of
 from unsplit.experiment.recorded_inversion import Inversion, invert_recorded, on_device
 from unsplit.experiment.recorded_labels import classes_of, infer_recorded, sent_labels
 from unsplit.experiment.results import (
@@ -137,20 +139,22 @@ def audit_recorded(
             f"{transcript} holds neither smashed data nor cut gradients, so there is nothing to attack; record a "
             "training until its first step is stored."
         )
-    shape = _input_shape(config, true)
+    shape = shape_of(config.input_shape, true) or _DIGITS
     name = config.model or default_for(shape)
     model = build(name, generator=generator(0), input_shape=shape)
     head = None
     if len(view.of(Kind.FEATURE_GRAD)):
         head = split_head(model, config.head)[1]
         classes_of(view, head)  # a head that does not fit is better found now than after the inversion
-    units = _input_range(config, true, shape)
+    units = range_of(config.input_range, true, shape)
+    presets, notes = presets_for(config.presets, shape)
+    config, notes = replace(config, presets=presets), (*notes, *about_the_range(true, units))
     inversion = _invert(view, true, model, (shape, units), config, device, stages)
     labels, threats = _infer_labels(view, true, head, config, device, stages)
     result = AuditResult(
         inversion=(),
         labels=(),
-        recorded=_recorded(recording, transcript, name, true is not None, inversion.rows, labels, units),
+        recorded=_recorded(recording, transcript, name, true is not None, inversion.rows, labels, units, notes),
         threat_models=tuple(dict.fromkeys([*inversion.threats, *threats])),
         provenance=provenance(
             command or f"audit_recorded({str(transcript)!r}, {config!r})",
@@ -215,29 +219,6 @@ def _infer_labels(
     return infer_recorded(seen, truth, head, config.head, config.loss, seed=config.seed, stages=stages)
 
 
-def _input_shape(config: RecordedConfig, truth: RecordedTruth | None) -> tuple[int, ...]:
-    known = None if truth is None or truth.inputs is None else tuple(truth.inputs.shape[1:])
-    if known is not None and config.input_shape is not None and known != config.input_shape:
-        raise InputError(
-            f"The truth has inputs of shape {known}, and --input-shape says {config.input_shape}; leave that out."
-        )
-    return known or config.input_shape or _DIGITS
-
-
-def _input_range(config: RecordedConfig, truth: RecordedTruth | None, shape: tuple[int, ...]) -> InputRange:
-    """The range of the client's inputs, in which the truth is."""
-    known = None if truth is None else truth.input_range
-    if known is not None and config.input_range is not None and known != config.input_range:
-        raise InputError(
-            f"The truth has the input range {known}, and --input-range says {config.input_range}; leave that out."
-        )
-    found = known or config.input_range or UNIT
-    found.columns(shape)
-    if truth is not None and truth.inputs is not None:
-        found.check(truth.inputs, "The truth's inputs")
-    return found
-
-
 def _recorded(
     view: Transcript,
     transcript: Path,
@@ -246,6 +227,7 @@ def _recorded(
     inversion: Sequence[RecordedInversionRow],
     labels: Sequence[RecordedLabelRow],
     units: InputRange,
+    notes: tuple[str, ...],
 ) -> RecordedRow:
     parties = {name for header in view.headers for name in (header.sender, header.receiver)}
     return RecordedRow(
@@ -260,6 +242,7 @@ def _recorded(
         last_step=view.steps[-1],
         truth=truth,
         input_range=units.bounds,
+        notes=notes,
         inversion=tuple(inversion),
         labels=tuple(labels),
     )

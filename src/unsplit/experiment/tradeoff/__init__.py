@@ -2,7 +2,14 @@
 
 from unsplit.experiment.tradeoff.advice import AFFORDABLE, LEAKS, Advice, advise, pareto
 from unsplit.experiment.tradeoff.cell import TradeoffCell, Work
-from unsplit.experiment.tradeoff.plan import BUDGETS, STRENGTHS, USUAL, TradeoffSelection, plan_tradeoff
+from unsplit.experiment.tradeoff.plan import (
+    BUDGETS,
+    STRENGTHS,
+    USUAL,
+    TradeoffSelection,
+    fitting_selection,
+    plan_tradeoff,
+)
 from unsplit.experiment.tradeoff.points import ATTACKS, TABLE, Measure, Point, points, tradeoff_rows
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "TradeoffSelection",
     "Work",
     "advise",
+    "fitting_selection",
     "pareto",
     "plan_tradeoff",
     "points",

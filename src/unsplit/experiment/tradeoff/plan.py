@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from unsplit.attacks.unsplit import AmortisedConfig, JointConfig
+from unsplit.data import Dataset
 from unsplit.defenses import parse_defenses
 from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.experiment.tradeoff.cell import ATTACKS_ON_INPUTS, TradeoffCell, Work, smaller
@@ -105,6 +106,29 @@ class TradeoffSelection:
             else:
                 found.append(" + ".join(map(str, parse_defenses(name))) or "none")
         return list(dict.fromkeys(found))
+
+
+def fitting_selection(selection: TradeoffSelection, train: Dataset) -> tuple[TradeoffSelection, str | None]:
+    """The selection without the attack that makes pictures and signals, where inputs are neither, and what was left out
+    in words.
+
+    Raises:
+        InputError: nothing would be left, labels that are no classes, or inputs that are tokens.
+    """
+    if train.regression:
+        raise InputError(
+            f"The labels of '{train.name}' are those of a regression, and the trade-off is measured with labels that "
+            "are classes; name another label, or audit the data by `unsplit audit`."
+        )
+    if len(train.input_shape) in (2, 3) or "decoder" not in selection.attacks:
+        return selection, None
+    if selection.attacks == ("decoder",):
+        raise InputError(
+            f"The attack 'decoder' makes pictures and signals, and inputs here have shape {train.input_shape}; use "
+            "--attacks joint."
+        )
+    left = tuple(name for name in selection.attacks if name != "decoder")
+    return replace(selection, attacks=left), "The attack 'decoder' makes pictures and signals only and was left out."
 
 
 def plan_tradeoff(selection: TradeoffSelection) -> list[TradeoffCell]:
