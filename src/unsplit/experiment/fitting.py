@@ -114,7 +114,8 @@ def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[s
     left_out = ", ".join(name for name in names if name not in kept)
     if not kept:
         raise InputError(
-            f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; use --presets joint."
+            f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; use "
+            "--presets joint."
         )
     return kept, (f"The preset {left_out} makes pictures and signals only and was left out.",)
 

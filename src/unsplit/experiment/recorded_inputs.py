@@ -43,6 +43,6 @@ def about_the_range(truth: RecordedTruth | None, units: InputRange) -> tuple[str
         return ()
     low, high = float(truth.inputs.min()), float(truth.inputs.max())
     return (
-        f"The truth fills {low:g} to {high:g} only, a small part of the range {units}, which attacks look for inputs to "
-        f"fill; give the range that the client's inputs really fill (--input-range).",
+        f"The truth fills {low:g} to {high:g} only, a small part of the range {units}, which attacks look for inputs "
+        "to fill; give the range that the client's inputs really fill (--input-range).",
     )
