@@ -1,22 +1,32 @@
 """The same data in many forms are the same data: pictures of 8 and 12 bits, arrays of every kind of number, tables."""
 
 import gzip
+import hashlib
+import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 from unsplit.attacks.unsplit import JointConfig, presets
-from unsplit.data import as_read, from_tensors, load
+from unsplit.cli.data import verify as verify_command
+from unsplit.data import SOURCES, as_read, from_tensors, load, verify
 from unsplit.data.numbers import plain
-from unsplit.errors import DataError, InputError
+from unsplit.errors import DataError, InputError, StorageError
 from unsplit.experiment import AuditConfig, audit
+from unsplit.experiment.attack_labels import read_known
+from unsplit.experiment.fitting import presets_for
+from unsplit.experiment.recorded_inputs import about_the_range
+from unsplit.experiment.tradeoff import TradeoffSelection, fitting_selection
+from unsplit.experiment.truth import RecordedTruth, read_truth
 from unsplit.experiment.verdict import verdict
 from unsplit.randomness import generator, seeded
-from unsplit.ranges import InputRange
+from unsplit.ranges import UNIT, InputRange
 
 SAMPLES = 24
 
@@ -377,3 +387,93 @@ def test_numbers_beyond_64_bits_and_texts_are_sentences():
     for array in (np.array([2**64 - 1], dtype=np.uint64), np.array(["a"]), np.array([1j])):
         with pytest.raises(DataError, match="give"):
             plain(array, "The array x")
+
+
+def test_a_trade_off_of_a_table_leaves_out_what_makes_pictures(tmp_path):
+    (tmp_path / "t.csv").write_bytes(TABLES["t.csv"])
+    train = load(tmp_path / "t.csv").train
+    chosen, said = fitting_selection(TradeoffSelection(), train)
+    assert chosen.attacks == ("joint",)
+    assert "'decoder' makes pictures and signals only" in said
+    with pytest.raises(InputError, match="--attacks joint"):
+        fitting_selection(TradeoffSelection(attacks=("decoder",)), train)
+    with pytest.raises(InputError, match="regression"):
+        fitting_selection(TradeoffSelection(), from_tensors(train.images, train.images[:, 0]))
+
+
+def test_a_trade_off_of_pictures_keeps_everything(digits):
+    assert fitting_selection(TradeoffSelection(), digits.train) == (TradeoffSelection(), None)
+
+
+def test_presets_that_cannot_make_such_inputs_are_left_out_and_named():
+    assert presets_for(("strong", "joint"), (4,)) == (
+        ("joint",),
+        ("The preset strong makes pictures and signals only and was left out.",),
+    )
+    assert presets_for(("strong", "joint"), (1, 50)) == (("strong", "joint"), ())
+
+
+def test_a_truth_that_fills_a_small_part_of_the_range_is_said_to():
+    steps = torch.zeros(4, dtype=torch.int64)
+    truth = RecordedTruth(steps=steps, labels=steps, inputs=torch.linspace(0, 1 / 16, 16).view(4, 4))
+    assert "0 to 0.0625 only" in about_the_range(truth, UNIT)[0]
+    assert about_the_range(truth, InputRange.of((0, 1 / 16))) == ()
+
+
+@pytest.mark.parametrize("labels", [LABELS.int(), LABELS.short(), LABELS.byte(), LABELS.bool(), LABELS[:, None]])
+def test_a_truth_s_labels_of_any_whole_kind_are_classes(labels, pixels, tmp_path):
+    save_file({"steps": LABELS * 0, "labels": labels.contiguous(), "inputs": (pixels / 255).half()}, tmp_path / "truth")
+    truth = read_truth(tmp_path / "truth")
+    assert torch.equal(truth.labels, LABELS)
+    assert truth.inputs.dtype is torch.float32
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path):
+    with pytest.raises(StorageError, match=r"There is no .*known\.csv; check the name"):
+        read_known(tmp_path / "known.csv")
+    with pytest.raises(StorageError, match="is a folder; name a file"):
+        read_known(tmp_path)
+    (tmp_path / "wide.csv").write_bytes("0,1\n".encode("utf-16"))
+    with pytest.raises(InputError, match="not a list of known samples"):
+        read_known(tmp_path / "wide.csv")
+
+
+def idx_files_in(folder, seed):
+    """A small set under MNIST's names."""
+    for part, name in (("train", "train"), ("test", "t10k")):
+        pictures = np.random.default_rng(seed + len(part)).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+        labels = ((np.arange(20) + seed) % 10).astype(np.uint8)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, 20, 28, 28) + pictures.tobytes())
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 20) + labels.tobytes())
+
+
+def sums(folder):
+    return tuple(hashlib.md5((folder / name).read_bytes()).hexdigest() for name in SOURCES["mnist"].files)
+
+
+def test_files_are_held_against_what_was_published(tmp_path, monkeypatch):
+    """Clothes under the names of digits are refused, and files that nobody published are said to be so."""
+    idx_files_in(tmp_path / "mnist", 0)
+    idx_files_in(tmp_path / "clothes", 1)
+    for name, folder in (("mnist", "mnist"), ("fashion-mnist", "clothes")):
+        monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], md5=sums(tmp_path / folder)))
+    assert not load("mnist", root=tmp_path).train.notes
+    assert {status.status for status in verify("mnist", root=tmp_path)} == {"as published"}
+    for name in SOURCES["mnist"].files:
+        (tmp_path / "mnist" / name).write_bytes((tmp_path / "clothes" / name).read_bytes())
+    with pytest.raises(DataError, match="is a file of fashion-mnist under the name of one of mnist"):
+        load("mnist", root=tmp_path)
+    first = verify("mnist", root=tmp_path)[0]
+    assert (first.status, first.md5) == ("differs from the published file", sums(tmp_path / "clothes")[0])
+    assert first.expected == SOURCES["mnist"].md5[0]
+    idx_files_in(tmp_path / "mnist", 7)
+    assert "Not as published" in load("mnist", root=tmp_path).train.notes[0]
+
+
+def test_verify_names_the_sums_and_exits_with_1(tmp_path, capsys):
+    idx_files_in(tmp_path / "mnist", 0)
+    with pytest.raises(typer.Exit) as caught:
+        verify_command("mnist", root=tmp_path, json=True)
+    assert caught.value.exit_code == 1
+    assert sums(tmp_path / "mnist")[0] in capsys.readouterr().out

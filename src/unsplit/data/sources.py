@@ -206,13 +206,14 @@ def _published(name: str, root: Path | None, *, download: bool) -> Splits:
     for file, expected in zip(source.files, source.md5, strict=False):
         path = find(folder, file) or folder / file
         digest = _md5(path)
-        if owners.get(digest, name) != name:
+        if digest == expected:
+            continue
+        if digest in owners and owners[digest] != name:
             raise DataError(
                 f"{path} is a file of {owners[digest]} under the name of one of {name}; name the data set "
                 f"'{owners[digest]}', or fetch {name} again."
             )
-        if digest != expected:
-            foreign.append(path.name)
+        foreign.append(path.name)
     if not foreign:
         return splits
     note = f"Not as published under the name {name}: {', '.join(foreign)} (`unsplit data verify {name}`)."
