@@ -43,6 +43,7 @@ from unsplit.attacks.labels import (
     infer_from_weight_gradients,
     infer_targets,
 )
+from unsplit.attacks.rows import RowsConfig, invert_from_known_rows, invert_from_statistics
 from unsplit.attacks.unsplit import (
     AmortisedConfig,
     CoordinateConfig,
@@ -59,9 +60,11 @@ from unsplit.knowledge import (
     ClientLoss,
     ClientQueries,
     ClientWeights,
+    ColumnStatistics,
     HeadArchitecture,
     HeadWeightGradient,
     KnownDefense,
+    KnownRows,
     KnownSamples,
     KnownTargets,
     LabelSpace,
@@ -75,6 +78,9 @@ from unsplit.types import Kind, Message, Setup
 MODEL = build("mnist-net", generator=generator(0))
 BOTTOM, TOP = split(MODEL, 1)
 ARCHITECTURE = ClientArchitecture.of(BOTTOM, (1, 28, 28))
+FLAT = ClientArchitecture.of(torch.nn.Sequential(torch.nn.Unflatten(1, (1, 28, 28)), *BOTTOM), (784,))
+FEW_ROWS = RowsConfig(steps=1, batch=2, width=4, restarts=1, rounds=1)
+ROWS = torch.rand(4, 784, generator=generator(3))
 OWN = OwnTop(top=TOP, classes=10)
 DEFENSE = KnownDefense(misfit=lambda made, seen: (made - seen).square())
 DATA = AuxiliaryData(inputs=torch.rand(4, 1, 28, 28, generator=generator(3)), labels=torch.arange(4))
@@ -100,6 +106,10 @@ ARGUMENTS = {
         "architecture": ARCHITECTURE, "defense": DEFENSE,
         "config": AmortisedConfig(candidates=2, steps=2, refit_steps=1),
     },
+    invert_from_known_rows: {
+        "architecture": FLAT, "known": KnownRows(indices=(0, 1, 2, 3), rows=ROWS), "config": FEW_ROWS
+    },
+    invert_from_statistics: {"architecture": FLAT, "statistics": ColumnStatistics.of(ROWS), "config": FEW_ROWS},
     infer_from_weight_gradients: {
         "gradients": GRADIENTS, "architecture": HEAD, "space": TEN, "config": MatchingConfig(),
     },

@@ -17,7 +17,7 @@ from unsplit.metrics import baseline, likeness, performance, r2
 from unsplit.randomness import generator
 from unsplit.report import Pictures, write_report
 
-QUICK = {"presets": ("joint",), "states": ("after",), "label_setups": (), "epochs": 2}
+QUICK = {"presets": ("joint",), "states": ("after",), "label_setups": (), "epochs": 2, "row_knowledge": ()}
 
 
 def write_csv(path, rows):

@@ -39,6 +39,7 @@ from unsplit.attacks.labels import (
     infer_from_weight_gradients,
     infer_targets,
 )
+from unsplit.attacks.rows import invert_from_known_rows, invert_from_statistics
 from unsplit.attacks.unsplit import (
     invert_by_coordinates,
     invert_by_decoder,
@@ -52,10 +53,12 @@ from unsplit.knowledge import (
     ClientLoss,
     ClientQueries,
     ClientWeights,
+    ColumnStatistics,
     HeadArchitecture,
     HeadWeightGradient,
     Knowledge,
     KnownDefense,
+    KnownRows,
     KnownSamples,
     KnownTargets,
     LabelSpace,
@@ -69,6 +72,8 @@ ATTACKS = {
     invert_by_decoder: ({Kind.SMASHED}, (ClientArchitecture,)),
     invert_jointly_through_defense: ({Kind.SMASHED}, (ClientArchitecture, KnownDefense)),
     invert_through_defense: ({Kind.SMASHED}, (ClientArchitecture, KnownDefense)),
+    invert_from_known_rows: ({Kind.SMASHED}, (ClientArchitecture, KnownRows)),
+    invert_from_statistics: ({Kind.SMASHED}, (ClientArchitecture, ColumnStatistics)),
     infer_from_weight_gradients: ({Kind.FEATURES}, (HeadWeightGradient, HeadArchitecture, LabelSpace)),
     group_by_cut_gradient: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
     infer_from_known_samples: ({Kind.FEATURE_GRAD}, (KnownSamples,)),

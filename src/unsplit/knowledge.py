@@ -299,6 +299,61 @@ class KnownTargets(Knowledge):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class KnownRows(Knowledge):
+    """A few of the observed rows of a table; known as `KnownSamples` are.
+
+    Args:
+        indices: their positions among the observed samples, from 0; at least one.
+        rows: their values, shape [rows, columns], in the range of the client's inputs.
+
+    Raises:
+        InputError: no row, a negative position, or not one row for each.
+    """
+
+    means = "a few of the observed rows, put in by itself or shared with the client"
+
+    indices: tuple[int, ...]
+    rows: Float[Tensor, "rows columns"]
+
+    def __post_init__(self) -> None:
+        _check_positions(self.indices, len(self.rows), "rows")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColumnStatistics(Knowledge):
+    """What is published of a table's columns: how each is distributed, and how they vary together.
+
+    Args:
+        quantiles: of each column at equal steps from its lowest value to its highest, shape [quantiles, columns].
+        covariance: of the columns, shape [columns, columns].
+
+    Raises:
+        InputError: fewer than two quantiles, or a covariance of other columns.
+    """
+
+    means = "the name, the distribution and the correlations of a table's columns, as they are published"
+
+    quantiles: Float[Tensor, "quantiles columns"]
+    covariance: Float[Tensor, "_ _"]
+
+    def __post_init__(self) -> None:
+        columns = self.quantiles.shape[1]
+        if len(self.quantiles) < 2 or tuple(self.covariance.shape) != (columns, columns):
+            raise InputError(
+                f"The statistics have {len(self.quantiles)} quantiles of {columns} columns and a covariance of shape "
+                f"{tuple(self.covariance.shape)}; give two quantiles or more, and a covariance of the same columns."
+            )
+
+    @classmethod
+    def of(cls, rows: Float[Tensor, "n columns"], *, quantiles: int = 21) -> "ColumnStatistics":
+        """The statistics of these rows."""
+        steps = torch.linspace(0, 1, quantiles, device=rows.device, dtype=rows.dtype)
+        return cls(
+            quantiles=torch.quantile(rows, steps, dim=0), covariance=torch.cov(rows.T).reshape(rows.shape[1], -1)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AuxiliaryData(Knowledge):
     """Data of the attacker's own that resembles the client's.
 

@@ -22,6 +22,7 @@ from unsplit.report.numbers import decimals, error, percent
 _TRAINS = (
     "data", "states", "targets", "epochs", "batch_size", "optimizer", "checkpoint", "label_setups", "label_steps",
     "u_shape", "config", "defense", "aware", "freeze_client", "label_batch_size", "image_size", "label", "auxiliary",
+    "row_knowledge", "known_rows",
 )  # fmt: skip
 _READS = ("truth", "input_shape")
 

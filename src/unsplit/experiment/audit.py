@@ -32,6 +32,7 @@ from unsplit.experiment.known import known_network
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.results import AuditResult, LabelRow, ThreatModelRow
+from unsplit.experiment.rows import ATTACKS as ROW_ATTACKS
 from unsplit.experiment.threats import described, threats_of_inversion, threats_of_labels
 from unsplit.experiment.trainings import train_networks
 from unsplit.experiment.whole import run_whole
@@ -192,6 +193,7 @@ def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
         rows += threats_of_inversion(config.presets, aware=defended)
         rows += [] if config.known_weights is None else [described(invert_white_box)]
         rows += [] if config.auxiliary is None else map(described, AUXILIARY_ATTACKS.values())
+        rows += [described(ROW_ATTACKS[name]) for name in config.row_knowledge]
     if config.label_setups and config.label_heads and config.label_optimizers:
         rows += threats_of_labels(single=label_batch(config) == 1, aware=corrects_labels(config))
     if config.u_shape is not None:

@@ -19,6 +19,7 @@ from unsplit.ranges import InputRange
 
 State = Literal["before", "after"]
 STATES: tuple[State, ...] = ("before", "after")
+ROW_KNOWLEDGE = ("known-rows", "statistics")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class AuditConfig:
         states: attack the client before training, after it, or both.
         auxiliary: data of the server's own, by name or path, or "test" for the test part of `data` (without the
             targets): attacks that have such data (SDAR, FORA) are run beside the presets. None for none.
+        row_knowledge: of a table, what else the server may know: "known-rows", "statistics" (of the columns), or both;
+            an attack for each is run beside the presets. May be empty. Of other data none is run.
+        known_rows: how many rows the server knows there, at least 2.
         targets_per_class: inputs of each class to recover, from the test set (of a regression, ten times as many).
         most_targets: but no more than so many in all; of more, some spread over them.
         epochs: passes over the training data, at least 1.
@@ -77,6 +81,8 @@ class AuditConfig:
     presets: tuple[str, ...] = ("strong-quick", "joint")
     states: tuple[str, ...] = STATES
     auxiliary: str | None = None
+    row_knowledge: tuple[str, ...] = ROW_KNOWLEDGE
+    known_rows: int = 10
     targets_per_class: int = 1
     most_targets: int = 64
     epochs: int = 10
@@ -109,10 +115,15 @@ class AuditConfig:
             (STATES, "state", self.states),
             (WHITE_BOX, "preset of the white box", (self.white_box,)),
             (("b", "c"), "label setup", self.label_setups),
+            (ROW_KNOWLEDGE, "knowledge of rows", self.row_knowledge),
         ):
             for name in names:
                 if name not in known:
                     raise unknown_name(what, name, known)
+        if self.known_rows < 2:
+            raise InputError(
+                f"known_rows is {self.known_rows}; it must be at least 2, since one says nothing of others."
+            )
         if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
             raise InputError(f"image_size is {self.image_size}; give a height and a width, for example 64,64.")
         if self.freeze_client and self.known_weights is None:
@@ -174,10 +185,10 @@ _TEXTS = (
     "data", "label", "model", "auxiliary", "device", "reduced_precision", "known_weights", "white_box"
 )  # fmt: skip
 _NUMBERS = (
-    "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "label_batch_size", "seed"
+    "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "label_batch_size", "known_rows", "seed"
 )  # fmt: skip
 _SEVERAL_NUMBERS = ("image_size", "label_heads")
-_SEVERAL_NAMES = ("presets", "states", "label_setups")
+_SEVERAL_NAMES = ("presets", "states", "label_setups", "row_knowledge")
 
 
 def _value(source: str, key: str, value: object, *, optional: bool) -> object:

@@ -11,6 +11,7 @@ from unsplit.errors import InputError
 from unsplit.experiment.config import AuditConfig
 from unsplit.experiment.inversion import takes
 from unsplit.experiment.results import InputRow
+from unsplit.experiment.rows import fitting_rows
 from unsplit.losses import LossSpec
 from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, refuses_single_samples, split_u
 from unsplit.models.registry import _builder
@@ -99,7 +100,8 @@ def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[
         raise InputError(
             "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
         )
-    return replace(config, presets=fitting, label_setups=setups), tuple(notes)
+    config, about_rows = fitting_rows(config, splits.train)
+    return replace(config, presets=fitting, label_setups=setups), (*notes, *about_rows)
 
 
 def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -22,6 +22,7 @@ from unsplit.experiment.inversion import Evaluation, run_inversion
 from unsplit.experiment.known import run_white_box
 from unsplit.experiment.provenance import versions
 from unsplit.experiment.results import InversionRow
+from unsplit.experiment.rows import run_on_rows
 
 Networks = Mapping[str, Mapping[int, nn.Sequential]]
 """By state, and then by the depth of the cut."""
@@ -96,6 +97,22 @@ def invert_networks(
             known_from = fingerprint(networks["before"][depth].state_dict())
             key = _key(config, weights[id(here[depth])], evaluation, [*attack, config.device, known_from], aware=False)
             found.append(cells.get_or_run(key, run))
+        for name, depth in itertools.product(config.row_knowledge, here):
+            run = functools.partial(
+                run_on_rows,
+                here[depth],
+                depth,
+                name,
+                evaluation,
+                state=state,
+                known_rows=config.known_rows,
+                seed=seed,
+                device=device,
+                defenses=config.defenses,
+                progress=stages(f"inverting depth {depth}, {state} training, {name}"),
+            )
+            attack = [state, depth, name, config.known_rows, seed, config.device]
+            found.append(cells.get_or_run(_key(config, weights[id(here[depth])], evaluation, attack, aware=False), run))
         if own is not None:
             found += _with_auxiliary(config, state, here, own, evaluation, seed, device, stages)
     return [row for row, _ in found], [inputs for _, inputs in found]
