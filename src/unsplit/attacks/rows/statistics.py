@@ -20,7 +20,7 @@ _WEIGHTS = 0.1
 """How much the first layer's weights count beside the columns' distributions."""
 _MAPS = 16
 """So many of the best maps are kept."""
-_NEAR = 0.2
+_NEAR = 0.1
 """Maps that fit worse than the best by this share of its misfit have 1 / e of its weight in the mean."""
 
 
