@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from unsplit import AuditConfig, Pictures, audit, write_report
+from unsplit.attacks.labels import SurrogateConfig
 from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, presets
 from unsplit.data import Splits, from_tensors
 from unsplit.defenses import DEFENSES, Clip, GaussianNoise, LabelDP, TopK, parse_defense, parse_defenses, together
@@ -35,6 +36,8 @@ def _tiny(monkeypatch):
     net = lambda: nn.Sequential(  # noqa: E731
         nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(432, 6), nn.ReLU(), nn.Linear(6, 3)
     )
+    briefly = SurrogateConfig(starts=1, rounds=1, passes=2, steps=2)
+    monkeypatch.setattr(whole_runs, "SurrogateConfig", lambda: briefly)
     monkeypatch.setitem(registry.MODELS, "tiny", net)
     monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=3))
     monkeypatch.setitem(presets.PRESETS, "paper", lambda _: CoordinateConfig(rounds=1, input_steps=1, weight_steps=1))
