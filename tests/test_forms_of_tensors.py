@@ -11,7 +11,15 @@ from every_attack import ARGUMENTS, called, whole_view
 from unsplit import Recorder, import_arrays, load_transcript, observe, save_transcript
 from unsplit.attacks import readable
 from unsplit.attacks.observed import class_numbers
+from unsplit.attacks.unsplit import PRESETS, JointConfig
+from unsplit.data import Dataset
 from unsplit.errors import InputError
+from unsplit.experiment.attack import InversionRequest, attack_inputs
+from unsplit.experiment.follow import follow
+from unsplit.experiment.recorded import RecordedConfig, audit_recorded
+from unsplit.models import build, split
+from unsplit.protocol.store import read_manifest
+from unsplit.randomness import generator
 from unsplit.types import InferredLabels, Kind, Message, Reconstruction, Selection, Transcript
 
 # Quantised tensors are on their way out of torch, and there.
@@ -101,6 +109,7 @@ def test_recorder_and_store_keep_the_numbers(form, tmp_path):
         assert list(view.sizes) == [4]
 
 
+@pytest.mark.filterwarnings("ignore:Tensors that cross in the observed loop carry:UserWarning")
 @pytest.mark.parametrize("form", FORMS)
 def test_observe_and_import_keep_the_numbers(form, tmp_path):
     crossed = FORMS[form](VALUES)
@@ -178,3 +187,50 @@ def test_every_attack_takes_every_form(function, form):
         mine, other = (getattr(one, part, one) for one in (found, expected))
         if isinstance(found, torch.Tensor | Reconstruction | InferredLabels):
             assert torch.equal(mine.nan_to_num(), other.nan_to_num())
+
+
+def test_a_data_set_keeps_numbers_alone():
+    data = Dataset(name="scans", images=scan(VALUES.clone()), labels=torch.arange(4), classes=tuple("abcd"))
+    assert type(data.images) is torch.Tensor
+    assert vars(data.images) == {}
+
+
+def observed_scans(folder):
+    """Traffic of scans that a server received with their names, the last batch of none."""
+    bottom, _ = split(build("mnist-net", generator=generator(0)), 1)
+    server = observe(folder)
+    for count in (3, 0):
+        with torch.no_grad():
+            sent = scan(bottom(torch.rand(count, 1, 28, 28, generator=generator(1))))
+        with server.step(sent, labels=torch.ones(count, 1), gradient=False):
+            pass
+    with pytest.warns(UserWarning, match="carry more than numbers"):
+        server.close()
+    return server
+
+
+def test_what_is_carried_across_is_named_and_not_kept(tmp_path):
+    """By the names of attributes; no file of the recording has their values."""
+    server = observed_scans(tmp_path / "t")
+    assert "meta[filename_or_obj]" in server.carried["smashed"]
+    assert all(b"patient" not in file.read_bytes() for file in (tmp_path / "t").iterdir())
+    assert "meta[filename_or_obj]" in read_manifest(tmp_path / "t").notes[0]
+    with observe(tmp_path / "plain") as server, server.step(VALUES, gradient=False):
+        pass
+    assert server.carried == {}
+    assert "notes" not in (tmp_path / "plain" / "manifest.json").read_text()
+
+
+def test_the_last_batch_with_samples_is_attacked(tmp_path, monkeypatch):
+    observed_scans(tmp_path / "t")
+    monkeypatch.setitem(PRESETS, "joint-quick", lambda *_: JointConfig(steps=2))
+    found = attack_inputs(tmp_path / "t", InversionRequest(preset="joint-quick"), tmp_path / "a")
+    assert found.inputs == 3
+    told = []
+    request = InversionRequest(preset="joint-quick")
+    follow(tmp_path / "t", request, tmp_path / "f", quiet_for=0.2, tell=lambda step, *_: told.append(step))
+    assert told == [0]
+    audited = audit_recorded(tmp_path / "t", RecordedConfig(presets=("joint-quick",))).result.recorded
+    assert (audited.inversion[0].step, audited.inversion[0].samples, audited.steps) == (0, 3, 2)
+    assert (audited.labels[0].attack, audited.labels[0].counts) == ("sent", (0, 3))
+    assert "meta[filename_or_obj]" in audited.notes[0]

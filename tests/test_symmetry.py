@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from unsplit.attacks.unsplit.amortised import _sign
 from unsplit.attacks.unsplit.symmetry import first_layer, resolve_sign, stretch
 from unsplit.knowledge import ClientArchitecture
-from unsplit.models import build, split
+from unsplit.models import build, dense_note, split
 from unsplit.randomness import generator, seeded
 from unsplit.types import Sign
 
@@ -123,12 +124,12 @@ def test_a_negative_is_turned_back(kind):
     truth = {name: value.clone() for name, value in clone.state_dict().items()}
     smashed = clone(inputs)
     kept, sign = resolve_sign(inputs, clone, architecture)
-    assert sign is Sign.RESOLVED
+    assert sign is (Sign.AMBIGUOUS if kind == "dense" else Sign.RESOLVED)  # a mixture would explain them too
     assert torch.equal(kept, inputs)
     mirror(clone)
     torch.testing.assert_close(clone(1 - inputs), smashed, rtol=1e-4, atol=1e-5)
     turned, sign = resolve_sign(1 - inputs, clone, architecture)
-    assert sign is Sign.RESOLVED
+    assert sign is (Sign.AMBIGUOUS if kind == "dense" else Sign.RESOLVED)
     torch.testing.assert_close(turned, inputs)
     for name, value in clone.state_dict().items():
         torch.testing.assert_close(value, truth[name], rtol=1e-4, atol=1e-5)
@@ -220,3 +221,28 @@ def test_behind_a_dense_layer_a_flipped_picture_gives_the_same_smashed_data(name
     pictures = torch.rand(3, 1, 28, 28, generator=generator(1))
     torch.testing.assert_close(other(flip(pictures)), bottom(pictures))
     assert (other(pictures) - bottom(pictures)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_behind_a_dense_first_layer_no_sign_is_resolved(bias):
+    """A mixture of an input's numbers, undone in its weights, fits as well."""
+    with seeded(0):
+        clone = nn.Sequential(nn.Flatten(), nn.Linear(144, 20, bias=bias), nn.ReLU())
+    inputs = torch.rand(4, 1, 12, 12, generator=generator(1))
+    mixing = torch.linalg.qr(torch.randn(144, 144, generator=generator(2)))[0]
+    mixed = copy.deepcopy(clone)
+    with torch.no_grad():
+        mixed[1].weight.copy_(clone[1].weight @ mixing.T)
+        torch.testing.assert_close(mixed(inputs.flatten(1) @ mixing.T), clone(inputs), rtol=1e-4, atol=1e-5)
+    _, sign = resolve_sign(inputs, clone, ClientArchitecture.of(clone, (1, 12, 12)))
+    assert sign is Sign.AMBIGUOUS
+    assert "up to a linear map only" in dense_note(clone)
+    assert dense_note(layers("conv")) is None
+
+
+def test_a_decoder_s_agreement_resolves_no_sign_behind_a_dense_first_layer():
+    with seeded(0):
+        clone = nn.Sequential(nn.Flatten(), nn.Linear(144, 20), nn.ReLU())
+    assert _sign(0.99, clone) is Sign.AMBIGUOUS
+    assert _sign(0.99, layers("conv")) is Sign.RESOLVED
+    assert _sign(None, clone) is Sign.UNTESTED

@@ -13,6 +13,7 @@ from unsplit.data.numbers import plain
 from unsplit.data.scaling import Scaling, fitting_scale
 from unsplit.errors import DataError
 from unsplit.ranges import InputRange
+from unsplit.tensors import plain as numbers_alone
 
 # What arithmetic leaves of values that were scaled to 0 to 1.
 _ROUNDING = 1e-6
@@ -52,6 +53,9 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # Subclasses may carry more than numbers, such as the names of the files that they were read from.
+        object.__setattr__(self, "images", numbers_alone(self.images))
+        object.__setattr__(self, "labels", numbers_alone(self.labels))
         if len(self.images) == 0:
             raise DataError(f"The data set '{self.name}' is empty; give it at least one sample.")
         if len(self.images) != len(self.labels):

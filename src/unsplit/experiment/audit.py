@@ -38,7 +38,7 @@ from unsplit.experiment.trainings import train_networks
 from unsplit.experiment.whole import run_whole
 from unsplit.files import writable_folder
 from unsplit.knowledge import KnownDefense, KnownSamples
-from unsplit.models import batch_norm_note, split
+from unsplit.models import batch_norm_note, dense_note, split
 from unsplit.randomness import draw_seed, generator
 
 Stages = Callable[[str], Progress]
@@ -156,8 +156,10 @@ def audit(
 
 def _about_the_client(model: nn.Sequential, depths: Sequence[int]) -> tuple[str, ...]:
     """What there is to say of the client's layers, for the deepest cut."""
-    note = batch_norm_note(split(model, max(depths))[0]) if depths else None
-    return () if note is None else (note,)
+    if not depths:
+        return ()
+    bottom, _ = split(model, max(depths))
+    return tuple(note for note in (batch_norm_note(bottom), dense_note(bottom)) if note is not None)
 
 
 def _infer_labels(

@@ -37,8 +37,9 @@ from unsplit.experiment.results import (
 from unsplit.experiment.truth import RecordedTruth, read_truth
 from unsplit.knowledge import ClientArchitecture
 from unsplit.losses import LossSpec
-from unsplit.models import build, check_crossing, default_for, depth_of, split, split_head
+from unsplit.models import build, check_crossing, default_for, dense_note, depth_of, split, split_head
 from unsplit.protocol import load_transcript
+from unsplit.protocol.store import read_manifest
 from unsplit.randomness import generator
 from unsplit.ranges import UNIT, InputRange
 from unsplit.types import Kind, Transcript
@@ -150,6 +151,7 @@ def audit_recorded(
     presets, notes = presets_for(config.presets, shape)
     config, notes = replace(config, presets=presets), (*notes, *about_the_range(true, units))
     inversion = _invert(view, true, model, (shape, units), config, device, stages)
+    notes = (*notes, *_notes(transcript, model, config, inverted=bool(inversion.rows)))
     labels, threats = _infer_labels(view, true, head, config, device, stages)
     result = AuditResult(
         inversion=(),
@@ -167,6 +169,13 @@ def audit_recorded(
     return RecordedAudit(
         result=result, originals=inversion.originals, reconstructions=inversion.pictures, input_range=units
     )
+
+
+def _notes(transcript: Path, model: nn.Sequential, config: RecordedConfig, *, inverted: bool) -> tuple[str, ...]:
+    """What whoever recorded has to say, and what there is to say of the client's layers."""
+    told = read_manifest(transcript).notes
+    note = dense_note(split(model, config.cut)[0]) if inverted else None
+    return told if note is None else (*told, note)
 
 
 def _invert(

@@ -4,7 +4,7 @@ from .bring import sequential_of
 from .crossing import check_crossing
 from .cuts import Cut, Parts, cuts, depth_of, head_start, split, split_head, split_u
 from .named import NamedInputs
-from .norm import batch_norm_note, refuses_single_samples
+from .norm import batch_norm_note, dense_note, refuses_single_samples
 from .paper import cifar_net, mnist_net
 from .registry import MODELS, build, build_for, check_fits, default_for
 from .resnet import resnet
@@ -25,6 +25,7 @@ __all__ = [
     "cifar_net",
     "cuts",
     "default_for",
+    "dense_note",
     "depth_of",
     "distance",
     "head_start",

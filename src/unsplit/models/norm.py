@@ -1,4 +1,4 @@
-"""What batch normalisation in a network means for who trains or attacks it."""
+"""What some layers of a network mean for who trains or attacks it."""
 
 import copy
 
@@ -37,4 +37,18 @@ def batch_norm_note(bottom: nn.Module) -> str | None:
         "variance of the batch that it is in, so they depend on the other samples too, and an attacker who inverts one "
         "sample alone needs the running statistics, which the client keeps and which are not among the weights; once "
         "the network is used, smashed data of a sample depend on that sample alone."
+    )
+
+
+def dense_note(bottom: nn.Module) -> str | None:
+    """What cannot be known of inputs behind a dense first layer, in a sentence for a report; None if it is another."""
+    form = nn.Sequential | nn.Identity | nn.Flatten | nn.Unflatten
+    first = next((module for module in bottom.modules() if not isinstance(module, form)), None)
+    if not isinstance(first, nn.Linear):
+        return None
+    return (
+        "The client's first layer is dense: any invertible mixture of an input's numbers, undone in that layer's "
+        "weights, gives the same smashed data, so these fix inputs up to a linear map only; an attack that knows the "
+        "architecture alone takes the rest from what inputs are like, and neither a small residual nor restarts that "
+        "agree say that it took it rightly."
     )

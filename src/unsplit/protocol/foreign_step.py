@@ -35,8 +35,9 @@ class ForeignStep:
         *,
         gradient: bool,
         take: Callable[[Sequence[tuple[Kind, Tensor]]], None],
+        carry: Callable[[Kind, object], None] = lambda _kind, _value: None,
     ) -> None:
-        self._received, self._gradient, self._take = received, gradient, take
+        self._received, self._gradient, self._take, self._carry = received, gradient, take, carry
         self._noted: dict[Kind, Tensor] = {}
         if received is not None:
             self._note(Kind.SMASHED, received)
@@ -106,6 +107,7 @@ class ForeignStep:
 
     def _note(self, kind: Kind, value: Any) -> None:
         tensor = copied(value, f"the {kind.value}")
+        self._carry(kind, value)
         if tensor.ndim == 0:
             raise InputError(f"The {kind.value} is a single number; expected one entry for each sample of the batch.")
         sizes = {len(tensor), *map(len, self._noted.values())}

@@ -22,6 +22,7 @@ from unsplit.protocol.foreign_step import ForeignStep, check_client, copied, cro
 from unsplit.protocol.parties import SERVER
 from unsplit.protocol.store import MANIFEST, load_transcript
 from unsplit.protocol.transcript_writer import TranscriptWriter
+from unsplit.tensors import metadata
 from unsplit.types import Kind, Payload
 
 Watched = TypeVar("Watched")
@@ -77,6 +78,9 @@ class Observation:
         self._lock = threading.Lock()
         self._unusable = 0
         self._watched = ExitStack()
+        self._told = False
+        self.carried: dict[str, str] = {}
+        """By kind of message: what tensors carried beside their numbers, by class and names. None of it is recorded."""
 
     def step(
         self,
@@ -129,6 +133,8 @@ class Observation:
         tensors: dict[str, Tensor] = {}
         for role, layers in (("bottom", bottom), ("head", head)):
             state = layers.state_dict() if isinstance(layers, nn.Module) else layers or {}
+            for value in state.values():
+                self._carry(Kind.WEIGHTS, value)
             tensors |= {f"{role}.{name}": copied(value, f"the weight {name}") for name, value in state.items()}
         if not tensors:
             raise InputError("No weights are given; give those of the client's bottom or head.")
@@ -189,6 +195,11 @@ class Observation:
         """Write what is not on disk yet, and leave watched objects as they were."""
         self._watched.close()
         self._writer.flush()
+        if self.carried and not self._told:
+            note = _carrying(self.carried)
+            self._writer.note(note)
+            warnings.warn(note, stacklevel=2)
+            self._told = True
         if self._unusable:
             warnings.warn(
                 f"{self._unusable} steps held NaN or infinity and were not kept; no attack can read them.", stacklevel=2
@@ -203,7 +214,15 @@ class Observation:
 
     def _begin(self, received: Any, labels: Any, client: str, *, gradient: bool) -> ForeignStep:
         check_client(client, self.observer)
-        return ForeignStep(received, labels, gradient=gradient, take=lambda noted: self._take(client, noted))
+        return ForeignStep(
+            received, labels, gradient=gradient, take=lambda noted: self._take(client, noted), carry=self._carry
+        )
+
+    def _carry(self, kind: Kind, value: object) -> None:
+        """Note what crosses with a tensor that is more than numbers."""
+        held = metadata(value)
+        if held is not None:
+            self.carried[kind.value] = held
 
     def _take(self, client: str, noted: Sequence[tuple[Kind, Tensor]]) -> None:
         """Write a complete step, unless numbers in it are not finite: its number is used all the same."""
@@ -217,6 +236,14 @@ class Observation:
     def _write(self, step: int, client: str, noted: Sequence[tuple[Kind, Payload]]) -> None:
         for kind, payload in noted:
             self._writer.append(crossing(step, kind, payload, client=client, observer=self.observer))
+
+
+def _carrying(carried: Mapping[str, str]) -> str:
+    held = "; ".join(f"{kind}: {what}" for kind, what in carried.items())
+    return (
+        f"Tensors that cross in the observed loop carry more than numbers ({held}): whoever receives them has "
+        "that too. The transcript keeps the numbers alone; in the loop, send value.as_subclass(torch.Tensor)."
+    )
 
 
 def _put_back(watched: object, name: str, before: object) -> None:

@@ -51,6 +51,12 @@ class Manifest(BaseModel):
     version: int = VERSION
     observer: str
     shards: tuple[Shard, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What whoever recorded it has to say to those who audit it; left out of the file where there is nothing."""
+
+    def as_json(self) -> str:
+        """The text of the file."""
+        return self.model_dump_json(indent=1, exclude=None if self.notes else {"notes"}) + "\n"
 
 
 class StoredMessages(Sequence[Message]):

@@ -67,6 +67,13 @@ class TranscriptWriter:
         self._hand_to_thread()
         self._settle()
 
+    def note(self, *notes: str) -> None:
+        """Keep sentences for those who audit the transcript, beside those that are kept already."""
+        self.flush()
+        kept = tuple(dict.fromkeys([*self.manifest.notes, *notes]))
+        if kept != self.manifest.notes:
+            self._write_manifest(self.manifest.model_copy(update={"notes": kept}))
+
     def forget_from(self, step: int) -> None:
         """Drop all messages sent during `step` or later, when a run resumes from a checkpoint before them."""
         self._settle()
@@ -140,7 +147,7 @@ class TranscriptWriter:
         self._write_manifest(self.manifest.model_copy(update={"shards": tuple(shards)}))
 
     def _write_manifest(self, manifest: Manifest) -> None:
-        write_text(self._folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        write_text(self._folder / MANIFEST, manifest.as_json())
         self.manifest = manifest
 
 

@@ -11,7 +11,7 @@ from unsplit.attacks.threat_model import attack
 from unsplit.attacks.unsplit.candidate import Candidate, LearningConfig, Misfit
 from unsplit.attacks.unsplit.decoder import Decoder
 from unsplit.attacks.unsplit.objectives import relative_residual
-from unsplit.attacks.unsplit.symmetry import stretch
+from unsplit.attacks.unsplit.symmetry import first_layer, stretch
 from unsplit.attacks.unsplit.targets import as_maps, fresh_clone, matched_targets
 from unsplit.devices import reduces_precision
 from unsplit.errors import InputError, check_at_least_one
@@ -106,7 +106,8 @@ def invert_by_decoder(
 
     Returns:
         The pictures [n, c, h, w] in the architecture's range, one clone, and `agreement`: the correlation of
-        the two best restarts' pictures. The sign is called resolved where it is above a half.
+        the two best restarts' pictures. The sign is called resolved where it is above a half, and not behind a dense
+        first layer, whose inputs are open up to a linear map.
 
     Raises:
         InputError: no smashed data in the view, of a shape that the architecture cannot produce, or not pictures.
@@ -156,7 +157,7 @@ def search(
         inputs=pictures,
         clones=(_extended(best.clone, last_layers),),
         residual=_residual(best.clone, pictures, targets),
-        sign=Sign.UNTESTED if agreement is None else Sign.RESOLVED if agreement >= AGREEMENT else Sign.AMBIGUOUS,
+        sign=_sign(agreement, best.clone),
         rounds=(config.steps,) * len(pictures),
         agreement=agreement,
     )
@@ -198,6 +199,14 @@ def _refit(
         loss = best.fit(pictures[chosen], targets[chosen]) + best.prior()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def _sign(agreement: float | None, clone: nn.Module) -> Sign:
+    if agreement is None:
+        return Sign.UNTESTED
+    layer = first_layer(clone)
+    told = agreement >= AGREEMENT and not (layer is not None and layer.dense)
+    return Sign.RESOLVED if told else Sign.AMBIGUOUS
 
 
 def _extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:

@@ -4,6 +4,9 @@ If the first layer is affine, f(x) = act(W x + b), then the pictures (x - o) / s
 b + o sum(W) give the same smashed data for every offset o and scale s, negative ones included. Scale and offset are
 fixed by the range that pictures are known to fill; the sign by the biases, which the wrong sign must shift by the
 sum of the weights, far from where torch's layers start them.
+
+A dense first layer leaves far more open: with any invertible matrix A, the inputs A x and the weights W A^-1 give the
+same smashed data. Nothing in them tells one input's numbers from a mixture, so there the sign is never resolved.
 """
 
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ class FirstLayer:
     weight: Tensor
     bias: Tensor | None
     padded: bool
+    dense: bool
 
     @property
     def sums(self) -> Tensor:
@@ -47,7 +51,8 @@ def first_layer(clone: nn.Module) -> FirstLayer | None:
             padded = not isinstance(layer, nn.Linear) and (
                 layer.padding == "same" or any(value != 0 for value in layer.padding if not isinstance(value, str))
             )
-            return FirstLayer(weight=layer.weight, bias=layer.bias, padded=padded)
+            dense = isinstance(layer, nn.Linear)
+            return FirstLayer(weight=layer.weight, bias=layer.bias, padded=padded, dense=dense)
         return None
     return None
 
@@ -91,13 +96,14 @@ def resolve_sign(inputs: Tensor, clone: nn.Module, architecture: ClientArchitect
 
     Returns:
         The pictures of the likelier sign, and whether it is resolved. Without biases a negative cannot be made, so
-        the sign is resolved; where the symmetry does not hold, the pictures stay as they are, ambiguous.
+        the sign is resolved; where the symmetry does not hold, the pictures stay as they are, ambiguous. Behind a dense
+        layer it is ambiguous in any case.
     """
     layer = first_layer(clone)
     if layer is None or architecture.low != 0.0:
         return inputs, Sign.AMBIGUOUS
     if layer.bias is None:
-        return inputs, Sign.RESOLVED
+        return inputs, Sign.AMBIGUOUS if layer.dense else Sign.RESOLVED
     negative, moved = layer.bias + architecture.high * layer.sums, architecture.zero * layer.sums
     # Where the client's zero is not the range's low end, its biases may have started small as they are there, or as
     # they are here: a client may well fold its normalisation into its first layer.
@@ -113,4 +119,5 @@ def resolve_sign(inputs: Tensor, clone: nn.Module, architecture: ClientArchitect
     expected = 1 / (3 * layer.weight[0].numel())
     weighted = sum(next(part.parameters(recurse=False), None) is not None for part in clone.modules())
     decisive = bool(chosen <= _DECISIVE * expected) and bool(other >= _DECISIVE * chosen)
-    return inputs, Sign.RESOLVED if decisive and weighted == 1 else Sign.AMBIGUOUS
+    resolved = decisive and weighted == 1 and not layer.dense
+    return inputs, Sign.RESOLVED if resolved else Sign.AMBIGUOUS
