@@ -93,7 +93,7 @@ def check_defenses(config: AuditConfig, *, trains: bool) -> None:
             steps = ", in steps of several samples" if defense.within_batches else ""
             taken = "" if trains else " (the checkpoint's training is over)"
             raise InputError(
-                f"The defence {defense} acts on {about}{steps}, of which this audit looks at nothing{taken}; audit "
+                f"The defence {defense} acts on {about}{steps}, and nothing of that is audited here{taken}; audit "
                 "what it protects (for labels --label-setups b,c or --u-shape 1:1, for inputs --cuts 1), or leave it "
                 "out."
             )
