@@ -15,7 +15,8 @@ def refuses_single_samples(model: nn.Module, input_shape: tuple[int, ...]) -> bo
     """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return False
-    trained, device = copy.deepcopy(model).train(), next(model.parameters()).device
+    trained = copy.deepcopy(model).train()
+    device = next((value.device for value in model.parameters()), torch.device("cpu"))
     try:
         with torch.no_grad(), seeded(0):
             trained(torch.zeros(1, *input_shape, device=device))
