@@ -1,8 +1,11 @@
 """What operators rely on: agreements, refusals, health, metrics, logs, the live view, a client's own data and seed."""
 
 import asyncio
+import dataclasses
 import json
+import socket
 import stat
+import threading
 import urllib.request
 from io import StringIO
 
@@ -18,6 +21,7 @@ from unsplit.cli.join import own_seed
 from unsplit.cli.live import size, view
 from unsplit.errors import InputError
 from unsplit.protocol.remote import Door, RunConfig, Telemetry, Way, join, logger, make_plan, read_config, serve
+from unsplit.protocol.remote.handshake import refusal
 from unsplit.protocol.remote.serve import make_host
 from unsplit.randomness import generator
 
@@ -90,24 +94,71 @@ def test_both_sides_say_what_differs(trial, log):
     assert "client0 has the configuration" in refused[0]["sentence"]
 
 
-@pytest.mark.parametrize("who", ["nobody", "another authority"])
-def test_who_has_no_certificate_of_ours_is_not_let_in(trial, tmp_path, log, who):
+REFUSED = {
+    "nobody": r"ended the TLS handshake: it asks for a certificate of the client's; give --certificate and --key",
+    "another authority": r"ended the TLS handshake: it does not accept .*client0\.pem; give --certificate and --key",
+    "stranger to us": r"certificate of the server at localhost:\d+ is not trusted \(.*issuer certificate\); .* --ca",
+    "another name": r"is not trusted \(Hostname mismatch, .*'other.example'\); .*by a name in its certificate",
+    "without TLS": r"speaks TLS; leave out --insecure, and give --ca",
+}
+
+
+@pytest.mark.parametrize("who", REFUSED)
+def test_whom_tls_refuses_hears_why_at_once_and_so_does_the_server(trial, tmp_path, log, who, monkeypatch):
+    """Long before the client's patience ends; and no key, certificate or token stands in what is said."""
+    monkeypatch.setattr("unsplit.protocol.remote.handshake.GRACE", 0.3)
     parties = trial(steps=4)
-    settings = {"certificate": None, "key": None}
-    if who == "another authority":
-        (tmp_path / "other").mkdir()
-        others = Trial(tmp_path / "other", steps=4).certs
-        settings = {"certificate": others / "client0.pem", "key": others / "client0.key"}
+    (tmp_path / "other").mkdir()
+    others = Trial(tmp_path / "other", steps=4).certs
+    telemetry = Telemetry(log=logger(stream=log))
 
     async def run():
-        async for address, _ in together(parties, Telemetry(log=logger(stream=log))):
-            way = way_of(parties, address, patience=1.0, **settings)
+        async for address, _ in together(parties, telemetry):
+            ways = {
+                "nobody": way_of(parties, address, certificate=None, key=None),
+                "another authority": way_of(
+                    parties, address, certificate=others / "client0.pem", key=others / "client0.key"
+                ),
+                "stranger to us": dataclasses.replace(way_of(parties, address), ca=others / "ca.pem"),
+                "another name": way_of(parties, address, server_name="other.example"),
+                "without TLS": Way(address=address, insecure=True),
+            }
+            way = dataclasses.replace(ways[who], patience=300.0)
             client = parties.plan.make_client("client0")
-            await join(parties.plan, client, way, parties.folder / "c", Telemetry(log=logger(quiet=True)))
+            try:
+                await join(parties.plan, client, way, parties.folder / "c", Telemetry(log=logger(quiet=True)))
+            finally:
+                await asyncio.sleep(0.6)
 
-    with pytest.raises(InputError, match="No connection to localhost"):
-        asyncio.run(run())
+    with pytest.raises(InputError, match=REFUSED[who]) as said:
+        asyncio.run(asyncio.wait_for(run(), 60))
+    assert "\n" not in str(said.value)
     assert not [entry for entry in log.entries() if entry["event"] == "joined"]
+    refused = [entry for entry in log.entries() if entry["event"] == "refused"]
+    assert {entry["reason"] for entry in refused} == {"tls"}
+    assert "came to no call" in refused[0]["sentence"]
+    assert telemetry.registry.get_sample_value("unsplit_refused_total", {"reason": "tls"}) == len(refused)
+    assert "PRIVATE" not in log.getvalue() + str(said.value)
+
+
+def test_a_server_without_tls_is_called_so(tmp_path):
+    """And one that is not there, or hangs up before it has said anything, is no refusal: it may come back."""
+    asked = {"ca": Trial(tmp_path, steps=4).certs / "ca.pem", "certificate": None, "key": None}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def answer(what):
+            with listener.accept()[0] as stream:
+                stream.recv(1000)
+                stream.sendall(what)
+
+        for what, words in ((b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS"), (b"", None)):
+            thread = threading.Thread(target=answer, args=(what,))
+            thread.start()
+            found = refusal(f"127.0.0.1:{port}", **asked)
+            thread.join()
+            assert found is None if words is None else words in found
+    assert refusal(f"127.0.0.1:{port}", **asked) is None
 
 
 def test_health_and_metrics(trial, log):

@@ -14,6 +14,7 @@ from unsplit.files import writable_folder
 from unsplit.protocol.parties import Client
 from unsplit.protocol.remote import wire_pb2 as wire
 from unsplit.protocol.remote.codec import WIRE, WireError
+from unsplit.protocol.remote.handshake import refusal
 from unsplit.protocol.remote.line import OPTIONS, Closed, Line
 from unsplit.protocol.remote.participant import Participant, Stopped
 from unsplit.protocol.remote.plan import Plan
@@ -85,6 +86,17 @@ class Way:
             options.append(("grpc.ssl_target_name_override", self.server_name))
         credentials = channel_credentials(self.ca, certificate=self.certificate, key=self.key)
         return grpc.aio.secure_channel(self.address, credentials, options=options)
+
+    def refusal(self) -> str | None:
+        """Why TLS does not let this client through, in a sentence; None where it does, or where nobody answers."""
+        return refusal(
+            self.address,
+            ca=self.ca,
+            certificate=self.certificate,
+            key=self.key,
+            insecure=self.insecure,
+            name=self.server_name,
+        )
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with every call."""
@@ -159,6 +171,8 @@ async def _persist(participant: Participant, way: Way, telemetry: Telemetry) -> 
         except Closed:
             why = "the server ended the connection"
         except grpc.aio.AioRpcError as error:
+            if not reached and (refused := await asyncio.to_thread(way.refusal)) is not None:
+                raise InputError(refused) from error
             why = _passing(error, reached=reached)
         except WireError as error:
             raise InputError(f"The server cannot be understood: {error}.") from error

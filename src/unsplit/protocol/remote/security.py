@@ -5,7 +5,7 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import grpc
@@ -32,7 +32,9 @@ MOST_SEALED = 2**31 - 1
 """Most bytes that the cipher takes at once."""
 
 
-def server_credentials(certificate: Path, key: Path, *, client_ca: Path | None) -> grpc.ServerCredentials:
+def server_credentials(
+    certificate: Path, key: Path, *, client_ca: Path | None, began: Callable[[], None] | None = None
+) -> grpc.ServerCredentials:
     """TLS for a server.
 
     Args:
@@ -40,6 +42,7 @@ def server_credentials(certificate: Path, key: Path, *, client_ca: Path | None) 
         key: PEM file of the certificate's key, not encrypted.
         client_ca: PEM file of the authority of the clients' certificates, without one of which nobody gets in; None
             asks clients for no certificate.
+        began: told, in a thread of gRPC's, that a handshake begins.
 
     Raises:
         InputError: a file is missing, unreadable or not PEM, the key is of another certificate, or a certificate is
@@ -47,6 +50,13 @@ def server_credentials(certificate: Path, key: Path, *, client_ca: Path | None) 
     """
     pair = read_pair(certificate, key)
     authority = None if client_ca is None else read_authority(client_ca)
+    if began is not None:
+        # Before each handshake gRPC asks for certificates; None is: those of before.
+        return grpc.dynamic_ssl_server_credentials(
+            grpc.ssl_server_certificate_configuration([pair], authority),
+            began,  # type: ignore[arg-type]
+            require_client_authentication=authority is not None,
+        )
     return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
 
 

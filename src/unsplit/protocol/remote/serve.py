@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from unsplit.errors import InputError, StorageError
 from unsplit.files import writable_folder, write_text
+from unsplit.protocol.remote.handshake import Handshakes
 from unsplit.protocol.remote.host import Host, SplitFedHost, TurnsHost
 from unsplit.protocol.remote.line import OPTIONS
 from unsplit.protocol.remote.plan import Plan
@@ -31,6 +33,28 @@ _SERVER_OPTIONS = (
     ("grpc.max_connection_idle_ms", 60_000),
     ("grpc.so_reuseport", 0),
 )
+
+
+class Health(health.aio.HealthServicer):  # type: ignore[misc]
+    """Whether the server serves, by gRPC's own protocol.
+
+    Args:
+        called: told the address from which each call comes.
+    """
+
+    def __init__(self, called: Callable[[str], None]) -> None:
+        super().__init__()
+        self._called = called
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The answer of now."""
+        self._called(context.peer())
+        return await super().Check(request, context)
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        """Each new answer."""
+        self._called(context.peer())
+        await super().Watch(request, context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,16 +153,17 @@ async def _serve(
     host: Host, door: Door, folder: Path, telemetry: Telemetry, listening: Callable[[int], None] | None
 ) -> bool:
     tokens = None if door.tokens is None else Tokens.read(door.tokens)
-    service = Service(host, mutual_tls=door.client_ca is not None, tokens=tokens)
+    handshakes = Handshakes(telemetry, asks=door.client_ca is not None)
+    service = Service(host, mutual_tls=door.client_ca is not None, tokens=tokens, called=handshakes.called)
     server = grpc.aio.server(
         options=_SERVER_OPTIONS,
-        interceptors=[] if tokens is None else [Gate(tokens, telemetry)],
+        interceptors=[] if tokens is None else [Gate(tokens, telemetry, called=handshakes.called)],
         maximum_concurrent_rpcs=4 * len(host.clients) + 16,
     )
     add_SplitLearningServicer_to_server(service, server)
-    condition = health.aio.HealthServicer()
+    condition = Health(handshakes.called)
     health_pb2_grpc.add_HealthServicer_to_server(condition, server)
-    port = _listen(server, door)
+    port = _listen(server, door, handshakes)
     metrics = None if door.metrics is None else _metrics(door.metrics, telemetry)
     stopped = asyncio.Event()
     on_signals(stopped.set)
@@ -186,13 +211,15 @@ async def _until_done(host: Host, service: Service, stopped: asyncio.Event) -> N
             task.cancel()
 
 
-def _listen(server: "grpc.aio.Server", door: Door) -> int:
+def _listen(server: "grpc.aio.Server", door: Door, handshakes: Handshakes) -> int:
     refused = InputError(f"The address {door.address} cannot be listened on; name a free port of this machine.")
     try:
         if door.certificate is None or door.key is None:
             port = server.add_insecure_port(door.address)
         else:
-            credentials = server_credentials(door.certificate, door.key, client_ca=door.client_ca)
+            credentials = server_credentials(
+                door.certificate, door.key, client_ca=door.client_ca, began=handshakes.began
+            )
             port = server.add_secure_port(door.address, credentials)
     except RuntimeError as error:
         raise refused from error

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,10 +38,19 @@ class Service(SplitLearningServicer):
         host: whose turn it is.
         mutual_tls: a client's certificate bears its name.
         tokens: of the clients, if they must bring one.
+        called: told the address from which each call comes.
     """
 
-    def __init__(self, host: Host, *, mutual_tls: bool, tokens: Tokens | None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        mutual_tls: bool,
+        tokens: Tokens | None,
+        called: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.host = host
+        self._called = called
         self._mutual_tls = mutual_tls
         self._tokens = tokens
         self._plan = host.plan
@@ -122,6 +131,7 @@ class Service(SplitLearningServicer):
 
     async def _admit(self, context: Context) -> str | None:
         """Who calls, as far as certificate and token say (without a token, `Gate` lets nobody in)."""
+        self._called(context.peer())
         names: set[str] = set()
         if self._mutual_tls:
             # A certificate without a common name names nobody, which is no client of this training.
@@ -278,11 +288,13 @@ class Gate(grpc.aio.ServerInterceptor):
     Args:
         tokens: of the clients.
         telemetry: is told of refusals.
+        called: told the address from which each refused call comes.
     """
 
-    def __init__(self, tokens: Tokens, telemetry: Telemetry) -> None:
+    def __init__(self, tokens: Tokens, telemetry: Telemetry, *, called: Callable[[str], None] = lambda _: None) -> None:
         self._tokens = tokens
         self._telemetry = telemetry
+        self._called = called
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Let the call through, or give one that refuses."""
@@ -291,6 +303,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._telemetry.refused("token", "no token, or an unknown one")
 
         async def refuse(request: object, context: Context) -> None:  # noqa: ARG001
+            self._called(context.peer())
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Not admitted.")
 
         return grpc.stream_stream_rpc_method_handler(refuse)
