@@ -4,12 +4,14 @@ import itertools
 
 import pytest
 import torch
+from rich.console import Console
 
 from test_report import inversion, label, result
 from test_verdict import whole
 from unsplit.cli import summary
 from unsplit.experiment.results import AuditResult
 from unsplit.experiment.verdict import verdict
+from unsplit.randomness import generator
 from unsplit.report.box import TITLES
 
 CUTS = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "relu3", "fc2", "relu4")
@@ -85,3 +87,20 @@ def test_pictures_are_drawn_of_half_blocks():
     assert set(text.plain) == {"▀", "\n"}
     assert text.spans[0].style == "rgb(0,0,0) on rgb(0,0,0)"
     assert text.spans[-2].style == "rgb(255,255,255) on rgb(255,255,255)"
+
+
+def test_each_attack_is_told_as_it_ends_and_the_first_is_shown(monkeypatch):
+    """In a terminal in pictures; where output is kept in a file, in plain lines."""
+    originals = torch.rand(3, 1, 28, 28, generator=generator(0))
+    for terminal in (True, False):
+        said = []
+        monkeypatch.setattr(summary, "err", Console(force_terminal=terminal))
+        follow = summary.Following(said.append)
+        for mse in (3e-7, 0.3):
+            follow(inversion(mse=mse, skill=1 - mse / 0.06, mse_scale_free=0.09), originals, originals)
+        lines = [content for content in said if isinstance(content, str)]
+        assert len(lines) == 3
+        assert "3.0e-07  0.0600  almost exactly" in lines[1]
+        assert "0.3000  0.0600  not recovered" in lines[2]
+        assert max(map(len, lines)) <= 80
+        assert len(said) - len(lines) == terminal

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ err = Console(stderr=True, highlight=False)
 class Bars:
     """A bar for each part of a long work; made by `progress_bars`."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, quiet: bool) -> None:
         self._progress = progress
+        self._quiet = quiet
         self._last: TaskID | None = None
 
     def stage(self, name: str) -> "Tell":
@@ -34,9 +35,13 @@ class Bars:
 
         return tell
 
+    def say(self, content: RenderableType) -> None:
+        """Print something above the bars, on standard error, unless quiet."""
+        if not self._quiet:
+            self._progress.console.print(content, soft_wrap=True, markup=False)
+
     def _finish(self, task: TaskID) -> None:
-        total = self._progress.tasks[task].total or 1
-        self._progress.update(task, completed=total, total=total)
+        self._progress.update(task, visible=False)
 
 
 @contextmanager
@@ -50,4 +55,4 @@ def progress_bars(*, quiet: bool) -> Iterator[Bars]:
         TextColumn("{task.fields[loss]}"),
     )
     with Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True) as progress:
-        yield Bars(progress)
+        yield Bars(progress, quiet=quiet)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from rich.console import RenderableType
 
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
@@ -36,6 +37,16 @@ class Asked:
     mlflow: str | None
     json: bool
     quiet: bool
+
+    @property
+    def talks(self) -> bool:
+        """Whether there is text for people on standard output."""
+        return not (self.quiet or self.json or self.markdown == "-")
+
+    def say(self, content: RenderableType) -> None:
+        """Print it on standard output, if that is for people."""
+        if self.talks:
+            console.print(content, soft_wrap=True, markup=False)
 
 
 def asked(fail_if: Sequence[str] | None, markdown: str | None, mlflow: str | None, *, json: bool, quiet: bool) -> Asked:
@@ -74,7 +85,7 @@ def conclude(
         write_markdown(asked.markdown, lambda address: as_markdown(result, verdict, page=address), page)
     if asked.json:
         typer.echo(result.model_dump_json(indent=1))
-    elif not asked.quiet and asked.markdown != "-":
+    elif asked.talks:
         tables()
         print_verdict(verdict)
         console.print(f"The page: {page}", soft_wrap=True, markup=False)

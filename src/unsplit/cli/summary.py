@@ -3,12 +3,14 @@
 The page has every row; here are the best of each depth, and ranges over the settings of label inference.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from unsplit.cli.console import err
 from unsplit.cli.console import out as console
 from unsplit.experiment.assets import knowing
 from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
@@ -17,6 +19,7 @@ from unsplit.experiment.verdict import Verdict
 from unsplit.metrics import Score
 from unsplit.report.box import TITLES, figure, words
 from unsplit.report.numbers import error, percent
+from unsplit.report.pictures import drawable
 
 _SEEN = {"weight_grad": "weight gradient", "cut_grad": "cut gradient"}
 _COLUMNS = 4
@@ -49,17 +52,26 @@ def print_verdict(verdict: Verdict) -> None:
                 console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
-def line_of(row: InversionRow) -> str:
-    """One finished attack in a line."""
-    return (
-        f"depth {row.depth} ({row.cut}), {row.state} training, {row.attack}: error {error(row.mse)}, best guess "
-        f"{error(row.mse_best_trivial)}; {_short(row)}{_drift(row)}"
-    )
+class Following:
+    """Tells of each attack of an audit as it ends, and shows what the first one recovered.
 
+    Args:
+        say: prints something.
+    """
 
-def _drift(row: InversionRow) -> str:
-    """How far the client is from the weights that an attack knows."""
-    return "" if row.drift is None else f"; weights have moved by {error(row.drift)} of their length"
+    def __init__(self, say: Callable[[RenderableType], None]) -> None:
+        self._say = say
+        self._first = True
+
+    def __call__(self, row: InversionRow, originals: Tensor, reconstructions: Tensor) -> None:
+        """One attack has ended."""
+        if self._first:
+            self._say("Attacks as they end: error, and that of the best guess that has seen nothing")
+        name = f"depth {row.depth} ({row.cut}), {row.state} training, {row.attack}"
+        self._say(f"  {name:43} {error(row.mse):>7}  {error(row.mse_best_trivial):>6}  {_short(row)}")
+        if self._first and err.is_terminal and drawable(originals):
+            self._say(blocks(originals, reconstructions))
+        self._first = False
 
 
 def blocks(originals: Tensor, reconstructions: Tensor) -> Text:

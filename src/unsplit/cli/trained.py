@@ -8,10 +8,10 @@ from typing import Any
 
 import typer
 
-from unsplit.cli.console import progress_bars
+from unsplit.cli.console import err, progress_bars
 from unsplit.cli.outcome import Asked, conclude, with_outcomes
 from unsplit.cli.recorded import is_given
-from unsplit.cli.summary import print_summary
+from unsplit.cli.summary import Following, print_summary
 from unsplit.experiment import AuditConfig, load_audit_config
 from unsplit.experiment import audit as run_audit
 from unsplit.experiment.thresholds import check_measurable
@@ -44,7 +44,9 @@ def audit_training(config: AuditConfig, *, checkpoint: Path | None, out: Path, a
     writable_folder(out)
     command = shlex.join(["unsplit", *sys.argv[1:]])
     with progress_bars(quiet=asked.quiet) as bars:
-        found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage)
+        # Above the bars of a terminal; into a file or a pipe with the other results.
+        tell = Following(bars.say if err.is_terminal else asked.say)
+        found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage, tell=tell)
     result = found.result
     verdict = with_outcomes(judged(result, targets=len(found.originals)), result, asked)
     pictures = Pictures(

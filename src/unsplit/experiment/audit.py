@@ -31,7 +31,7 @@ from unsplit.experiment.inversions import invert_networks
 from unsplit.experiment.known import known_network
 from unsplit.experiment.labels import run_labels
 from unsplit.experiment.provenance import provenance
-from unsplit.experiment.results import AuditResult, LabelRow, ThreatModelRow
+from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, ThreatModelRow
 from unsplit.experiment.rows import ATTACKS as ROW_ATTACKS
 from unsplit.experiment.threats import described, threats_of_inversion, threats_of_labels
 from unsplit.experiment.trainings import train_networks
@@ -43,6 +43,8 @@ from unsplit.randomness import draw_seed, generator
 
 Stages = Callable[[str], Progress]
 """Called with the name of each part of the work; gives what to tell its progress to."""
+Tell = Callable[[InversionRow, Tensor, Tensor], None]
+"""Called with the row of an inversion, the targets and what it made of them, both of shape [n, *input shape]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +75,7 @@ def audit(
     checkpoint: Path | None = None,
     command: str | None = None,
     stages: Stages = lambda _: silent,
+    tell: Tell = lambda *_: None,
     splits: Splits | None = None,
 ) -> Audit:
     """Run an audit.
@@ -88,6 +91,7 @@ def audit(
         checkpoint: of `unsplit train`; its network is attacked instead of training one.
         command: what the report names as the command that makes it again.
         stages: follows the progress.
+        tell: told of each inversion as it ends.
         splits: the data, where they are not to be loaded by `config.data`.
 
     Raises:
@@ -118,7 +122,7 @@ def audit(
     if config.auxiliary is not None:
         own = auxiliary_data(config.auxiliary, splits, evaluation.targets, config.image_size)
     networks = {"before": dict.fromkeys(depths, untrained), "after": {at: trained.networks[at] for at in depths}}
-    rows, pictures = invert_networks(config, networks, evaluation, own, draw_seed(source), device, folder, stages)
+    rows, pictures = invert_networks(config, networks, evaluation, own, draw_seed(source), device, folder, stages, tell)
     labels = _infer_labels(config, untrained, splits, draw_seed(source), device, stages)
     whole = None
     if config.u_shape is not None:

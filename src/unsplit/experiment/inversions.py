@@ -37,6 +37,7 @@ def invert_networks(
     device: torch.device,
     folder: Path | None,
     stages: Callable[[str], Progress],
+    tell: Callable[[InversionRow, Tensor, Tensor], None],
 ) -> tuple[list[InversionRow], list[Tensor]]:
     """Attack the networks at every cut, with every preset; returns the rows and the pictures of each.
 
@@ -49,10 +50,16 @@ def invert_networks(
         device: where they compute.
         folder: keeps what ended; None keeps nothing.
         stages: follows the progress.
+        tell: told of each attack as it ends: its row, the targets, what it made of them.
     """
     cells = Cells(folder / "cells" if folder is not None else None)
     known = known_defense(config)
     found: list[Cell] = []
+
+    def ended(cell: Cell) -> None:
+        found.append(cell)
+        tell(cell[0], evaluation.targets.images, cell[1])
+
     for state in STATES:
         if state not in config.states:
             continue
@@ -78,7 +85,7 @@ def invert_networks(
                 )
                 attack = [state, depth, name, repr(settings), seed, config.device]
                 key = _key(config, weights[id(here[depth])], evaluation, attack, aware=aware)
-                found.append(cells.get_or_run(key, run))
+                ended(cells.get_or_run(key, run))
         for depth in here if config.known_weights is not None else ():
             run = functools.partial(
                 run_white_box,
@@ -96,7 +103,7 @@ def invert_networks(
             attack = [state, depth, config.white_box, repr(WHITE_BOX[config.white_box](1, colour=False)), seed]
             known_from = fingerprint(networks["before"][depth].state_dict())
             key = _key(config, weights[id(here[depth])], evaluation, [*attack, config.device, known_from], aware=False)
-            found.append(cells.get_or_run(key, run))
+            ended(cells.get_or_run(key, run))
         for name, depth in itertools.product(config.row_knowledge, here):
             run = functools.partial(
                 run_on_rows,
@@ -112,9 +119,10 @@ def invert_networks(
                 progress=stages(f"inverting depth {depth}, {state} training, {name}"),
             )
             attack = [state, depth, name, config.known_rows, seed, config.device]
-            found.append(cells.get_or_run(_key(config, weights[id(here[depth])], evaluation, attack, aware=False), run))
+            ended(cells.get_or_run(_key(config, weights[id(here[depth])], evaluation, attack, aware=False), run))
         if own is not None:
-            found += _with_auxiliary(config, state, here, own, evaluation, seed, device, stages)
+            for cell in _with_auxiliary(config, state, here, own, evaluation, seed, device, stages):
+                ended(cell)
     return [row for row, _ in found], [inputs for _, inputs in found]
 
 
