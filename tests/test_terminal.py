@@ -6,13 +6,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from test_report import inversion, label, result
+from test_report import inversion, label, pictures, result
 from test_verdict import whole
 from unsplit.cli import summary
 from unsplit.experiment.results import AuditResult
 from unsplit.experiment.verdict import verdict
 from unsplit.randomness import generator
+from unsplit.report import render
 from unsplit.report.box import TITLES
+from unsplit.report.longer import longer
 
 CUTS = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "relu3", "fc2", "relu4")
 
@@ -104,3 +106,14 @@ def test_each_attack_is_told_as_it_ends_and_the_first_is_shown(monkeypatch):
         assert "0.3000  0.0600  not recovered" in lines[2]
         assert max(map(len, lines)) <= 80
         assert len(said) - len(lines) == terminal
+
+
+def test_the_page_says_what_a_longer_run_adds():
+    rows = (inversion(preset="strong"), inversion(preset="sdar"))
+    assert [option for option, _ in longer(audited(range(1, 3)))][:2] == ["--presets strong", "--cuts"]
+    left = {option for option, _ in longer(result(rows, ()))}
+    assert not left & {"--presets strong", "--auxiliary test"}
+    assert "--u-shape 1:1" in left
+    page = render(result((inversion(),), ()), pictures((inversion(),)))
+    assert "A longer run adds" in page
+    assert "<code>--presets strong</code>" in page

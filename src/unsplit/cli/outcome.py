@@ -18,6 +18,7 @@ from unsplit.experiment.tracking import check_installed, track
 from unsplit.experiment.verdict import Verdict
 from unsplit.files import writable_folder, write_text
 from unsplit.report import as_markdown
+from unsplit.report.longer import longer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,9 @@ def conclude(
     elif asked.talks:
         tables()
         print_verdict(verdict)
-        console.print(f"The page: {page}", soft_wrap=True, markup=False)
+        options = ", ".join(option for option, _ in longer(result))
+        more = f" (it says what a longer run adds: {options})" if options else ""
+        console.print(f"The page: {page}{more}", soft_wrap=True, markup=False)
     for outcome in verdict.thresholds:
         if outcome.holds:
             err.print(f"unsplit: {outcome.words}", soft_wrap=True, markup=False)

@@ -14,6 +14,7 @@ from unsplit.metrics import Score
 from unsplit.report.box import box
 from unsplit.report.charts import accuracy_chart, error_chart
 from unsplit.report.findings import findings
+from unsplit.report.longer import longer
 from unsplit.report.numbers import decimals, error, on_scale, percent
 from unsplit.report.pictures import Pictures
 
@@ -25,6 +26,7 @@ def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = No
         **box(result, verdict or judged(result, targets=len(pictures.originals))),
         result=result,
         findings=findings(result),
+        longer=longer(result),
         wholes=_wholes(result, pictures),
         figures=_figures(result.inversion, pictures),
         error_chart=_chart(error_chart(result.inversion), _error_words(result.inversion)) if result.inversion else "",

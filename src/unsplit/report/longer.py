@@ -1,0 +1,30 @@
+"""What a longer run of an audit adds: the options that were left out, with what they would tell."""
+
+from unsplit.experiment.results import AuditResult
+
+
+def longer(result: AuditResult) -> tuple[tuple[str, str], ...]:
+    """Options and what they add, of an audit that trained; none of an audit of recorded traffic."""
+    training = result.training
+    if training is None:
+        return ()
+    presets = {row.preset for row in result.inversion}
+    pictures = len(training.input_shape) == 3
+    classes = training.score == "accuracy"
+    found = (
+        (
+            pictures and bool(presets) and "strong" not in presets,
+            "--presets strong",
+            "the strongest attack, from more samples, steps and restarts: closer pictures at deeper cuts",
+        ),
+        (bool(presets), "--cuts", "more cuts: how deep is deep enough"),
+        (bool(presets) and classes, "--targets 10", "ten inputs of each class: a score that is surer"),
+        (
+            pictures and classes and not presets & {"sdar", "fora"},
+            "--auxiliary test",
+            "attacks by a server with data of its own",
+        ),
+        (classes and result.whole is None, "--u-shape 1:1", "inputs, model and labels at once from the U-shape"),
+        (training.dataset == "digits", "--data mnist", "all of a data set in place of the embedded digits"),
+    )
+    return tuple((option, adds) for applies, option, adds in found if applies)
