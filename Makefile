@@ -8,8 +8,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
 # Networks that other people wrote, for tests. They name torchvision, which does not load beside a CPU build of torch.
 FOREIGN := pytorchcv==0.0.74 vit-pytorch==1.26.11
-# What pytest is told besides: two processes.
-PYTEST ?= -n 2
+# What pytest is told besides: two processes that take whole files, whose fixtures are made once; tell the slowest tests.
+PYTEST ?= -n 2 --dist loadfile --durations=15
 
 .PHONY: help demo test test-flower docs lint format bench notebook clean
 

@@ -15,9 +15,12 @@ from unsplit.experiment.auxiliary import auxiliary_data
 
 @pytest.fixture
 def short(monkeypatch):
-    """Both attacks with a few iterations."""
-    for name, preset in (("sdar_preset", sdar_preset), ("fora_preset", fora_preset)):
-        settings = dataclasses.replace(preset("quick"), iterations=4)
+    """Both attacks with a few iterations of small networks."""
+    sdar = dataclasses.replace(sdar_preset("quick"), iterations=4, feature_width=8, picture_width=4, batch_size=8)
+    fora = dataclasses.replace(
+        fora_preset("quick"), iterations=4, inverse_iterations=4, substitute_width=4, inverse_width=4
+    )
+    for name, settings in (("sdar_preset", sdar), ("fora_preset", fora)):
         monkeypatch.setattr(f"unsplit.experiment.auxiliary.{name}", lambda _, settings=settings: settings)
 
 

@@ -213,6 +213,7 @@ def test_the_commands_of_a_session(tmp_path):
     ]
     assert json.loads(unsplit("train", *defended, "--out", "defended", "--json"))["steps"] == 5
     audit = ["audit", "--epochs", 1, "--cuts", 1, "--states", "after", "--label-steps", 40, "--label-heads", 1]
+    audit += ["--presets", "joint"]
     printed = unsplit(*audit, "--label-setups", "b", "--out", "audit")
     assert "audit/report.html" in printed
     report = json.loads((tmp_path / "audit" / "report.json").read_text())
