@@ -23,6 +23,7 @@ from unsplit.experiment.attack_labels import read_known
 from unsplit.experiment.fitting import presets_for
 from unsplit.experiment.recorded_inputs import about_the_range
 from unsplit.experiment.tradeoff import TradeoffSelection, fitting_selection
+from unsplit.experiment.tradeoff.points import _values
 from unsplit.experiment.truth import RecordedTruth, read_truth
 from unsplit.experiment.verdict import verdict
 from unsplit.randomness import generator, seeded
@@ -399,6 +400,15 @@ def test_a_trade_off_of_a_table_leaves_out_what_makes_pictures(tmp_path):
         fitting_selection(TradeoffSelection(attacks=("decoder",)), train)
     with pytest.raises(InputError, match="regression"):
         fitting_selection(TradeoffSelection(), from_tensors(train.images, train.images[:, 0]))
+
+
+def test_a_trade_off_of_a_table_has_no_structural_similarity():
+    inputs = {"mse": 0.1, "mse_best_trivial": 0.2, "skill": 0.5, "ssim": None, "clone_accuracy": 0.9}
+    row = {"accuracy": 0.9, "chance": 0.5, "seconds": 0.1, "bytes": 64, "label_chance": 0.5,
+           "labels": {"unaware": 0.7, "aware": 0.8}, "unaware": inputs, "aware": inputs}  # fmt: skip
+    found = {metric for (metric, _), _, _ in _values([row])}
+    assert {"mse", "skill", "clone_accuracy"} <= found
+    assert "ssim" not in found
 
 
 def test_a_trade_off_of_pictures_keeps_everything(digits):

@@ -114,7 +114,8 @@ def _values(rows: Sequence[dict[str, object]]) -> Iterable[tuple[tuple[str, str]
         inner = [part for part in parts if isinstance(part, dict)]
         trivial = {"skill": 0.0, "mse": _mean(inner, "mse_best_trivial"), "clone_accuracy": chance}
         for metric in _METRICS:
-            yield (metric, attack), _all(inner, metric), trivial.get(metric)
+            if all(part[metric] is not None for part in inner):  # only pictures have a structural similarity
+                yield (metric, attack), _all(inner, metric), trivial.get(metric)
         labels = [row["labels"] for row in rows]
         shares = [float(part[attack]) for part in labels if isinstance(part, dict)]
         yield ("label_accuracy_up_to_names", attack), shares, _mean(rows, "label_chance")
