@@ -42,16 +42,29 @@ def command(store, *arguments):
     ]
 
 
+def stored(folder):
+    """How many cells a store holds by now, which another process may be making."""
+    try:
+        return len(contents(folder))
+    except (FormatError, InputError, StorageError):  # not there yet
+        return 0
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
+    """Killed each time when it has stored another cell, and a little later, so that it is at work on the next."""
     arguments = ("table2", "--budget", "smoke", "--preset", "joint,paper", "--depths", "1")
     subprocess.run(command(tmp_path / "calm", *arguments), check=True, capture_output=True)
-    moments = random.Random()
-    for _ in range(5):
+    moments = random.Random(0)
+    for cells in range(3):
         process = subprocess.Popen(command(tmp_path / "killed", *arguments), stderr=subprocess.DEVNULL)
-        time.sleep(moments.uniform(1, 12))
+        while process.poll() is None and stored(tmp_path / "killed") < cells:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
         process.wait()  # its workers end by themselves later, as orphans
+        assert process.returncode == -signal.SIGKILL
+        assert cells <= stored(tmp_path / "killed") < 5
     subprocess.run(command(tmp_path / "killed", *arguments), check=True, capture_output=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "calm")
     assert len(contents(tmp_path / "calm")) == 5
