@@ -198,7 +198,7 @@ def test_nothing_to_attack(transcript, tmp_path):
 
 def test_an_attack_that_cannot_work_says_why(transcript, tmp_path):
     folder = save_transcript(transcript, tmp_path / "t")
-    with pytest.raises(InputError, match="name the model and the cut"):
+    with pytest.raises(InputError, match="name that with --cut"):
         follow(folder, InversionRequest(cut="conv2"), tmp_path / "out", quiet_for=60)
     with pytest.raises(InputError, match="name a file of them with --known"):
         follow(folder, LabelRequest(attack="nearest"), tmp_path / "out", quiet_for=0.1)
