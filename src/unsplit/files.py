@@ -34,7 +34,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     Raises:
         StorageError: the folder cannot be created or written, or the disk is full.
     """
-    with explained(path):
+    with explained(path, writes=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -100,7 +100,7 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
 
 def writable_folder(path: Path) -> Path:
     """Create `path` if need be and prove that a file can be written there, before hours of work depend on it."""
-    with explained(path):
+    with explained(path, writes=True):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -108,14 +108,14 @@ def writable_folder(path: Path) -> Path:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path, *, writes: bool = False) -> Iterator[None]:
     """Turn an operating system's refusal to read or write `path` into a `StorageError` that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(f"No space left to write {path}; free some and run the command again.") from error
-        if error.errno == errno.ENOENT:
+        if error.errno == errno.ENOENT and not writes:
             raise StorageError(f"There is no {path}; check the name.") from error
         if error.errno == errno.EISDIR:
             raise StorageError(f"{path} is a folder; name a file.") from error
