@@ -30,7 +30,7 @@ from unsplit.attacks.rows import RowsConfig
 from unsplit.attacks.rows.latent import latent_rows
 from unsplit.data import Dataset, Scaling, Splits
 from unsplit.experiment import AuditConfig
-from unsplit.experiment.fitting import loss_for, targets_of
+from unsplit.experiment.fitting import loss_for
 from unsplit.experiment.inversion import Evaluation, more_inputs, observe_inference, run_inversion
 from unsplit.experiment.rows import run_on_rows
 from unsplit.knowledge import ClientArchitecture
@@ -41,6 +41,7 @@ from unsplit.randomness import generator
 
 SEEDS = (0, 1, 2)
 EPOCHS = 50
+TARGETS = 20
 CPU = torch.device("cpu")
 Loaded = tuple[np.ndarray, np.ndarray]
 
@@ -96,15 +97,15 @@ def measured(cell: tuple[str, int]) -> dict[tuple[str, int, str], float]:
     """The errors at one table and seed: by table, cut and attack."""
     torch.set_num_threads(1)
     name, seed = cell
-    splits, config = table(name, seed), AuditConfig(targets_per_class=5)
+    splits = table(name, seed)
     train = splits.train
     model = network(train.input_shape[0], train.outputs, seed)
-    plan = SplitConfig(cut=1, batch_size=64, loss=loss_for(config, splits))
+    plan = SplitConfig(cut=1, batch_size=64, loss=loss_for(AuditConfig(), splits))
     training = split_training(model, train.images, train.labels, plan, generator=generator(seed))
     training.run(EPOCHS * -(-len(train) // 64))
     trained = training.model()
     evaluation = Evaluation(
-        targets=targets_of(splits.test, config),
+        targets=splits.test.subset(torch.arange(TARGETS)),
         test=splits.test,
         mean_input=train.images.mean(0),
         others=more_inputs(train),
