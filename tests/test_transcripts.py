@@ -322,9 +322,13 @@ def test_a_place_that_cannot_be_written(transcript, tmp_path):
         save_transcript(transcript, tmp_path / "file" / "t")
 
 
-def test_nothing_of_ours_reads_pickle():
+def test_nothing_of_ours_runs_what_a_pickle_says():
     source = Path(store.__file__).parents[1]
+    loads = {}
     for path in source.rglob("*.py"):
         text = path.read_text()
         assert "import pickle" not in text
-        assert "torch.load(" not in text
+        if "torch.load(" in text:
+            loads[path.name] = text.count("torch.load("), text.count("weights_only=True")
+    # The weights of a published network come so; of them torch reads tensors only.
+    assert loads == {"weights.py": (1, 1)}

@@ -1,6 +1,5 @@
 """Weights that are public: read from a file, and put in the place of a network's own as far as they fit."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,7 +41,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             pass
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # of many kinds, by what a foreign file holds
             raise FormatError(
                 f"{path} holds no weights that can be read without running what is in it; save model.state_dict() "
                 "with torch.save, or with safetensors."
