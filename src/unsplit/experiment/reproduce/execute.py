@@ -3,6 +3,7 @@
 import importlib
 import socket
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,10 @@ def _backend(config: ExecutorConfig) -> Iterator[Deaths]:
 
 @contextmanager
 def _local(_: ExecutorConfig) -> Iterator[Deaths]:
-    with parallel_config(backend="loky", inner_max_num_threads=1):
+    with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+        # Loky replaces a worker whose memory has grown, as it does by cells of several kinds. It warns of that in the
+        # thread that hands out work: nobody need know, and where warnings are errors the thread would end.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         yield (TerminatedWorkerError,)
 
 
