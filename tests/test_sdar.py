@@ -289,7 +289,7 @@ def test_what_is_missing_is_said_in_one_sentence():
     assert "labelled data" in sentence(data=AuxiliaryData(inputs=data.inputs))
     assert "one label for each" in sentence(data=AuxiliaryData(inputs=data.inputs[:, :, :14], labels=data.labels))
     assert "holds no labels message" in sentence(invert_by_simulation)
-    for wrong in (labels[:3], labels.float(), labels + 10):
+    for wrong in (labels[:3], labels + 0.5, labels + 10):
         assert "use it without labels" in sentence(invert_by_simulation, labelled(view, wrong))
 
 
