@@ -68,7 +68,7 @@ class Following:
         if self._first:
             self._say("Attacks as they end: error, and that of the best guess that has seen nothing")
         name = f"depth {row.depth} ({row.cut}), {row.state} training, {row.attack}"
-        self._say(f"  {name:43} {error(row.mse):>7}  {error(row.mse_best_trivial):>6}  {_short(row)}")
+        self._say(f"  {name:46} {error(row.mse):>7}  {error(row.mse_best_trivial):>6}  {_short(row)}")
         if self._first and err.is_terminal and drawable(originals):
             self._say(blocks(originals, reconstructions))
         self._first = False
