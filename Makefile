@@ -17,7 +17,7 @@ help:
 	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/installed
-	$(VENV)/bin/unsplit audit --cuts 1,4 --presets joint,strong-quick --label-steps 300 --u-shape 1:1 --out runs/demo
+	$(VENV)/bin/unsplit audit --cuts 1,4 --presets joint,strong-quick --label-heads 1 --label-steps 300 --u-shape 1:1 --out runs/demo
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -m "not full" $(PYTEST)
