@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -54,6 +54,11 @@ def reduces_precision(precision: str, device: torch.device) -> bool:
 def resolved_precision(precision: str, device: torch.device) -> Precision:
     """The same setting as "on" or "off", which says the same on every machine."""
     return "on" if reduces_precision(precision, device) else "off"
+
+
+def decoder_arithmetic(precision: str, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """The number type in which this setting has decoders compute their convolutions, as reports name it."""
+    return "bfloat16" if reduces_precision(precision, device) else "float32"
 
 
 @functools.cache

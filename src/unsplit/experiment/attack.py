@@ -11,7 +11,7 @@ from unsplit.attacks import Progress, readable, silent
 from unsplit.attacks.collaborative import invert_white_box
 from unsplit.attacks.unsplit import invert, preset
 from unsplit.choices import WHITE_BOX
-from unsplit.devices import Precision, reduces_precision
+from unsplit.devices import Precision, decoder_arithmetic
 from unsplit.devices import device as checked_device
 from unsplit.errors import unknown_name
 from unsplit.experiment.known import client_weights, known_network, sent_in_training, white_box_settings
@@ -106,7 +106,7 @@ def attack_inputs(
         inputs=len(found.inputs),
         residual=float(found.residual.mean()),
         sign=found.sign.value,
-        precision="bfloat16" if reduces_precision(request.reduced_precision, device) else "float32",
+        precision=decoder_arithmetic(request.reduced_precision, device),
         seconds=seconds,
         tensors=path.name,
     )

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import torch
 
-from unsplit.devices import Precision, reduces_precision
+from unsplit.devices import Precision, decoder_arithmetic
 from unsplit.experiment.results import Provenance
 
 _PACKAGES = ("unsplit", "torch", "numpy", "torchmetrics", "scikit-learn")
@@ -32,7 +32,7 @@ def provenance(command: str, *, seed: int, device: torch.device, precision: Prec
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
         device=str(device),
-        precision="bfloat16" if reduces_precision(precision, device) else "float32",
+        precision=decoder_arithmetic(precision, device),
         versions=versions(),
         machine=machine(),
     )
