@@ -3,7 +3,7 @@
 import torch
 from measure import paired, write
 
-from unsplit.attacks.unsplit import JointConfig, invert_jointly
+from unsplit.attacks.inversion import JointConfig, invert_jointly
 from unsplit.data import load
 from unsplit.knowledge import ClientArchitecture
 from unsplit.models import build, split

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unsplit.attacks.hijack import HijackConfig, hijack_feature_space
+from unsplit.attacks.auxiliary import HijackConfig, hijack_feature_space
 from unsplit.data import Splits, load
 from unsplit.defenses.detection import GuardConfig, HijackSuspected, ScrutinyConfig, SplitGuardConfig
 from unsplit.experiment.provenance import machine, versions

@@ -17,9 +17,9 @@ import torch
 from measure import write
 from paper_code import released_code
 
-from unsplit.attacks.unsplit import invert, preset
+from unsplit.attacks.inversion import invert, preset
 from unsplit.data import Splits, load
-from unsplit.experiment.inversion import more_inputs, observe_inference
+from unsplit.experiment.auditing.inversion import more_inputs, observe_inference
 from unsplit.knowledge import ClientArchitecture
 from unsplit.metrics import mse
 from unsplit.models import build, split

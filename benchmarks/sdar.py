@@ -16,7 +16,7 @@ from measure import RESULTS
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from unsplit.attacks.hijack import (
+from unsplit.attacks.auxiliary import (
     FORA_PRESETS,
     SDAR_PRESETS,
     SdarAttacker,
@@ -24,7 +24,7 @@ from unsplit.attacks.hijack import (
     invert_by_feature_matching,
     invert_by_simulation_without_labels,
 )
-from unsplit.attacks.unsplit import invert, preset
+from unsplit.attacks.inversion import invert, preset
 from unsplit.data import load
 from unsplit.experiment.provenance import machine, versions
 from unsplit.files import write_tensors, write_text

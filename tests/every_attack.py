@@ -6,7 +6,16 @@ import inspect
 import torch
 
 from conftest import noise
-from unsplit.attacks.collaborative import (
+from unsplit.attacks.auxiliary import (
+    ForaConfig,
+    HijackConfig,
+    SdarConfig,
+    hijack_feature_space,
+    invert_by_feature_matching,
+    invert_by_simulation,
+    invert_by_simulation_without_labels,
+)
+from unsplit.attacks.he2019 import (
     BlackBoxConfig,
     ShadowConfig,
     StreamConfig,
@@ -17,14 +26,15 @@ from unsplit.attacks.collaborative import (
     invert_white_box,
     stream_black_box,
 )
-from unsplit.attacks.hijack import (
-    ForaConfig,
-    HijackConfig,
-    SdarConfig,
-    hijack_feature_space,
-    invert_by_feature_matching,
-    invert_by_simulation,
-    invert_by_simulation_without_labels,
+from unsplit.attacks.inversion import (
+    AmortisedConfig,
+    CoordinateConfig,
+    JointConfig,
+    invert_by_coordinates,
+    invert_by_decoder,
+    invert_jointly,
+    invert_jointly_through_defense,
+    invert_through_defense,
 )
 from unsplit.attacks.labels import (
     GroupingConfig,
@@ -44,16 +54,6 @@ from unsplit.attacks.labels import (
     infer_targets,
 )
 from unsplit.attacks.rows import RowsConfig, invert_from_known_rows, invert_from_statistics
-from unsplit.attacks.unsplit import (
-    AmortisedConfig,
-    CoordinateConfig,
-    JointConfig,
-    invert_by_coordinates,
-    invert_by_decoder,
-    invert_jointly,
-    invert_jointly_through_defense,
-    invert_through_defense,
-)
 from unsplit.knowledge import (
     AuxiliaryData,
     ClientArchitecture,

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from unsplit import metrics
-from unsplit.attacks.unsplit import AmortisedConfig, JointConfig, LearningConfig, invert_by_decoder, invert_jointly
-from unsplit.attacks.unsplit.candidate import Candidate
-from unsplit.attacks.unsplit.decoder import Decoder, receptive_centres
+from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert_by_decoder, invert_jointly
+from unsplit.attacks.inversion.candidate import Candidate
+from unsplit.attacks.inversion.decoder import Decoder, receptive_centres
 from unsplit.errors import InputError
-from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
+from unsplit.experiment.auditing.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.knowledge import ClientArchitecture
 from unsplit.randomness import generator, seeded
 from unsplit.types import Kind, Message, Sign, Transcript

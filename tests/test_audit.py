@@ -14,8 +14,8 @@ from unsplit import AuditConfig, Pictures, audit, files, write_report
 from unsplit.cli.app import main
 from unsplit.data import Splits, from_tensors
 from unsplit.errors import DataError, InputError, UnsplitError
-from unsplit.experiment.attack import InversionRequest, attack_inputs
-from unsplit.experiment.attack_labels import LABEL_ATTACKS, LabelRequest, attack_labels
+from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
+from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelRequest, attack_labels
 from unsplit.experiment.training import TrainConfig, train
 from unsplit.models import build
 from unsplit.optim import OptimizerSpec
@@ -29,7 +29,7 @@ SGD = OptimizerSpec(name="sgd", lr=0.01)
 @pytest.fixture
 def short(monkeypatch):
     """Presets with next to no steps: what is tested here is everything around the attacks."""
-    from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, presets
+    from unsplit.attacks.inversion import CoordinateConfig, JointConfig, presets
 
     monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=30))
     monkeypatch.setitem(presets.PRESETS, "paper", lambda _: CoordinateConfig(rounds=2, input_steps=2, weight_steps=2))

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from conftest import noise, refused
+from unsplit.attacks.inversion import AmortisedConfig, CoordinateConfig, JointConfig, LearningConfig, invert
 from unsplit.attacks.labels import CloneHeadConfig, train_clone_head
-from unsplit.attacks.unsplit import AmortisedConfig, CoordinateConfig, JointConfig, LearningConfig, invert
 from unsplit.data import Dataset, Splits
-from unsplit.experiment.config import AuditConfig
-from unsplit.experiment.fitting import fitting
+from unsplit.experiment.auditing.config import AuditConfig
+from unsplit.experiment.auditing.fitting import fitting
 from unsplit.knowledge import ClientArchitecture, HeadArchitecture, LabelSpace
 from unsplit.models import build, refuses_single_samples, split
 from unsplit.protocol import Recorder, SplitConfig, split_training

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from conftest import noise
+from unsplit.attacks.inversion import AmortisedConfig, CoordinateConfig, JointConfig, invert
 from unsplit.attacks.labels import GroupingConfig, group_by_cut_gradient
-from unsplit.attacks.unsplit import AmortisedConfig, CoordinateConfig, JointConfig, invert
 from unsplit.knowledge import ClientArchitecture, LabelSpace
 from unsplit.models import build
 from unsplit.protocol import SERVER, Client, Recorder, Server, SplitConfig, split_training

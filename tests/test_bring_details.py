@@ -9,11 +9,11 @@ from torch import nn
 
 from conftest import refused
 from unsplit import import_arrays
-from unsplit.attacks.unsplit import AmortisedConfig, JointConfig, LearningConfig, invert, total_variation
+from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert, total_variation
 from unsplit.data import from_tensors, load, read_folder
 from unsplit.errors import DataError, InputError
 from unsplit.experiment import AuditConfig
-from unsplit.experiment.fitting import fitting, named_inputs, network_for, targets_of
+from unsplit.experiment.auditing.fitting import fitting, named_inputs, network_for, targets_of
 from unsplit.knowledge import ClientArchitecture
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator, seeded

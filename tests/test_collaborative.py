@@ -9,7 +9,7 @@ from torch import nn
 
 from unsplit import metrics
 from unsplit.attacks import threat_model
-from unsplit.attacks.collaborative import (
+from unsplit.attacks.he2019 import (
     BlackBoxConfig,
     ShadowConfig,
     StreamConfig,

@@ -12,8 +12,6 @@ from test_report import LABELS, ROWS, Page, inversion, label, pictures, result
 from test_verdict import CLAIMS, recorded, tables
 from unsplit.cli import compare as command
 from unsplit.errors import FormatError, UnsplitError
-from unsplit.experiment.results import PictureScores
-from unsplit.experiment.verdict import verdict
 from unsplit.files import write_text
 from unsplit.report import (
     Side,
@@ -26,6 +24,8 @@ from unsplit.report import (
     write_report,
 )
 from unsplit.report.compared_page import picture_pairs, shown
+from unsplit.results import PictureScores
+from unsplit.verdict import verdict
 
 WEAK = tuple(row.model_copy(update={"mse": 0.06, "skill": 0.0, "clone_accuracy": 0.1}) for row in ROWS)
 CHANCE = tuple(

@@ -7,20 +7,20 @@ import torch
 from torch import nn
 
 from unsplit import AuditConfig, Pictures, audit, write_report
+from unsplit.attacks.inversion import CoordinateConfig, JointConfig, presets
 from unsplit.attacks.labels import SurrogateConfig
-from unsplit.attacks.unsplit import CoordinateConfig, JointConfig, presets
 from unsplit.data import Splits, from_tensors
 from unsplit.defenses import DEFENSES, Clip, GaussianNoise, LabelDP, TopK, parse_defense, parse_defenses, together
 from unsplit.errors import InputError
-from unsplit.experiment import labels as label_runs
-from unsplit.experiment import whole as whole_runs
-from unsplit.experiment.cells import fingerprint
-from unsplit.experiment.verdict import verdict
+from unsplit.experiment.auditing import labels as label_runs
+from unsplit.experiment.auditing import u_shape as u_shape_runs
+from unsplit.experiment.auditing.cache import fingerprint
 from unsplit.models import registry
 from unsplit.optim import OptimizerSpec
 from unsplit.randomness import generator
 from unsplit.report import Side, as_markdown, compare, comparison_markdown
 from unsplit.types import Kind
+from unsplit.verdict import verdict
 
 SGD = OptimizerSpec(name="sgd", lr=0.05)
 CONFIG = AuditConfig(
@@ -37,7 +37,7 @@ def _tiny(monkeypatch):
         nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(432, 6), nn.ReLU(), nn.Linear(6, 3)
     )
     briefly = SurrogateConfig(starts=1, rounds=1, passes=2, steps=2)
-    monkeypatch.setattr(whole_runs, "SurrogateConfig", lambda: briefly)
+    monkeypatch.setattr(u_shape_runs, "SurrogateConfig", lambda: briefly)
     monkeypatch.setitem(registry.MODELS, "tiny", net)
     monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=3))
     monkeypatch.setitem(presets.PRESETS, "paper", lambda _: CoordinateConfig(rounds=1, input_steps=1, weight_steps=1))
@@ -81,7 +81,7 @@ def test_one_seed_gives_one_defended_result(splits):
 def traces(monkeypatch, splits, **changes):
     """What crossed in each part of an audit, as a hash, and its result."""
     found = {}
-    watch, whole = label_runs.watch_hand_offs, whole_runs._Attack
+    watch, whole = label_runs.watch_hand_offs, u_shape_runs._Attack
 
     def watched(*args, setup, **more):
         training, view = watch(*args, setup=setup, **more)
@@ -94,7 +94,7 @@ def traces(monkeypatch, splits, **changes):
 
     with monkeypatch.context() as patch:
         patch.setattr(label_runs, "watch_hand_offs", watched)
-        patch.setattr(whole_runs, "_Attack", attacked)
+        patch.setattr(u_shape_runs, "_Attack", attacked)
         made = audit(dataclasses.replace(CONFIG, u_shape=(1, 1), **changes), splits=splits)
     pictures = dict(enumerate(made.reconstructions))
     found["inversion"] = fingerprint({str(at): values for at, values in pictures.items()})

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from unsplit.cli import main
-from unsplit.experiment.reproduce import ExecutorConfig, Store, run
-from unsplit.experiment.reproduce.cells import Cell
+from unsplit.studies.grid import Cell
+from unsplit.studies.reproduction import ExecutorConfig, Store, run
 
 CLUSTER = {
     "dask": """

@@ -8,12 +8,12 @@ import torch
 
 from conftest import noise
 from test_cli import program
-from unsplit.attacks.unsplit import JointConfig, presets
+from unsplit.attacks.inversion import JointConfig, presets
 from unsplit.errors import FormatError, InputError
-from unsplit.experiment import follow as following
-from unsplit.experiment.attack import InversionRequest
-from unsplit.experiment.attack_labels import LabelRequest
-from unsplit.experiment.follow import follow
+from unsplit.experiment.traffic import follow as following
+from unsplit.experiment.traffic.follow import follow
+from unsplit.experiment.traffic.inputs import InversionRequest
+from unsplit.experiment.traffic.labels import LabelRequest
 from unsplit.models import build
 from unsplit.protocol import Recorder, SplitConfig, TranscriptWriter, load_transcript, save_transcript, split_training
 from unsplit.randomness import generator

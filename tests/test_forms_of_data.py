@@ -13,21 +13,21 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from unsplit.attacks.unsplit import JointConfig, presets
+from unsplit.attacks.inversion import JointConfig, presets
 from unsplit.cli.data import verify as verify_command
 from unsplit.data import SOURCES, as_read, from_tensors, load, verify
 from unsplit.data.numbers import plain
 from unsplit.errors import DataError, InputError, StorageError
 from unsplit.experiment import AuditConfig, audit
-from unsplit.experiment.attack_labels import read_known
-from unsplit.experiment.fitting import presets_for
-from unsplit.experiment.recorded_inputs import about_the_range
-from unsplit.experiment.tradeoff import TradeoffSelection, fitting_selection
-from unsplit.experiment.tradeoff.points import _values
-from unsplit.experiment.truth import RecordedTruth, read_truth
-from unsplit.experiment.verdict import verdict
+from unsplit.experiment.auditing.fitting import presets_for
+from unsplit.experiment.traffic.labels import read_known
+from unsplit.experiment.traffic.recorded_inputs import about_the_range
+from unsplit.experiment.traffic.truth import RecordedTruth, read_truth
 from unsplit.randomness import generator, seeded
 from unsplit.ranges import UNIT, InputRange
+from unsplit.studies.tradeoff import TradeoffSelection, fitting_selection
+from unsplit.studies.tradeoff._points import _values
+from unsplit.verdict import verdict
 
 SAMPLES = 24
 

@@ -10,13 +10,13 @@ from torch import nn
 from every_attack import ARGUMENTS, called, whole_view
 from unsplit import Recorder, import_arrays, load_transcript, observe, save_transcript
 from unsplit.attacks import readable
+from unsplit.attacks.inversion import PRESETS, JointConfig
 from unsplit.attacks.observed import class_numbers
-from unsplit.attacks.unsplit import PRESETS, JointConfig
 from unsplit.data import Dataset
 from unsplit.errors import InputError
-from unsplit.experiment.attack import InversionRequest, attack_inputs
-from unsplit.experiment.follow import follow
-from unsplit.experiment.recorded import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.follow import follow
+from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
+from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
 from unsplit.models import build, split
 from unsplit.protocol.store import read_manifest
 from unsplit.randomness import generator

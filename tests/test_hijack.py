@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from unsplit.attacks.hijack import HijackConfig, hijack_feature_space
-from unsplit.attacks.hijack.networks import hijacking_networks
+from unsplit.attacks.auxiliary import HijackConfig, hijack_feature_space
+from unsplit.attacks.auxiliary.networks import hijacking_networks
 from unsplit.errors import InputError
-from unsplit.experiment.reproduce.rivals import HijackCell
 from unsplit.knowledge import AuxiliaryData
 from unsplit.models import build
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import MaliciousServer, Recorder, SplitConfig, split_training
 from unsplit.randomness import generator
+from unsplit.studies.reproduction.tables.figure3b import HijackCell
 from unsplit.types import Kind, Message, Transcript
 
 SMALL = HijackConfig(width=4, batch_size=8, autoencoder=OptimizerSpec(lr=1e-3), critic=OptimizerSpec(lr=1e-3))

@@ -10,18 +10,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from unsplit import AuditConfig, audit
-from unsplit.attacks.collaborative import white_box_quick, white_box_reference
-from unsplit.attacks.unsplit import JointConfig, presets
+from unsplit.attacks.he2019 import white_box_quick, white_box_reference
+from unsplit.attacks.inversion import JointConfig, presets
 from unsplit.data import Splits, from_tensors
 from unsplit.errors import UnsplitError
-from unsplit.experiment.attack import InversionRequest, attack_inputs
-from unsplit.experiment.recorded import RecordedConfig, audit_recorded
-from unsplit.experiment.verdict import verdict
+from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
+from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
 from unsplit.files import write_tensors
 from unsplit.models import build, distance, read_weights, registry, split, start_from
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import Recorder, SplitConfig, split_training
 from unsplit.randomness import generator, seeded
+from unsplit.verdict import verdict
 
 
 class Backbone(nn.Module):

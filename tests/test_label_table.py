@@ -8,14 +8,11 @@ import torch
 from unsplit.data import Splits
 from unsplit.defenses import GradientNoise
 from unsplit.errors import InputError
-from unsplit.experiment.label_family import LabelSetting, run_label_family
-from unsplit.experiment.reproduce import ExecutorConfig, Selection, Store, plan, run
-from unsplit.experiment.reproduce.collect import collect
-from unsplit.experiment.reproduce.label_cells import EPOCH, FIRST, SHUFFLED, CutGradientCell, HandedOverCell
 from unsplit.models import build
 from unsplit.randomness import generator
-from unsplit.report.reproduction import page_markdown
-from unsplit.report.reproduction.plots import plots
+from unsplit.studies.reproduction import ExecutorConfig, Selection, Store, collect, page_markdown, plan, plots, run
+from unsplit.studies.reproduction.tables.labels.cells import EPOCH, FIRST, SHUFFLED, CutGradientCell, HandedOverCell
+from unsplit.studies.reproduction.tables.labels.family import LabelSetting, run_label_family
 
 
 def family(splits, setting, *, rivals=False):

@@ -14,7 +14,7 @@ from torch import nn
 
 from conftest import noise, refused
 from unsplit.attacks.labels import infer_from_handed_weights
-from unsplit.experiment.truth import read_truth
+from unsplit.experiment.traffic.truth import read_truth
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.models import build
 from unsplit.protocol import Recorder, SplitConfig, load_transcript, split_training

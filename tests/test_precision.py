@@ -6,8 +6,8 @@ import torch
 
 from conftest import refused
 from unsplit import devices
-from unsplit.attacks.hijack import SdarConfig, sdar_preset
-from unsplit.attacks.unsplit import LearningConfig, preset
+from unsplit.attacks.auxiliary import SdarConfig, sdar_preset
+from unsplit.attacks.inversion import LearningConfig, preset
 from unsplit.devices import reduces_precision, resolved_precision
 from unsplit.experiment import AuditConfig
 from unsplit.experiment.provenance import provenance

@@ -9,18 +9,18 @@ from torch import nn
 
 from conftest import refused
 from unsplit import keep_truth, observe
-from unsplit.attacks.collaborative import WhiteBoxConfig, invert_white_box
-from unsplit.attacks.unsplit import AmortisedConfig, JointConfig, LearningConfig, invert, presets
-from unsplit.attacks.unsplit.objectives import relative_residual
-from unsplit.experiment.attack import InversionRequest, attack_inputs
-from unsplit.experiment.recorded import RecordedConfig, audit_recorded
-from unsplit.experiment.truth import read_truth
-from unsplit.experiment.verdict import verdict
+from unsplit.attacks.he2019 import WhiteBoxConfig, invert_white_box
+from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert, presets
+from unsplit.attacks.inversion.objectives import relative_residual
+from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
+from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.truth import read_truth
 from unsplit.knowledge import ClientArchitecture, ClientWeights
 from unsplit.models import build, split
 from unsplit.protocol import load_transcript
 from unsplit.randomness import generator, seeded
 from unsplit.ranges import InputRange
+from unsplit.verdict import verdict
 
 UNITS = {
     "bytes": (0.0, 255.0),

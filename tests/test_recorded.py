@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from test_cli import program
 from test_report import Page
+from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, presets
 from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate, infer_from_handed_weights
-from unsplit.attacks.unsplit import AmortisedConfig, JointConfig, LearningConfig, presets
 from unsplit.errors import FormatError, InputError, UnsplitError
-from unsplit.experiment import recorded_labels
-from unsplit.experiment.recorded import RecordedConfig, audit_recorded
-from unsplit.experiment.recorded_inversion import NEAR_STEPS, near
-from unsplit.experiment.truth import read_truth
+from unsplit.experiment.traffic import recorded_labels
+from unsplit.experiment.traffic.recorded_inversion import NEAR_STEPS, near
+from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.truth import read_truth
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.metrics import accuracy_up_to_names, chance, mse, psnr, skill, ssim, trivial_guesses
 from unsplit.models import build, split_head

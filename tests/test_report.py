@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from unsplit.errors import FormatError, StorageError
-from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, Provenance, ThreatModelRow, TrainingRow
 from unsplit.randomness import generator
 from unsplit.report import Pictures, findings, read_report, render, schema, write_report
 from unsplit.report.findings import GRADES, grade
 from unsplit.report.numbers import on_scale
+from unsplit.results import AuditResult, InversionRow, LabelRow, Provenance, ThreatModelRow, TrainingRow
 
 ROOT = Path(__file__).parents[1]
 GUESSES = {"half": 0.23, "best constant": 0.09, "black": 0.1, "mean picture": 0.06}

@@ -15,9 +15,11 @@ import torch
 
 from unsplit.cli.app import main
 from unsplit.errors import FormatError, InputError, StorageError
-from unsplit.experiment.reproduce import TABLES, ExecutorConfig, Selection, Store, estimate, missing, plan, run
-from unsplit.experiment.reproduce.cells import Cell, ClientCell, InversionCell
-from unsplit.experiment.reproduce.execute import execute
+from unsplit.studies.grid import Cell
+from unsplit.studies.grid.execute import execute
+from unsplit.studies.reproduction import TABLES, ExecutorConfig, Selection, Store, estimate, missing, plan, run
+from unsplit.studies.reproduction.clients import ClientCell
+from unsplit.studies.reproduction.tables._inversion import InversionCell
 
 LOCAL = ExecutorConfig(jobs=2)
 

@@ -14,22 +14,32 @@ from scipy import stats
 
 from unsplit.cli import main
 from unsplit.errors import FormatError
-from unsplit.experiment.reproduce import ExecutorConfig, Selection, Store, paper, plan, run
-from unsplit.experiment.reproduce.collect import collect
-from unsplit.experiment.reproduce.reader import interval
-from unsplit.experiment.reproduce.rows import (
-    SEEDS,
+from unsplit.studies.grid.rows import (
     ResultRow,
     dump_rows,
+    interval,
     no_better_than_a_guess,
     read_rows,
     updated,
     verdict,
 )
-from unsplit.report.reproduction import claims, front_table, page_html, page_markdown, with_front_table
-from unsplit.report.reproduction.grids import grid
-from unsplit.report.reproduction.seeds import seeds_section
-from unsplit.report.reproduction.write import write_results
+from unsplit.studies.reproduction import (
+    ExecutorConfig,
+    Selection,
+    Store,
+    claims,
+    collect,
+    front_table,
+    page_html,
+    page_markdown,
+    paper,
+    plan,
+    run,
+    with_front_table,
+)
+from unsplit.studies.reproduction.drawing import grid
+from unsplit.studies.reproduction.tables._seeds import SEEDS, seeds_section
+from unsplit.studies.reproduction.write import write_results
 
 DOCS = Path(__file__).parent.parent / "docs"
 

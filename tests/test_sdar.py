@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from conftest import noise, refused
-from unsplit.attacks.hijack import (
+from unsplit.attacks.auxiliary import (
     SDAR_PRESETS,
     SdarAttacker,
     SdarConfig,
@@ -17,7 +17,7 @@ from unsplit.attacks.hijack import (
     invert_by_simulation_without_labels,
     sdar_preset,
 )
-from unsplit.attacks.hijack.sdar_networks import (
+from unsplit.attacks.auxiliary.sdar_networks import (
     CentrePad,
     make_decoder,
     make_feature_discriminator,

@@ -8,14 +8,14 @@ import pytest
 
 import unsplit
 from unsplit import choices
-from unsplit.attacks.collaborative import WHITE_BOX
-from unsplit.attacks.unsplit import PRESETS
+from unsplit.attacks.he2019 import WHITE_BOX
+from unsplit.attacks.inversion import PRESETS
 from unsplit.cli import options
 from unsplit.defenses import DEFENSES
-from unsplit.experiment.attack_labels import LABEL_ATTACKS
-from unsplit.experiment.reproduce import TABLES
-from unsplit.experiment.thresholds import METRICS
-from unsplit.experiment.tradeoff import STRENGTHS
+from unsplit.experiment.traffic.labels import LABEL_ATTACKS
+from unsplit.studies.reproduction import TABLES
+from unsplit.studies.tradeoff import STRENGTHS
+from unsplit.verdict.thresholds import METRICS
 
 # Top-level packages beside the standard library; what torch itself loads goes without saying in the second list.
 PROGRAM = {

@@ -9,12 +9,12 @@ from rich.console import Console
 from test_report import inversion, label, pictures, result
 from test_verdict import whole
 from unsplit.cli import summary
-from unsplit.experiment.results import AuditResult
-from unsplit.experiment.verdict import verdict
 from unsplit.randomness import generator
 from unsplit.report import render
 from unsplit.report.box import TITLES
 from unsplit.report.longer import longer
+from unsplit.results import AuditResult
+from unsplit.verdict import verdict
 
 CUTS = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "relu3", "fc2", "relu4")
 

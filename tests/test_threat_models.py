@@ -13,18 +13,25 @@ from torch import Tensor, nn
 from every_attack import called, whole_view
 from unsplit import attacks, knowledge
 from unsplit.attacks import attack, threat_model
-from unsplit.attacks.collaborative import (
+from unsplit.attacks.auxiliary import (
+    hijack_feature_space,
+    invert_by_feature_matching,
+    invert_by_simulation,
+    invert_by_simulation_without_labels,
+)
+from unsplit.attacks.he2019 import (
     invert_black_box,
     invert_by_shadow,
     invert_by_shadow_without_data,
     invert_white_box,
     stream_black_box,
 )
-from unsplit.attacks.hijack import (
-    hijack_feature_space,
-    invert_by_feature_matching,
-    invert_by_simulation,
-    invert_by_simulation_without_labels,
+from unsplit.attacks.inversion import (
+    invert_by_coordinates,
+    invert_by_decoder,
+    invert_jointly,
+    invert_jointly_through_defense,
+    invert_through_defense,
 )
 from unsplit.attacks.labels import (
     group_by_cut_gradient,
@@ -40,13 +47,6 @@ from unsplit.attacks.labels import (
     infer_targets,
 )
 from unsplit.attacks.rows import invert_from_known_rows, invert_from_statistics
-from unsplit.attacks.unsplit import (
-    invert_by_coordinates,
-    invert_by_decoder,
-    invert_jointly,
-    invert_jointly_through_defense,
-    invert_through_defense,
-)
 from unsplit.knowledge import (
     AuxiliaryData,
     ClientArchitecture,

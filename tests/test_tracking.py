@@ -9,12 +9,12 @@ import pytest
 from test_report import LABELS, ROWS, pictures, result
 from test_verdict import recorded, whole
 from unsplit.errors import InputError, StorageError
-from unsplit.experiment import AuditConfig, tracking
-from unsplit.experiment.assets import named
-from unsplit.experiment.results import PictureScores
-from unsplit.experiment.tracking import metrics, parameters, track
-from unsplit.experiment.verdict import verdict
-from unsplit.report import write_report
+from unsplit.experiment import AuditConfig
+from unsplit.report import tracking, write_report
+from unsplit.report.tracking import metrics, parameters, track
+from unsplit.results import PictureScores
+from unsplit.verdict import verdict
+from unsplit.verdict.assets import named
 
 
 def test_every_number_of_every_row_is_a_metric():

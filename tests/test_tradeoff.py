@@ -9,16 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
+from unsplit.attacks.inversion import AmortisedConfig, LearningConfig, invert_by_decoder, invert_through_defense
 from unsplit.attacks.labels import correct_labels
-from unsplit.attacks.unsplit import AmortisedConfig, LearningConfig, invert_by_decoder, invert_through_defense
 from unsplit.data import load
 from unsplit.defenses import DEFENSES, Dropout
 from unsplit.errors import InputError
-from unsplit.experiment.inversion import scores_against
-from unsplit.experiment.reproduce import ExecutorConfig, Store
-from unsplit.experiment.reproduce import run as run_cells
-from unsplit.experiment.reproduce.rows import read_rows
-from unsplit.experiment.tradeoff import (
+from unsplit.experiment.auditing.inversion import scores_against
+from unsplit.knowledge import ClientArchitecture, KnownDefense
+from unsplit.models import build
+from unsplit.protocol import SplitConfig, split_training
+from unsplit.randomness import generator
+from unsplit.studies.grid.rows import read_rows
+from unsplit.studies.reproduction import ExecutorConfig, Store
+from unsplit.studies.reproduction import run as run_cells
+from unsplit.studies.tradeoff import (
     BUDGETS,
     STRENGTHS,
     USUAL,
@@ -30,13 +34,11 @@ from unsplit.experiment.tradeoff import (
     pareto,
     plan_tradeoff,
     points,
+    tradeoff_markdown,
     tradeoff_rows,
+    with_catalogue,
+    write_tradeoff,
 )
-from unsplit.knowledge import ClientArchitecture, KnownDefense
-from unsplit.models import build
-from unsplit.protocol import SplitConfig, split_training
-from unsplit.randomness import generator
-from unsplit.report.tradeoff import tradeoff_markdown, with_catalogue, write_tradeoff
 from unsplit.types import InferredLabels, Kind, Message, Transcript
 
 ROOT = Path(__file__).parents[1]

@@ -20,17 +20,17 @@ from unsplit.cli.app import main
 from unsplit.data import Dataset
 from unsplit.errors import StorageError
 from unsplit.experiment import AuditConfig
-from unsplit.experiment.confidence import EXPLAINED, MANY, Estimate, disagreement, of_itself, of_the_score
-from unsplit.experiment.inversion import Evaluation, scored
-from unsplit.experiment.results import RecordedInversionRow, RecordedLabelRow, RecordedRow, WholeRow
-from unsplit.experiment.scale import BANDS, GRADES, network_score, word_for
-from unsplit.experiment.thresholds import METRICS, check_measurable, judge, parse_threshold
-from unsplit.experiment.verdict import ASSETS, Verdict, verdict
+from unsplit.experiment.auditing.inversion import Evaluation, scored
 from unsplit.randomness import generator, seeded
 from unsplit.report import as_markdown, render, write_report
 from unsplit.report.box import box
 from unsplit.report.numbers import decimals, error, percent
+from unsplit.results import RecordedInversionRow, RecordedLabelRow, RecordedRow, WholeRow
 from unsplit.types import Reconstruction
+from unsplit.verdict import ASSETS, Verdict, verdict
+from unsplit.verdict.confidence import EXPLAINED, MANY, Estimate, disagreement, of_itself, of_the_score
+from unsplit.verdict.scale import BANDS, GRADES, network_score, word_for
+from unsplit.verdict.thresholds import METRICS, check_measurable, judge, parse_threshold
 
 ROOM = Path(unsplit.__file__).parent
 
@@ -490,11 +490,11 @@ def unsplit_audit(monkeypatch, capsys, *arguments):
 @pytest.fixture
 def quick(digits, monkeypatch):
     """An audit that takes a second: few samples, a preset with next to no steps."""
-    from unsplit.attacks.unsplit import JointConfig, presets
+    from unsplit.attacks.inversion import JointConfig, presets
     from unsplit.data import Splits
 
     small = Splits(train=digits.train.subset(torch.arange(400)), test=digits.test.subset(torch.arange(200)))
-    monkeypatch.setattr(importlib.import_module("unsplit.experiment.audit"), "load", lambda *_, **__: small)
+    monkeypatch.setattr(importlib.import_module("unsplit.experiment.auditing.run"), "load", lambda *_, **__: small)
     monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=30))
     return ["--cuts", "1", "--presets", "joint", "--states", "after", "--epochs", "1", "--label-setups", "none"]
 
@@ -570,7 +570,7 @@ def test_a_model_may_be_named_first(quick, tmp_path, monkeypatch, capsys):
 
 def test_noise_is_not_a_leak_end_to_end():
     """Reconstructions drawn without looking at any message, scored as an audit scores them: 0."""
-    from unsplit.experiment.inversion import scores_against
+    from unsplit.experiment.auditing.inversion import scores_against
 
     source = generator(3)
     truth, drawn = torch.rand(20, 1, 12, 12, generator=source), torch.rand(20, 1, 12, 12, generator=source)

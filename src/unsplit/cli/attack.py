@@ -13,7 +13,7 @@ from unsplit.cli.console import progress_bars
 from unsplit.errors import unknown_name
 
 if TYPE_CHECKING:
-    from unsplit.experiment.follow import Findings, Request
+    from unsplit.experiment.traffic.follow import Findings, Request
 
 EXAMPLES = """**Examples**
 
@@ -73,9 +73,9 @@ def attack(
     """
     import torch
 
-    from unsplit.experiment.attack import InversionRequest, attack_inputs
-    from unsplit.experiment.attack_labels import LabelRequest, attack_labels
-    from unsplit.experiment.follow import follow as run_follow
+    from unsplit.experiment.traffic.follow import follow as run_follow
+    from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
+    from unsplit.experiment.traffic.labels import LabelRequest, attack_labels
     from unsplit.losses import LossSpec
     from unsplit.optim import parse_optimizer
     from unsplit.ranges import UNIT
@@ -147,7 +147,7 @@ class _Printer:
 
 
 def _line(folder: Path, found: "Findings") -> str:
-    from unsplit.experiment.attack import InversionFindings
+    from unsplit.experiment.traffic.inputs import InversionFindings
 
     if isinstance(found, InversionFindings):
         return (

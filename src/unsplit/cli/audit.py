@@ -129,7 +129,7 @@ def audit(
     from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
     from unsplit.cli.trained import audit_training, settings
     from unsplit.defenses import parse_defenses
-    from unsplit.experiment.recorded import RecordedConfig
+    from unsplit.experiment.traffic.run import RecordedConfig
     from unsplit.losses import LossSpec
     from unsplit.optim import parse_optimizer
 

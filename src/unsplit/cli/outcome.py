@@ -12,13 +12,13 @@ from unsplit.cli.console import err
 from unsplit.cli.console import out as console
 from unsplit.cli.summary import print_verdict
 from unsplit.errors import InputError
-from unsplit.experiment.results import AuditResult
-from unsplit.experiment.thresholds import Threshold, judge, parse_threshold, refuse_unmeasured
-from unsplit.experiment.tracking import check_installed, track
-from unsplit.experiment.verdict import Verdict
 from unsplit.files import writable_folder, write_text
 from unsplit.report import as_markdown
 from unsplit.report.longer import longer
+from unsplit.report.tracking import check_installed, track
+from unsplit.results import AuditResult
+from unsplit.verdict import Verdict
+from unsplit.verdict.thresholds import Threshold, judge, parse_threshold, refuse_unmeasured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,12 @@ from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
 from unsplit.cli.outcome import Asked, conclude, with_outcomes
 from unsplit.errors import InputError
-from unsplit.experiment.recorded import RecordedConfig, audit_recorded
-from unsplit.experiment.results import AuditResult, RecordedRow
-from unsplit.experiment.verdict import verdict as judged
+from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
 from unsplit.files import writable_folder
 from unsplit.report import write_recorded_report
 from unsplit.report.numbers import decimals, error, percent
+from unsplit.results import AuditResult, RecordedRow
+from unsplit.verdict import verdict as judged
 
 _TRAINS = (
     "data", "states", "targets", "epochs", "batch_size", "optimizer", "checkpoint", "label_setups", "label_steps",

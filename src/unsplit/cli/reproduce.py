@@ -12,7 +12,7 @@ from unsplit.cli.console import out as console
 from unsplit.errors import unknown_name
 
 if TYPE_CHECKING:
-    from unsplit.experiment.reproduce import Progress
+    from unsplit.studies.reproduction import Progress
 
 EXAMPLES = """**Examples**
 
@@ -60,8 +60,16 @@ def reproduce(
     import joblib
 
     from unsplit.data import require
-    from unsplit.experiment.reproduce import ExecutorConfig, Selection, Store, estimate, missing, plan, run
-    from unsplit.report.reproduction import write_results
+    from unsplit.studies.reproduction import (
+        ExecutorConfig,
+        Selection,
+        Store,
+        estimate,
+        missing,
+        plan,
+        run,
+        write_results,
+    )
 
     if what == "report":
         with Store(store, write=False) as opened:

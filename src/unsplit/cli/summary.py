@@ -12,14 +12,14 @@ from torch import Tensor
 
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
-from unsplit.experiment.assets import knowing
-from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
-from unsplit.experiment.scale import SHAPE_ONLY, grade, network_score, taken
-from unsplit.experiment.verdict import Verdict
 from unsplit.metrics import Score
 from unsplit.report.box import TITLES, figure, words
 from unsplit.report.numbers import error, percent
 from unsplit.report.pictures import drawable
+from unsplit.results import AuditResult, InversionRow, LabelRow, WholeRow
+from unsplit.verdict import Verdict
+from unsplit.verdict.assets import knowing
+from unsplit.verdict.scale import SHAPE_ONLY, grade, network_score, taken
 
 _SEEN = {"weight_grad": "weight gradient", "cut_grad": "cut gradient"}
 _COLUMNS = 4

@@ -13,8 +13,8 @@ from unsplit.cli.console import out as console
 from unsplit.errors import InputError
 
 if TYPE_CHECKING:
-    from unsplit.experiment.reproduce import Progress
-    from unsplit.experiment.tradeoff import TradeoffSelection
+    from unsplit.studies.reproduction import Progress
+    from unsplit.studies.tradeoff import TradeoffSelection
 
 EXAMPLES = """**Examples**
 
@@ -57,9 +57,14 @@ def tradeoff(
     OUT/results.json. Every training is stored as it ends; run the command again to go on.
     """
     from unsplit.data import load
-    from unsplit.experiment.reproduce import ExecutorConfig, Store, missing, run
-    from unsplit.experiment.tradeoff import TradeoffSelection, fitting_selection, plan_tradeoff, tradeoff_rows
-    from unsplit.report.tradeoff import write_tradeoff
+    from unsplit.studies.reproduction import ExecutorConfig, Store, missing, run
+    from unsplit.studies.tradeoff import (
+        TradeoffSelection,
+        fitting_selection,
+        plan_tradeoff,
+        tradeoff_rows,
+        write_tradeoff,
+    )
 
     chosen = TradeoffSelection(
         datasets=(data,),

@@ -14,10 +14,10 @@ from unsplit.cli.recorded import is_given
 from unsplit.cli.summary import Following, print_summary
 from unsplit.experiment import AuditConfig, load_audit_config
 from unsplit.experiment import audit as run_audit
-from unsplit.experiment.thresholds import check_measurable
-from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import writable_folder
 from unsplit.report import Pictures, write_report
+from unsplit.verdict import verdict as judged
+from unsplit.verdict.thresholds import check_measurable
 
 _FIELDS = {"targets": "targets_per_class", "label_smoothing": "loss", "defense": "defenses"}
 """Options whose setting has another name."""

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import torch
 
 from unsplit.devices import Precision, decoder_arithmetic
-from unsplit.experiment.results import Provenance
+from unsplit.results import Provenance
 
 _PACKAGES = ("unsplit", "torch", "numpy", "torchmetrics", "scikit-learn")
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 
 from unsplit.attacks import threat_model
+from unsplit.attacks.inversion import adaptive_attack_of, attack_of, preset
 from unsplit.attacks.labels import (
     group_by_cut_gradient,
     infer_from_known_samples,
     infer_from_weight_gradients,
 )
-from unsplit.attacks.unsplit import adaptive_attack_of, attack_of, preset
-from unsplit.experiment.results import ThreatModelRow
 from unsplit.knowledge import HeadArchitecture, Knowledge, KnownDefense, KnownSamples
+from unsplit.results import ThreatModelRow
 
 
 def described(function: Callable[..., object], *also: type[Knowledge]) -> ThreatModelRow:

@@ -8,12 +8,12 @@ from unsplit.attacks import Progress, silent
 from unsplit.data import Splits, as_read, load
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, check_at_least_one
-from unsplit.experiment.results import Row
 from unsplit.files import writable_folder, write_text
 from unsplit.metrics import accuracy
 from unsplit.models import build_for
 from unsplit.protocol import SERVER, Recorder, SplitConfig, save_transcript, split_training
 from unsplit.randomness import generator
+from unsplit.results import Row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from unsplit.experiment.results import AuditResult, ThreatModelRow
-from unsplit.experiment.scale import GRADES, IN_PART, RECOGNISABLY, SHAPE_ONLY
-from unsplit.experiment.verdict import Score, Verdict
 from unsplit.report.findings import Level
 from unsplit.report.numbers import on_scale
+from unsplit.results import AuditResult, ThreatModelRow
+from unsplit.verdict import Score, Verdict
+from unsplit.verdict.scale import GRADES, IN_PART, RECOGNISABLY, SHAPE_ONLY
 
 TITLES = {"inputs": "Inputs", "model": "Model", "labels": "Labels"}
 _GOALS = {"inputs": ("inputs",), "model": ("clone", "head"), "labels": ("labels", "targets")}

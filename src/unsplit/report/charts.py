@@ -4,8 +4,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unsplit.experiment.results import InversionRow
 from unsplit.metrics import Score
+from unsplit.results import InversionRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

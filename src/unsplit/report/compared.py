@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import ValidationError
 
 from unsplit.errors import FormatError
-from unsplit.experiment.assets import label_scores, named, pictures
-from unsplit.experiment.results import AuditResult, CostRow
-from unsplit.experiment.verdict import ASSETS, Score, Verdict, verdict
 from unsplit.files import explained
 from unsplit.report.numbers import decimals, error, percent
 from unsplit.report.write import read_report
+from unsplit.results import AuditResult, CostRow
+from unsplit.verdict import ASSETS, Score, Verdict, verdict
+from unsplit.verdict.assets import label_scores, named, pictures
 
 Change = Literal["more", "less", "unclear", "same", "not comparable"]
 

@@ -3,15 +3,15 @@
 import base64
 from pathlib import Path
 
-from unsplit.experiment.assets import named
-from unsplit.experiment.results import AuditResult
-from unsplit.experiment.verdict import Score
 from unsplit.files import explained, writable_folder, write_text
 from unsplit.report.box import STRONGER, TITLES, bands, figure, words
 from unsplit.report.compared import AssetChange, Comparison
 from unsplit.report.findings import Level
 from unsplit.report.markdown import cell, code, details, table
 from unsplit.report.page import template
+from unsplit.results import AuditResult
+from unsplit.verdict import Score
+from unsplit.verdict.assets import named
 
 _LARGEST = 20_000_000
 _TONES: dict[str, Level] = {"more": "high", "less": "none"}

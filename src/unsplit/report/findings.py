@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unsplit.experiment.assets import after
-from unsplit.experiment.results import AuditResult, InversionRow, LabelRow, WholeRow
-from unsplit.experiment.scale import (
+from unsplit.report.numbers import error, percent
+from unsplit.results import AuditResult, InversionRow, LabelRow, WholeRow
+from unsplit.verdict.assets import after
+from unsplit.verdict.scale import (
     ALMOST_EXACTLY,
     GRADES,
     IN_PART,
@@ -17,7 +18,6 @@ from unsplit.experiment.scale import (
     share,
     taken,
 )
-from unsplit.report.numbers import error, percent
 
 Level = Literal["high", "some", "none", "unknown"]
 

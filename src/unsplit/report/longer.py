@@ -1,6 +1,6 @@
 """What a longer run of an audit adds: the options that were left out, with what they would tell."""
 
-from unsplit.experiment.results import AuditResult
+from unsplit.results import AuditResult
 
 
 def longer(result: AuditResult) -> tuple[tuple[str, str], ...]:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from unsplit.experiment.results import AuditResult
-from unsplit.experiment.verdict import Verdict
 from unsplit.report.box import STRONGER, TITLES, bands, figure, words
+from unsplit.results import AuditResult
+from unsplit.verdict import Verdict
 
 
 def as_markdown(result: AuditResult, verdict: Verdict, *, page: str) -> str:

@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from unsplit.experiment.results import AuditResult, InversionRow
-from unsplit.experiment.scale import network_score
-from unsplit.experiment.verdict import Verdict
-from unsplit.experiment.verdict import verdict as judged
 from unsplit.metrics import Score
 from unsplit.report.box import box
 from unsplit.report.charts import accuracy_chart, error_chart
@@ -17,6 +13,10 @@ from unsplit.report.findings import findings
 from unsplit.report.longer import longer
 from unsplit.report.numbers import decimals, error, on_scale, percent
 from unsplit.report.pictures import Pictures
+from unsplit.results import AuditResult, InversionRow
+from unsplit.verdict import Verdict
+from unsplit.verdict import verdict as judged
+from unsplit.verdict.scale import network_score
 
 
 def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = None) -> str:

@@ -3,17 +3,17 @@
 import base64
 from pathlib import Path
 
-from unsplit.experiment.recorded import RecordedAudit
-from unsplit.experiment.results import RecordedInversionRow, RecordedLabelRow, RecordedRow
-from unsplit.experiment.scale import SHAPE_ONLY, taken
-from unsplit.experiment.verdict import Verdict
-from unsplit.experiment.verdict import verdict as judged
+from unsplit.experiment.traffic.run import RecordedAudit
 from unsplit.files import replacing, writable_folder, write_text
 from unsplit.report.box import box
 from unsplit.report.findings import GRADES, Finding, Level, grade, level
 from unsplit.report.numbers import error
 from unsplit.report.page import template
 from unsplit.report.pictures import drawable, drawn
+from unsplit.results import RecordedInversionRow, RecordedLabelRow, RecordedRow
+from unsplit.verdict import Verdict
+from unsplit.verdict import verdict as judged
+from unsplit.verdict.scale import SHAPE_ONLY, taken
 
 _SETUPS = {
     "a": "setup (a): the client sends smashed data and labels",

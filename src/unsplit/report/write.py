@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from unsplit.errors import FormatError
-from unsplit.experiment.results import SCHEMA_VERSION, AuditResult
-from unsplit.experiment.verdict import Verdict
-from unsplit.experiment.verdict import verdict as judged
 from unsplit.files import explained, replacing, writable_folder, write_text
 from unsplit.report.page import render
 from unsplit.report.pictures import Pictures
+from unsplit.results import SCHEMA_VERSION, AuditResult
+from unsplit.verdict import Verdict
+from unsplit.verdict import verdict as judged
 
 
 def write_report(folder: Path, result: AuditResult, pictures: Pictures, verdict: Verdict | None = None) -> Path:

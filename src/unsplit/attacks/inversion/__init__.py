@@ -1,0 +1,36 @@
+"""UnSplit's inversion and model stealing: the paper's coordinate descent, the joint attack on many targets, and the
+amortised attack, which trains a decoder on all smashed data.
+"""
+
+from unsplit.attacks.inversion.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder
+from unsplit.attacks.inversion.candidate import LearningConfig
+from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates
+from unsplit.attacks.inversion.defended import (
+    adaptive_attack_of,
+    invert_jointly_through_defense,
+    invert_through_defense,
+)
+from unsplit.attacks.inversion.joint import JointConfig, invert_jointly
+from unsplit.attacks.inversion.objectives import OBJECTIVES, total_variation
+from unsplit.attacks.inversion.presets import PRESETS, InversionConfig, attack_of, invert, preset
+
+__all__ = [
+    "AGREEMENT",
+    "OBJECTIVES",
+    "PRESETS",
+    "AmortisedConfig",
+    "CoordinateConfig",
+    "InversionConfig",
+    "JointConfig",
+    "LearningConfig",
+    "adaptive_attack_of",
+    "attack_of",
+    "invert",
+    "invert_by_coordinates",
+    "invert_by_decoder",
+    "invert_jointly",
+    "invert_jointly_through_defense",
+    "invert_through_defense",
+    "preset",
+    "total_variation",
+]

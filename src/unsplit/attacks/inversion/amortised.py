@@ -1,0 +1,229 @@
+"""Inversion and stealing with a decoder that is shared by all smashed data the server has seen."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks.inversion.candidate import Candidate, LearningConfig, Misfit
+from unsplit.attacks.inversion.decoder import Decoder
+from unsplit.attacks.inversion.objectives import relative_residual
+from unsplit.attacks.inversion.symmetry import first_layer, stretch
+from unsplit.attacks.inversion.targets import as_maps, fresh_clone, matched_targets
+from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.threat_model import attack
+from unsplit.devices import reduces_precision
+from unsplit.errors import InputError, check_at_least_one
+from unsplit.knowledge import ClientArchitecture
+from unsplit.randomness import draw_seed, seeded
+from unsplit.randomness import generator as seeded_generator
+from unsplit.types import Kind, Reconstruction, Sign, Transcript
+
+_PIECE = 256
+
+AGREEMENT = 0.5
+"""Finalists whose pictures correlate less than this do not agree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmortisedConfig:
+    """Settings of the amortised attack.
+
+    Args:
+        samples: how many smashed samples an audit or a reproduction lets the attack see beside the targets.
+        candidates: restarts.
+        tilts: logits of the restarts' first pictures, in turn: dark, middle, bright.
+        trial: share of the schedule after which the restarts are compared, between 0 and 1.
+        finalists: how many of them go on to the end; the best is the result, the others say how much to trust it.
+        steps: of the whole schedule, for each that goes to its end.
+        refit_steps: closing steps of the clone alone, on the pictures found.
+        refit_rate: Adam's learning rate for them.
+        stray: share of pixels that may lie outside the range, at either end, when the pictures are stretched to it;
+            None leaves them as they are.
+        learning: how each restart learns.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    samples: int = 2000
+    candidates: int = 5
+    tilts: tuple[float, ...] = (-1.5, 0.0, 1.5)
+    trial: float = 0.15
+    finalists: int = 2
+    steps: int = 800
+    refit_steps: int = 200
+    refit_rate: float = 0.003
+    stray: float | None = 0.005
+    learning: LearningConfig = field(default_factory=LearningConfig)
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, "samples", "candidates", "finalists", "steps")
+        if self.finalists > self.candidates:
+            raise InputError(f"{self.finalists} finalists of {self.candidates} candidates; name at most as many.")
+        if not 0 < self.trial < 1 or not self.tilts:
+            raise InputError(
+                f"trial is {self.trial} and tilts are {self.tilts}; give a share between 0 and 1, and a tilt."
+            )
+        if self.stray is not None and not 0 <= self.stray < 0.5:
+            raise InputError(f"stray is {self.stray}; it must be from 0 up to a half, or None.")
+        if self.refit_steps < 0 or not self.refit_rate > 0:
+            raise InputError(
+                f"refit_steps is {self.refit_steps} and refit_rate {self.refit_rate}; they must be 0 or more, and "
+                "above 0."
+            )
+
+
+@attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))
+def invert_by_decoder(
+    view: Transcript,
+    architecture: ClientArchitecture,
+    config: AmortisedConfig,
+    *,
+    generator: torch.Generator,
+    progress: Progress = silent,
+) -> Reconstruction:
+    """Recover all observed pictures by one decoder that learns together with one clone of the client's bottom.
+
+    Threat model:
+        An honest-but-curious server that keeps the smashed data of samples that passed through the same weights (any
+        number of inferences, or of training steps short enough that the weights hardly moved) and knows the client's
+        architecture. As part of it, it knows that layers start as torch starts them.
+
+    Objective:
+        min over decoder G and clone weights w of h(f(w; G(s)), s) / V(s) + a(t) TV(G(s)) + b |w|^2 + c |bias|^2,
+        with h the squared error (before a last ReLU a hinge where s is 0), V(s) the variance within channels, a(t)
+        falling, and |w|^2 relative to its expectation at the start of training. Several restarts; the lowest objective
+        wins.
+
+    Args:
+        view: transcript whose smashed data [n, ...] are the targets; a thousand or more make the decoder.
+        architecture: the client's layers, the shape of a picture [c, h, w] and its range.
+        config: the settings.
+        generator: draws first weights and batches.
+        progress: told after every stretch of every restart.
+
+    Returns:
+        The pictures [n, c, h, w] in the architecture's range, one clone, and `agreement`: the correlation of
+        the two best restarts' pictures. The sign is called resolved where it is above a half, and not behind a dense
+        first layer, whose inputs are open up to a linear map.
+
+    Raises:
+        InputError: no smashed data in the view, of a shape that the architecture cannot produce, or not pictures.
+
+    Reference:
+        Ours; the learned inverse of Dosovitskiy and Brox, with the network that it inverts learned beside it.
+
+    Departures:
+        From Erdoğan et al.'s section 4.2: a decoder for free pictures, all targets at once, simultaneous updates.
+    """
+    targets, _ = matched_targets(view, architecture, seeded_generator(0))
+    return search(targets, architecture, config, generator=generator, progress=progress)
+
+
+def search(
+    targets: Tensor,
+    architecture: ClientArchitecture,
+    config: AmortisedConfig,
+    *,
+    generator: torch.Generator,
+    progress: Progress = silent,
+    misfit: Misfit | None = None,
+) -> Reconstruction:
+    """The attack itself, on smashed data [n, ...] and with the `misfit` of a `Candidate`."""
+    targets, architecture, last_layers = as_maps(targets, architecture)
+    first = max(1, round(config.trial * config.steps))
+    total = config.candidates * first + config.finalists * (config.steps - first)
+    candidates: list[Candidate] = []
+    for number in range(config.candidates):
+        candidate = _start(targets, architecture, config, config.tilts[number % len(config.tilts)], generator, misfit)
+        candidate.learn(first, 0.0, config.trial)
+        candidates.append(candidate)
+        progress(first * (number + 1), total, candidate.objective)
+    finalists = sorted(candidates, key=lambda one: one.objective)[: config.finalists]
+    done = config.candidates * first
+    for finalist in finalists:
+        finalist.learn(max(1, config.steps - first), config.trial, 1.0)
+        done += config.steps - first
+        progress(done, total, finalist.objective)
+    best, *others = sorted(finalists, key=lambda one: one.objective)
+    pictures = best.pictures()
+    agreement = _agreement(pictures, others[0].pictures()) if others else None
+    if config.stray is not None:
+        pictures = stretch(pictures, best.clone, architecture, stray=config.stray)
+    _refit(best, pictures, targets, config, generator)
+    return Reconstruction(
+        inputs=pictures,
+        clones=(_extended(best.clone, last_layers),),
+        residual=_residual(best.clone, pictures, targets),
+        sign=_sign(agreement, best.clone),
+        rounds=(config.steps,) * len(pictures),
+        agreement=agreement,
+    )
+
+
+def _start(
+    targets: Tensor,
+    architecture: ClientArchitecture,
+    config: AmortisedConfig,
+    tilt: float,
+    source: torch.Generator,
+    misfit: Misfit | None,
+) -> Candidate:
+    learning = config.learning
+    clone = fresh_clone(architecture, source, targets.device, alone=len(targets) == 1)
+    with seeded(draw_seed(source)):
+        decoder = Decoder(
+            clone,
+            targets,
+            architecture.input_shape,
+            width=learning.width,
+            blocks=learning.blocks,
+            tilt=tilt,
+            reduced_precision=reduces_precision(learning.reduced_precision, targets.device),
+        )
+    bounds = (architecture.low, architecture.high)
+    return Candidate(clone, targets, decoder, bounds, learning, seeded_generator(draw_seed(source)), misfit)
+
+
+def _refit(
+    best: Candidate, pictures: Tensor, targets: Tensor, config: AmortisedConfig, source: torch.Generator
+) -> None:
+    """Let the clone follow the pictures as they are now, in place."""
+    optimizer = torch.optim.Adam(best.clone.parameters(), lr=config.refit_rate)
+    for step in range(config.refit_steps):
+        optimizer.param_groups[0]["lr"] = config.refit_rate * (1 - step / config.refit_steps)
+        chosen = torch.randint(len(targets), (config.learning.batch,), generator=source).to(targets.device)
+        optimizer.zero_grad(set_to_none=True)
+        loss = best.fit(pictures[chosen], targets[chosen]) + best.prior()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _sign(agreement: float | None, clone: nn.Module) -> Sign:
+    if agreement is None:
+        return Sign.UNTESTED
+    layer = first_layer(clone)
+    told = agreement >= AGREEMENT and not (layer is not None and layer.dense)
+    return Sign.RESOLVED if told else Sign.AMBIGUOUS
+
+
+def _extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
+    """The clone with layers behind it, under the names that they had."""
+    if not len(layers):
+        return clone
+    return nn.Sequential(OrderedDict([*clone.named_children(), *layers.named_children()]))
+
+
+@torch.no_grad()
+def _residual(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
+    piece = _PIECE - (len(pictures) % _PIECE == 1)  # batch normalisation refuses a last piece of one
+    output = torch.cat([clone(part) for part in torch.split(pictures, piece)])
+    return relative_residual(output, targets)
+
+
+def _agreement(one: Tensor, other: Tensor) -> float:
+    """The correlation of two sets of pictures: 1 for the same, negative for negatives."""
+    pair = torch.stack([one.flatten(), other.flatten()])
+    return float(torch.nan_to_num(torch.corrcoef(pair)[0, 1]))

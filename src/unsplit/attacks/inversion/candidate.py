@@ -1,0 +1,210 @@
+"""One restart of the amortised attack: a decoder and a clone that learn together."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unsplit.attacks.inversion.decoder import Decoder
+from unsplit.attacks.inversion.hinge import without_last_relu
+from unsplit.attacks.inversion.objectives import total_variation
+from unsplit.devices import Precision, check_precision
+from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
+from unsplit.optim import check_betas
+
+Misfit = Callable[[Tensor, Tensor], Tensor]
+
+_WARM_UP = 30
+_MEMORY = 0.98
+_PIECE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig:
+    """How a decoder and a clone learn together. A weight or rate "from" holds at the start, "to" at the end.
+
+    Args:
+        batch: smashed samples a step.
+        decoder_rate, clone_rate: Adam's learning rates, falling to 0 as a half cosine.
+        wide: the clone's rates are lower where a layer has more inputs (fan-in) than this, in proportion.
+        decoder_rate_start, clone_rate_start: they rise from these over the first `rise` of the steps. Pictures that
+            move too fast at first end as blank ones, and a clone that does follows no pictures.
+        rise: see there, from 0 (exclusive) to 1.
+        betas: Adam's.
+        variation_start, variation_end: weight of the isotropic total variation, falling geometrically.
+        leak: slope of the clone's inner ReLUs below zero at the start, falling to 0 at half of the steps.
+        weight_prior, bias_prior: weights of the mean square of the clone's weights and biases, each relative to its
+            expectation where torch starts a layer.
+        width, blocks: size of the decoder.
+        reduced_precision: the decoder's convolutions in bfloat16: "on", "off", or "auto", where the device has
+            instructions for it.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    batch: int = 24
+    decoder_rate: float = 0.004
+    clone_rate: float = 0.03
+    wide: int = 200
+    decoder_rate_start: float = 0.0015
+    clone_rate_start: float = 0.003
+    rise: float = 0.3
+    betas: tuple[float, float] = (0.9, 0.99)
+    variation_start: float = 0.3
+    variation_end: float = 0.005
+    leak: float = 0.3
+    weight_prior: float = 3e-4
+    bias_prior: float = 3e-3
+    width: int = 32
+    blocks: int = 2
+    reduced_precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, "batch", "width", "wide")
+        rates = ("decoder_rate", "clone_rate", "decoder_rate_start", "clone_rate_start")
+        check_positive(self, *rates, "variation_start", "variation_end")
+        check_not_negative(self, "weight_prior", "bias_prior", "blocks")
+        if not 0 < self.rise <= 1 or not 0 <= self.leak < 1:
+            raise InputError(
+                f"rise is {self.rise} and leak {self.leak}; they must be above 0 and at most 1, and from 0 up to 1."
+            )
+        check_betas(self.betas)
+        check_precision(self.reduced_precision)
+
+
+class Candidate:
+    """A decoder and a clone, and the optimiser that moves both.
+
+    Args:
+        clone: trained in place.
+        targets: all smashed data to learn from, shape [n, ...].
+        decoder: trained in place.
+        bounds: range of the pictures.
+        config: the settings.
+        generator: draws the batches.
+        misfit: how badly an output explains what was observed, number by number, where the client is known to change
+            it before it leaves; None where it leaves as it is.
+    """
+
+    def __init__(
+        self,
+        clone: nn.Module,
+        targets: Tensor,
+        decoder: Decoder,
+        bounds: tuple[float, float],
+        config: LearningConfig,
+        generator: torch.Generator,
+        misfit: Misfit | None = None,
+    ) -> None:
+        self.clone, self.decoder = clone, decoder
+        self.objective = math.inf
+        self._targets, self._bounds, self._config, self._generator = targets, bounds, config, generator
+        self._misfit = misfit
+        # The hinge takes a zero for what a ReLU left; a defence may have made it.
+        before = without_last_relu(clone) if misfit is None else None
+        self._hinge = before is not None
+        self._leak = Leak()
+        self._fitted = leaky(clone if before is None else before, self._leak)
+        # Within channels: where the client is untrained, its channels differ by their biases more than the pictures do.
+        over = [0, *range(2, targets.ndim)]
+        centred = targets - targets.mean(over, keepdim=True)
+        self._variance = centred.square().mean().clamp_min(torch.finfo(targets.dtype).tiny)
+        self._priors = _priors(clone, config)
+        widest = max((value[0].numel() for value in clone.parameters() if value.ndim > 1), default=1)
+        self._narrowness = min(1.0, config.wide / widest)
+        fused = targets.device.type in ("cpu", "cuda")
+        groups = [{"params": list(decoder.parameters())}, {"params": list(clone.parameters())}]
+        self._optimizer = torch.optim.Adam(groups, betas=config.betas, fused=fused)
+
+    def learn(self, steps: int, begin: float, end: float) -> None:
+        """Go from a share `begin` of the whole schedule to `end` in so many steps; sets `objective` to the running
+        mean of what was minimised.
+        """
+        config, total, norm = self._config, 0.0, 0.0
+        for step in range(steps):
+            done = begin + (end - begin) * step / steps
+            self._set_rates(done, min(1.0, (step + 1) / _WARM_UP))
+            self._leak.slope = max(0.0, config.leak * (1 - 2 * done))
+            chosen = torch.randint(len(self._targets), (config.batch,), generator=self._generator)
+            loss = self._loss(self._targets[chosen.to(self._targets.device)], done)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            total, norm = _MEMORY * total + float(loss.detach()), _MEMORY * norm + 1
+        self._leak.slope = 0.0
+        self.objective = total / norm if math.isfinite(total) else math.inf
+
+    @torch.no_grad()
+    def pictures(self) -> Tensor:
+        """The reconstruction of all targets, shape [n, c, h, w], in the range."""
+        return torch.cat([self._decoded(part) for part in torch.split(self._targets, _PIECE)])
+
+    def fit(self, pictures: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error of the clone on `pictures`, relative to all smashed data's variance within channels."""
+        output = self._fitted(pictures)
+        if self._misfit is not None:
+            return self._misfit(output, targets).mean() / self._variance
+        if self._hinge:
+            output = torch.where(targets > 0, output, output.clamp_min(0))
+        error: Tensor = (output - targets).square().mean() / self._variance
+        return error
+
+    def prior(self) -> Tensor:
+        """What the sizes of the clone's weights and biases cost."""
+        cost: Tensor = sum((value.square().mean() * factor for value, factor in self._priors), torch.zeros(()))
+        return cost
+
+    def _decoded(self, targets: Tensor) -> Tensor:
+        low, high = self._bounds
+        pictures: Tensor = self.decoder(targets)
+        return pictures * (high - low) + low
+
+    def _loss(self, targets: Tensor, done: float) -> Tensor:
+        config, pictures = self._config, self._decoded(targets)
+        variation: float = config.variation_start * (config.variation_end / config.variation_start) ** done
+        return self.fit(pictures, targets) + variation * total_variation(pictures) + self.prior()
+
+    def _set_rates(self, done: float, warm: float) -> None:
+        config, late = self._config, max(0.0, 1 - done / self._config.rise)
+        fall = 0.5 * (1 + math.cos(math.pi * done)) * warm
+        decoder, clone = self._optimizer.param_groups
+        decoder["lr"] = fall * config.decoder_rate * (config.decoder_rate_start / config.decoder_rate) ** late
+        rise = (config.clone_rate_start / config.clone_rate) ** late
+        clone["lr"] = fall * config.clone_rate * rise * self._narrowness
+
+
+class Leak(nn.Module):
+    """A ReLU that lets through some of what lies below zero, so that no unit of a young clone is dead."""
+
+    slope: float = 0.0
+
+    def forward(self, values: Tensor) -> Tensor:
+        leaked: Tensor = functional.leaky_relu(values, self.slope)
+        return leaked
+
+
+def leaky(clone: nn.Module, leak: Leak) -> nn.Module:
+    """The same layers, sharing their weights, with `leak` for every ReLU that stands in a sequence."""
+    if isinstance(clone, nn.ReLU):
+        return leak
+    if type(clone) is nn.Sequential:
+        return nn.Sequential(*(leaky(layer, leak) for layer in clone))
+    return clone
+
+
+def _priors(clone: nn.Module, config: LearningConfig) -> list[tuple[Tensor, float]]:
+    """Weights and biases with the factors that make their mean square 1 times its prior's weight at the start."""
+    found: list[tuple[Tensor, float]] = []
+    for layer in clone.modules():
+        weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+        if isinstance(weight, Tensor) and weight.ndim > 1:
+            # torch draws both uniformly within 1 / sqrt(fan-in).
+            expected = 1 / (3 * weight[0].numel())
+            found.append((weight, config.weight_prior / expected))
+            if isinstance(bias, Tensor):
+                found.append((bias, config.bias_prior / expected))
+    return found

@@ -1,0 +1,164 @@
+"""Inversion and stealing for many targets at once: all pictures share one clone, and both are updated together.
+
+The paper found simultaneous updates to fail, for one picture at a time. Tied to one clone, a few pictures determine
+it: what one picture leaves open in the weights, the others decide.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks.inversion.hinge import Misfit, without_last_relu
+from unsplit.attacks.inversion.objectives import relative_residual, variation_gradient
+from unsplit.attacks.inversion.symmetry import resolve_sign, stretch
+from unsplit.attacks.inversion.targets import matched_targets
+from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.threat_model import attack
+from unsplit.errors import InputError, check_at_least_one, check_positive, unknown_name
+from unsplit.knowledge import ClientArchitecture
+from unsplit.optim import check_betas
+from unsplit.types import Kind, Reconstruction, Sign, Transcript
+
+_VARIATIONS = ("isotropic", "signal", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointConfig:
+    """Settings of the joint attack. The defaults are the preset `joint` at depths 0 to 2.
+
+    Args:
+        steps: simultaneous updates of all pictures and the clone.
+        input_rate, weight_rate: Adam's learning rates, falling to 0 as a half cosine.
+        betas: Adam's.
+        variation_start, variation_end: weight of the isotropic total variation, falling geometrically between them. It
+            is 0 for inputs without neighbours, such as rows of a table.
+        variation: "isotropic", along every axis that an input's shape has (rows and columns of pictures, the length of
+            signals); "signal", along the last one only; or "none" for inputs whose order means nothing.
+        hinge: where the cut ends in ReLU, fit what comes before it (see `hinge`).
+        stretch: fill the range of inputs by one scale and offset over the set.
+        resolve_sign: choose between pictures and negatives by the first layer's biases.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    steps: int = 2500
+    input_rate: float = 0.02
+    weight_rate: float = 0.004
+    betas: tuple[float, float] = (0.9, 0.99)
+    variation_start: float = 1.0
+    variation_end: float = 0.01
+    variation: str = "isotropic"
+    hinge: bool = True
+    stretch: bool = True
+    resolve_sign: bool = True
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, "steps")
+        check_positive(self, "input_rate", "weight_rate")
+        check_betas(self.betas)
+        if self.variation not in _VARIATIONS:
+            raise unknown_name("variation", self.variation, _VARIATIONS)
+        if not math.inf > self.variation_start >= self.variation_end >= 0:
+            raise InputError(
+                f"The weight of total variation falls from {self.variation_start} to {self.variation_end}; "
+                "it must fall or stay, and end at 0 or more."
+            )
+
+    def variation_weight(self, done: float) -> float:
+        """The weight of total variation when a share `done` (0 to 1) of the steps is done."""
+        if self.variation == "none":
+            return 0.0
+        if self.variation_end == 0:
+            return self.variation_start * (1 - done)
+        return float(self.variation_start * (self.variation_end / self.variation_start) ** done)
+
+
+@attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))
+def invert_jointly(
+    view: Transcript,
+    architecture: ClientArchitecture,
+    config: JointConfig,
+    *,
+    generator: torch.Generator,
+    progress: Progress = silent,
+) -> Reconstruction:
+    """Recover all observed inputs together with one clone of the client's bottom.
+
+    Threat model:
+        An honest-but-curious server that keeps the smashed data of samples that passed through the same weights (one
+        training step's batch, or any number of inferences) and knows the client's architecture. As part of it, it
+        knows that layers start as torch starts them, which is what decides the sign.
+
+    Objective:
+        min over x in the inputs' range and w of MSE(f(w; x), s) / Var(s) + a(t) TV(x), with a(t) falling.
+
+    Args:
+        view: transcript whose smashed data [n, ...] are the targets.
+        architecture: the client's layers, the shape of an input and its range.
+        config: the settings.
+        generator: draws the clone's first weights and the first pictures (near the middle of the range).
+        progress: told after every step.
+
+    Returns:
+        The inputs [n, *input shape] in the architecture's range, one clone, and whether the sign could be resolved.
+
+    Raises:
+        InputError: no smashed data in the view, or of a shape that the architecture cannot produce.
+
+    Reference:
+        Ours, after Erdoğan et al.'s section 4.2, which names merged updates as a choice.
+
+    Departures:
+        Simultaneous updates, one clone for all targets, a feature loss relative to the smashed data's variance,
+        other rates and betas, falling rates and TV weight, inputs kept in range, and the stretch and sign at the end.
+    """
+    targets, clone = matched_targets(view, architecture, generator)
+    low, high = architecture.low, architecture.high
+    noise = torch.rand((len(targets), *architecture.input_shape), generator=generator)
+    x = (low + (high - low) * (0.45 + 0.1 * noise)).to(targets.device).requires_grad_()
+    _descend(x, clone, targets, (low, high), config, progress)
+    inputs, sign = x.detach(), Sign.UNTESTED
+    if config.stretch:
+        inputs = stretch(inputs, clone, architecture)
+    if config.resolve_sign:
+        inputs, sign = resolve_sign(inputs, clone, architecture)
+    with torch.no_grad():
+        residual = relative_residual(clone(inputs), targets)
+    return Reconstruction(
+        inputs=inputs, clones=(clone,), residual=residual, sign=sign, rounds=(config.steps,) * len(inputs)
+    )
+
+
+def _descend(
+    x: Tensor, clone: nn.Module, targets: Tensor, bounds: tuple[float, float], config: JointConfig, progress: Progress
+) -> None:
+    """Move `x` and the clone's weights down the objective, in place."""
+    weights = list(clone.parameters())
+    optimizer = torch.optim.Adam(
+        [{"params": [x], "lr": config.input_rate}, {"params": weights, "lr": config.weight_rate}],
+        betas=config.betas,
+        fused=x.device.type in ("cpu", "cuda"),
+    )
+    rates = [group["lr"] for group in optimizer.param_groups]
+    before = without_last_relu(clone) if config.hinge else None
+    fitted = clone if before is None else before
+    misfit = Misfit(targets, hinge=before is not None)
+    for step in range(config.steps):
+        done = step / config.steps
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
+        output = fitted(x)
+        excess = misfit.excess(output.detach())
+        optimizer.zero_grad()
+        torch.autograd.backward(output, misfit.gradient(excess))
+        with torch.no_grad():
+            alpha = config.variation_weight(done)
+            if alpha and x.grad is not None:
+                x.grad.add_(variation_gradient(x, config.variation), alpha=alpha)
+            optimizer.step()
+            x.clamp_(*bounds)
+        if step % 50 == 0 or step == config.steps - 1:
+            progress(step + 1, config.steps, misfit.value(excess))

@@ -1,0 +1,158 @@
+"""What of an audit fits the data: the network for them, the targets among them, and what makes no sense of them."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from unsplit.attacks.inversion import preset
+from unsplit.data import Dataset, Splits, as_read
+from unsplit.errors import InputError
+from unsplit.experiment.auditing.config import AuditConfig
+from unsplit.experiment.auditing.inversion import takes
+from unsplit.experiment.auditing.rows import fitting_rows
+from unsplit.losses import LossSpec
+from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, refuses_single_samples, split_u
+from unsplit.models.registry import _builder
+from unsplit.randomness import generator
+from unsplit.results import InputRow
+
+
+def network_for(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str, Splits]:
+    """The untrained network, checked against the data and the cuts, its name, and the data as it takes them."""
+    train = splits.train
+    if train.inputs:
+        model, name, splits = _with_several_inputs(config, splits)
+    else:
+        model, name = build_for(config.model, train.input_shape, train.outputs, generator=generator(config.seed))
+    cut_depths(model, config)
+    if config.u_shape is not None:
+        cut, head = config.u_shape
+        split_u(model, depth_of(model, cut) + _deeper(config), head)
+    train, test = as_read(model, splits.train, splits.test)
+    return model.to(device), name, Splits(train=train, test=test)
+
+
+def cut_depths(model: nn.Sequential, config: AuditConfig) -> list[int]:
+    """The depths of the cuts, ascending, where a defence may have put them deeper.
+
+    Raises:
+        InputError: there is no such cut.
+    """
+    return sorted({depth_of(model, depth_of(model, cut) + _deeper(config)) for cut in config.cuts})
+
+
+def _deeper(config: AuditConfig) -> int:
+    return 0 if config.defense is None else config.defense.deeper
+
+
+def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequential, str, Splits]:
+    """The untrained network of data with several named inputs, which it takes packed into one vector, its name, and the
+    data packed in the order in which it takes them.
+    """
+    train = splits.train
+    if config.model is None:
+        names = ", ".join(name for name, _ in train.inputs)
+        raise InputError(
+            f"The data have the inputs {names}; name a model that takes them, --model my_module:build_model."
+        )
+    make, order = _builder(config.model), list[str]()
+
+    def packing() -> nn.Module:
+        made = make()
+        if isinstance(made, nn.Module) and not isinstance(made, NamedInputs):
+            made = NamedInputs(made, dict(train.inputs))
+        if isinstance(made, NamedInputs):
+            order.extend(made.inputs)
+        return made
+
+    model = build(packing, generator=generator(config.seed))
+    check_fits(model, train.input_shape, train.outputs)
+    return model, config.model, Splits(train=train.repacked(order), test=splits.test.repacked(order))
+
+
+def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[AuditConfig, tuple[str, ...]]:
+    """The configuration without what makes no sense for these data and this network, and what was left out in words.
+
+    Raises:
+        InputError: nothing of it would be left.
+    """
+    notes, shape = list(splits.train.notes), splits.train.input_shape
+    if splits.train.tokens:
+        config = _without_inversion(config, splits.train)
+        notes.append(f"{_TOKENS}: that was left out, and whether inputs leak is not measured.")
+    fitting, left_out = presets_for(config.presets, shape)
+    notes += left_out
+    wanted = config.targets_per_class * (10 if splits.train.regression else len(splits.train.classes))
+    if wanted > config.most_targets:
+        notes.append(f"Of {wanted} targets {config.most_targets} were attacked, which is the most that was allowed.")
+    setups = config.label_setups
+    if splits.train.regression and setups:
+        notes.append("The labels are those of a regression; label inference, which reads classes, was left out.")
+        setups = ()
+    elif setups and config.label_heads and refuses_single_samples(model, shape):
+        notes.append(
+            "The network has a batch normalisation (nn.BatchNorm1d) that in training refuses single samples, and label "
+            "inference here observes steps of one sample: it was left out, and whether labels leak is not measured."
+        )
+        setups = ()
+    if splits.train.regression and config.u_shape is not None:
+        raise InputError(
+            "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
+        )
+    config, about_rows = fitting_rows(config, splits.train)
+    return replace(config, presets=fitting, label_setups=setups), (*notes, *about_rows)
+
+
+def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of some presets that can recover inputs of this shape, and what was left out in words.
+
+    Raises:
+        InputError: none of them can.
+    """
+    kept = tuple(name for name in names if takes(preset(name, 1), shape))
+    if kept == names:
+        return names, ()
+    left_out = ", ".join(name for name in names if name not in kept)
+    if not kept:
+        raise InputError(
+            f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; use "
+            "--presets joint."
+        )
+    return kept, (f"The preset {left_out} makes pictures and signals only and was left out.",)
+
+
+_TOKENS = "The network reads its inputs as tokens, by an embedding, and no attack here recovers tokens"
+
+
+def _without_inversion(config: AuditConfig, train: Dataset) -> AuditConfig:
+    """The configuration without attacks on inputs, which are tokens."""
+    if config.u_shape is not None:
+        raise InputError(f"{_TOKENS}; leave out --u-shape, and audit the labels alone.")
+    if train.regression or not (config.label_setups and config.label_heads):
+        raise InputError(f"{_TOKENS}, so that nothing is left to attack; audit the labels (--label-setups b,c).")
+    return replace(config, cuts=(), auxiliary=None)
+
+
+def loss_for(config: AuditConfig, splits: Splits) -> LossSpec:
+    """The loss that was asked for, or the one that suits the labels."""
+    return config.loss or LossSpec(name="mse" if splits.train.regression else "cross_entropy")
+
+
+def targets_of(test: Dataset, config: AuditConfig) -> Dataset:
+    """The inputs to recover: so many of each class, or where there may not be as many, some spread over them."""
+    targets = test.one_per_class(config.targets_per_class)
+    number = min(len(targets), config.most_targets)
+    return targets.subset(torch.linspace(0, len(targets) - 1, number).round().long())
+
+
+def named_inputs(train: Dataset) -> tuple[InputRow, ...]:
+    """The parts of a flat input that have names, and what 0 and 1 stand for in them."""
+    rows, scaling = [], train.scaling
+    for name, (begin, end) in train.parts.items():
+        low = high = None
+        if scaling is not None and end - begin == 1:
+            low = float(scaling.low[begin])
+            high = low + float(scaling.span[begin])
+        rows.append(InputRow(name=name, numbers=end - begin, low=low, high=high))
+    return tuple(rows)

@@ -1,0 +1,229 @@
+"""One inversion attack on a network cut at one place, and its scores."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks import Progress, silent
+from unsplit.attacks.inversion import AmortisedConfig, InversionConfig, adaptive_attack_of, invert, preset
+from unsplit.data import Dataset
+from unsplit.defenses import Defense, members
+from unsplit.errors import InputError
+from unsplit.knowledge import ClientArchitecture, KnownDefense
+from unsplit.metrics import (
+    baseline,
+    likeness,
+    mse,
+    mse_scale_free,
+    performance,
+    psnr,
+    skill,
+    ssim,
+    trivial_guesses,
+)
+from unsplit.models import depth_of, split
+from unsplit.protocol import SplitConfig, predicted, split_training
+from unsplit.randomness import generator
+from unsplit.results import InversionRow
+from unsplit.types import Reconstruction, Transcript
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What scores an inversion: the truth, which no attack sees.
+
+    Args:
+        targets: the inputs that are attacked.
+        test: inputs that no party trained on, to score the clone with.
+        mean_input: mean of the training inputs, a trivial guess.
+        others: more inputs of the client, shape [n, ...], that pass through the same weights; their smashed data, and
+            nothing else of them, reach the attacks that learn from many samples.
+    """
+
+    targets: Dataset
+    test: Dataset
+    mean_input: Tensor
+    others: Tensor | None = None
+
+
+def observe_inference(
+    model: nn.Sequential,
+    cut: int | str,
+    targets: Dataset,
+    device: torch.device,
+    others: Tensor | None = None,
+    *,
+    defenses: Sequence[Defense] = (),
+    seed: int = 0,
+) -> Transcript:
+    """What the server sees when the client sends the targets, and then `others`, through its bottom of a network cut at
+    `cut`, in the end. Of defences, what they do to smashed data counts here, and `seed` is that of what they draw.
+    """
+    acting = tuple(one for one in members(defenses) if one.changes("smashed"))
+    deployed = split_training(
+        model,
+        targets.images,
+        targets.labels,
+        SplitConfig(
+            cut=depth_of(model, cut) - sum(one.deeper for one in acting), batch_size=len(targets), defenses=acting
+        ),
+        generator=generator(seed),
+        device=device,
+    )
+    images = targets.images if others is None else torch.cat([targets.images, others])
+    return deployed.infer(images.to(device), batch_size=max(len(targets), _BATCH))
+
+
+def run_inversion(
+    model: nn.Sequential,
+    cut: int | str,
+    preset_name: str,
+    evaluation: Evaluation,
+    *,
+    state: Literal["before", "after"],
+    seed: int,
+    device: torch.device,
+    settings: InversionConfig | None = None,
+    defenses: Sequence[Defense] = (),
+    known: KnownDefense | None = None,
+    progress: Progress = silent,
+) -> tuple[InversionRow, Tensor]:
+    """Attack `model` cut at `cut` with one preset (or with other `settings` under its name), where the client has
+    `defenses`, of which the attacker knows what `known` says; returns the scores and the pictures [n, *input shape].
+
+    Raises:
+        InputError: a preset that has no form that knows a defence.
+    """
+    depth = depth_of(model, cut)
+    bottom, _ = split(model, cut)
+    chosen = settings or preset(preset_name, depth)
+    others = more_for(chosen, evaluation)
+    view = observe_inference(model, cut, evaluation.targets, device, others, defenses=defenses, seed=seed)
+    architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
+    started = time.perf_counter()
+    found = inverted(view, architecture, chosen, known, seed=seed, progress=progress)
+    seconds = time.perf_counter() - started
+    row, pictures = scored(found, model, depth, preset_name, evaluation, state=state, seconds=seconds, device=device)
+    if known is None:
+        return row, pictures
+    return row.model_copy(update={"aware": True, "pictures": row.pictures.replace(".png", "-aware.png")}), pictures
+
+
+def inverted(
+    view: Transcript,
+    architecture: ClientArchitecture,
+    settings: InversionConfig,
+    known: KnownDefense | None = None,
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> Reconstruction:
+    """What the attack with these settings makes of a view, knowing of a defence what `known` says.
+
+    Raises:
+        InputError: the attack has no form that knows a defence.
+    """
+    if known is None:
+        return invert(view, architecture, settings, generator=generator(seed), progress=progress)
+    adaptive = adaptive_attack_of(settings)
+    if adaptive is None:
+        raise InputError("This preset has no form that knows a defence; take joint, strong or one of their kind.")
+    return adaptive(view, architecture, known, settings, generator=generator(seed), progress=progress)
+
+
+def scored(
+    found: Reconstruction,
+    model: nn.Sequential,
+    depth: int,
+    name: str,
+    evaluation: Evaluation,
+    *,
+    state: Literal["before", "after"],
+    seconds: float,
+    device: torch.device,
+) -> tuple[InversionRow, Tensor]:
+    """The row of a reconstruction, by the name of its attack, and the pictures of the targets alone."""
+    bottom, top = split(model, depth)
+    number = len(evaluation.targets)
+    pictures = found.inputs[:number].cpu()
+    test = evaluation.test
+    reference = predicted(test.images, bottom, top, device=device)
+    clones = [predicted(test.images, clone, top, device=device) for clone in found.clones]
+    mirrored = [predicted(1 - test.images, clone, top, device=device) for clone in found.clones]
+    row = InversionRow(
+        depth=depth,
+        cut=[child for child, _ in model.named_children()][depth],
+        state=state,
+        preset=name,
+        **picture_scores(pictures, evaluation),
+        **_by_input(pictures, evaluation),
+        residual=float(found.residual[:number].mean()),
+        sign=found.sign.value,
+        agreement=found.agreement,
+        smashed=len(found.inputs),
+        clone_accuracy=_mean([performance(outputs, test.labels) for outputs in clones]),
+        clone_accuracy_negative=_mean([performance(outputs, test.labels) for outputs in mirrored]),
+        clone_agreement=_mean([likeness(outputs, reference, test.labels) for outputs in clones]),
+        reference_accuracy=performance(reference, test.labels),
+        clone_chance=baseline(test.labels),
+        seconds_per_image=seconds / len(found.inputs),
+        pictures=f"pictures/depth{depth}-{state}-{name}.png",
+    )
+    return row, pictures
+
+
+def more_for(settings: InversionConfig, evaluation: Evaluation) -> Tensor | None:
+    """As many of the client's other inputs as an attack with these settings learns from; None if from none."""
+    if not isinstance(settings, AmortisedConfig) or evaluation.others is None:
+        return None
+    return evaluation.others[: settings.samples]
+
+
+def picture_scores(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
+    """The scores of reconstructions [n, *input shape] of the targets, by their names in `InversionRow`."""
+    return scores_against(pictures, evaluation.targets.images, evaluation.mean_input)
+
+
+def scores_against(pictures: Tensor, truth: Tensor, mean_input: Tensor) -> dict[str, Any]:
+    """The scores of reconstructions of `truth`, both [n, *input shape], by their names in `PictureScores`."""
+    guesses, error = trivial_guesses(truth, mean_input), mse(pictures, truth)
+    return {
+        "mse": error,
+        "mse_scale_free": mse_scale_free(pictures, truth),
+        "mse_best_trivial": min(guesses.values()),
+        "guesses": guesses,
+        "skill": skill(error, guesses),
+        "psnr": psnr(pictures, truth),
+        "ssim": ssim(pictures, truth) if pictures.ndim == 4 else None,
+    }
+
+
+def _by_input(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
+    """The error of each named part of the inputs by itself, beside that of the best guess at it."""
+    truth, errors, guesses = evaluation.targets.images, {}, {}
+    for name, (begin, end) in evaluation.targets.parts.items():
+        part = slice(begin, end)
+        errors[name] = mse(pictures[:, part], truth[:, part])
+        guesses[name] = min(trivial_guesses(truth[:, part], evaluation.mean_input[part]).values())
+    return {"by_input": errors, "by_input_best_trivial": guesses}
+
+
+def takes(settings: InversionConfig, input_shape: tuple[int, ...]) -> bool:
+    """Whether an attack with these settings can invert inputs of this shape: a decoder makes pictures and signals."""
+    return len(input_shape) in (2, 3) or not isinstance(settings, AmortisedConfig)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def more_inputs(train: Dataset, number: int = 5000) -> Tensor:
+    """Training inputs drawn at random (the same at every call), for `Evaluation.others`."""
+    order = torch.randperm(len(train), generator=generator(0))
+    return train.images[order[:number]]

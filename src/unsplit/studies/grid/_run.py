@@ -1,0 +1,170 @@
+"""Running a plan: what is stored already is not run again, what ends is stored at once."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from unsplit.studies.grid.cell import Cell, Tensors, Values
+from unsplit.studies.grid.execute import ExecutorConfig, Outcome, execute
+from unsplit.studies.grid.store import Store
+
+Done = tuple[Values, Tensors, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A cell with what it needs; small enough to send to another machine."""
+
+    cell: Cell
+    needed: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self) -> Done:
+        started = time.perf_counter()
+        row, tensors = self.cell.run(self.needed)
+        return row, tensors, time.perf_counter() - started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Args:
+        cell: the one that has just ended.
+        error: what went wrong with it, if anything.
+        done, total: cells that have ended, and all that this run has to do.
+        seconds: how long the cell took.
+    """
+
+    cell: Cell
+    error: str | None
+    done: int
+    total: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run did."""
+
+    ran: int
+    kept: int
+    failed: int
+
+
+def missing(store: Store, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that have to be run: those that are not stored, or failed; with the cells that they need."""
+    wanted: dict[str, Cell] = {}
+
+    def want(cell: Cell) -> None:
+        if not _stored(store, cell) and cell.key not in wanted:
+            if cell.needs is not None:
+                want(cell.needs)
+            wanted[cell.key] = cell
+
+    for cell in cells:
+        want(cell)
+    return list(wanted.values())
+
+
+def estimate(store: Store, cells: Sequence[Cell], jobs: int) -> float | None:
+    """Seconds that these cells will take, judged by cells of the same kind in the store; None if it has none."""
+    seen: dict[object, list[float]] = {}
+    for stored in store:
+        if stored.status == "done":
+            for likeness in _likenesses(stored.config):
+                seen.setdefault(likeness, []).append(stored.seconds)
+    times = []
+    for cell in cells:
+        known = next((seen[likeness] for likeness in _likenesses(cell.config) if likeness in seen), None)
+        if known is not None:
+            times.append(statistics.mean(known))
+    return sum(times) * len(cells) / len(times) / jobs if times else None
+
+
+def _likenesses(config: Mapping[str, object]) -> list[object]:
+    """What makes cells take a like time, from near to far: what differs between them is dropped step by step."""
+    near = {name: value for name, value in config.items() if name not in ("seed", "code", "epoch")}
+    chosen = [near, {name: near.get(name) for name in ("kind", "dataset", "preset")}, {"kind": near["kind"]}]
+    return [json.dumps(part, sort_keys=True) for part in chosen]
+
+
+def run(
+    store: Store,
+    cells: Sequence[Cell],
+    config: ExecutorConfig,
+    *,
+    resume: bool = True,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Summary:
+    """Run cells and store each as it ends.
+
+    Args:
+        store: open for writing.
+        cells: of a plan.
+        config: where they run.
+        resume: leave alone what is stored; without, these cells are run again (not those that they need).
+        tell: follows the progress.
+    """
+    todo, wanted = missing(store, cells), {cell.key for cell in cells}
+    if not resume:
+        todo = [*(cell for cell in todo if cell.key not in wanted), *cells]
+    done = failed = 0
+    waves: dict[int, list[Cell]] = {}
+    for cell in todo:
+        waves.setdefault(_rank(cell), []).append(cell)
+    for _, wave in sorted(waves.items()):
+        ready = []
+        for cell in wave:
+            if cell.needs is None or _stored(store, cell.needs):
+                ready.append(cell)
+                continue
+            _fail(store, cell, f"What it needs ({cell.needs.label}) failed; see that cell's error.", "")
+            done, failed = done + 1, failed + 1
+            tell(Progress(cell=cell, error=f"{cell.needs.label} failed", done=done, total=len(todo), seconds=0.0))
+        tasks = [Task(cell=cell, needed=_needed(store, cell)) for cell in ready]
+        for outcome in execute(_call, tasks, config):
+            cell = ready[outcome.index]
+            seconds = _keep(store, cell, outcome)
+            done, failed = done + 1, failed + (outcome.error is not None)
+            tell(Progress(cell=cell, error=outcome.error, done=done, total=len(todo), seconds=seconds))
+    return Summary(ran=done, kept=len(wanted - {cell.key for cell in todo}), failed=failed)
+
+
+def _rank(cell: Cell) -> int:
+    """How many cells must have ended one after another before this one."""
+    return 0 if cell.needs is None else 1 + _rank(cell.needs)
+
+
+def _call(task: Task) -> Done:
+    return task()
+
+
+def _stored(store: Store, cell: Cell) -> bool:
+    found = store.get(cell.key)
+    return found is not None and found.status == "done"
+
+
+def _needed(store: Store, cell: Cell) -> Mapping[str, Tensor]:
+    if cell.needs is None:
+        return {}
+    found = store.get(cell.needs.key)
+    if found is None:
+        raise RuntimeError(f"{cell.needs.label} is not stored, which {cell.label} needs")
+    return cell.select(store.tensors(found))
+
+
+def _keep(store: Store, cell: Cell, outcome: Outcome[Done]) -> float:
+    if outcome.result is None:
+        _fail(store, cell, outcome.error or "no result", outcome.details)
+        return 0.0
+    row, tensors, seconds = outcome.result
+    store.put(cell.key, cell.config, row, tensors=tensors, seconds=seconds)
+    return seconds
+
+
+def _fail(store: Store, cell: Cell, error: str, details: str) -> None:
+    store.put(cell.key, cell.config, {"error": error, "details": details}, seconds=0.0, status="failed")

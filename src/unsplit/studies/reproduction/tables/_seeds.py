@@ -1,0 +1,111 @@
+"""The strongest attack of Table 2 seed by seed, and whether it knows how well it went."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from unsplit.attacks.inversion import AGREEMENT
+from unsplit.report.numbers import error, percent
+from unsplit.studies.grid.markdown import markdown_table
+from unsplit.studies.grid.rows import ResultRow
+from unsplit.studies.grid.select import distinct, only, select
+from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.select import title
+from unsplit.studies.reproduction.selection import depths_of
+from unsplit.studies.reproduction.tables._inversion import is_inversion
+
+SEEDS = "strong"
+"""The table of these rows."""
+
+
+def seed_rows(reader: Reader) -> list[ResultRow]:
+    """The strongest attack seed by seed, with what it can tell of itself without the truth."""
+    rows = []
+    for dataset, state in itertools.product(reader.datasets, ("before", "after")):
+        for depth in depths_of(dataset):
+            options = f" --states {state} --depths {depth}"
+            whole = reader.find(
+                "table2", dataset, is_inversion("strong", depth, state), preset="strong", options=options
+            )
+            for seed, found in whole.each_seed().items():
+                result = found.results[0].row
+                names: dict[str, Any] = {"table": SEEDS, "dataset": dataset, "depth": depth, "state": state}
+                for metric in ("mse", "mse_scale_free", "clone_accuracy", "residual", "agreement"):
+                    if result.get(metric) is not None:
+                        trivial = float(str(result["mse_best_trivial"])) if metric == "mse" else None
+                        value = float(str(result[metric]))
+                        rows.append(found.row(metric, [value], trivial=trivial, preset=f"strong, seed {seed}", **names))
+    return rows
+
+
+_Seed = dict[str, float]
+
+
+def seeds_section(rows: Sequence[ResultRow]) -> str:
+    """Markdown, or nothing where the attack was not run."""
+    chosen = select(rows, table=SEEDS)
+    if not chosen:
+        return ""
+    lines, cells = [], []
+    for dataset in distinct(chosen, "dataset"):
+        for state in distinct(select(chosen, dataset=dataset), "state"):
+            for depth in distinct(select(chosen, dataset=dataset, state=state), "depth"):
+                here = select(chosen, dataset=dataset, state=state, depth=depth)
+                for preset in distinct(here, "preset"):
+                    cell = _cell(here, str(preset))
+                    cells.append(cell)
+                    lines.append(
+                        [
+                            *(title(str(dataset)), str(state), str(depth), str(preset).rpartition(" ")[2]),
+                            error(cell["mse"]) + (" †" if _wrong(cell) else ""),
+                            error(cell["mse_scale_free"]),
+                            percent(cell["clone_accuracy"]),
+                            f"{cell['residual']:.4f}",
+                            _agreement(cell),
+                        ]
+                    )
+    header = ["data", "client", "depth", "seed", "MSE", "scale-free", "clone", "residual", "agreement"]
+    return "\n".join(["## The strongest attack, seed by seed\n", _judged(cells), markdown_table(header, lines)])
+
+
+def _judged(cells: Sequence[_Seed]) -> str:
+    """What the agreement of the two best restarts says about the error, over all cells that have it."""
+    told = [cell for cell in cells if "agreement" in cell]
+    wrong = [cell for cell in cells if _wrong(cell)]
+    right = [cell for cell in told if not _wrong(cell)]
+    warned = sum(_doubts(cell) for cell in wrong)
+    needless = sum(_doubts(cell) for cell in right)
+    text = (
+        "Residual and agreement are what the attacker sees of its own success, without the truth: how well the clone "
+        "explains the smashed data, and the correlation of the pictures of the two best restarts. "
+        f"Of {len(cells)} attacks, {len(wrong)} ended no better than the best guess (†: a negative, a collapse, "
+        f"scrambled places); an agreement below {AGREEMENT:g} gave warning in {warned} of them, and in {needless} of "
+        f"the {len(right)} others."
+    )
+    if len(told) > 2:
+        errors = [cell["mse"] for cell in told]
+        for name in ("agreement", "residual"):
+            from scipy.stats import spearmanr
+
+            found = spearmanr([cell[name] for cell in told], errors)
+            text += f" Spearman's rank correlation of {name} and error: {found.statistic:.2f}."
+    return text + "\n"
+
+
+def _cell(rows: Sequence[ResultRow], preset: str) -> _Seed:
+    found: _Seed = {str(row.metric): row.value for row in select(rows, preset=preset) if row.value is not None}
+    mse = only(rows, preset=preset, metric="mse")
+    guess = mse.trivial if mse is not None and mse.trivial is not None else float("inf")
+    return {**found, "guess": guess}
+
+
+def _wrong(cell: _Seed) -> bool:
+    return cell["mse"] >= cell["guess"]
+
+
+def _doubts(cell: _Seed) -> bool:
+    return cell.get("agreement", 0.0) < AGREEMENT
+
+
+def _agreement(cell: _Seed) -> str:
+    return f"{cell['agreement']:.2f}" if "agreement" in cell else ""

@@ -1,0 +1,88 @@
+"""Figure 2: the error while the client trains."""
+
+import math
+from collections.abc import Sequence
+
+from unsplit.studies.grid.cell import Cell
+from unsplit.studies.grid.rows import ResultRow
+from unsplit.studies.grid.select import distinct, only, select
+from unsplit.studies.reproduction.budget import BUDGETS, Budget
+from unsplit.studies.reproduction.drawing import COLOURS, axes_of, png
+from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.sections import Pictures, figure_section
+from unsplit.studies.reproduction.select import epoch_of, title
+from unsplit.studies.reproduction.selection import Selection, depths_of
+from unsplit.studies.reproduction.tables._inversion import InversionCell, inversion_cells, mean_of
+from unsplit.studies.reproduction.tables.table import Table
+
+
+def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
+    cells: list[Cell] = []
+    for dataset in selection.chosen_datasets:
+        client = chosen.clients[dataset]
+        for seed in selection.chosen_seeds[:1]:
+            for name in selection.presets:
+                for epoch in range(client.epochs + 1):
+                    cells += inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
+    return cells
+
+
+def _rows(reader: Reader) -> list[ResultRow]:
+    rows = []
+    for dataset in reader.datasets:
+        for preset in ("joint", "paper"):
+            for epoch in range(BUDGETS["full"].clients[dataset].epochs + 1):
+                found = reader.find(
+                    "figure2",
+                    dataset,
+                    lambda cell, preset=preset, epoch=epoch: (  # type: ignore[misc]
+                        isinstance(cell, InversionCell) and (cell.preset, cell.epoch) == (preset, epoch)
+                    ),
+                    preset=preset,
+                )
+                if not found.results and preset != "joint":
+                    continue
+                first = found.results[:1] and found.results[0].config["seed"]
+                results = [result for result in found.results if result.config["seed"] == first]
+                depths = sorted({int(str(result.config["depth"])) for result in results})
+                errors = [float(str(result.row["mse"])) for result in results]
+                note = "" if depths == [*depths_of(dataset)] else "depths " + ", ".join(map(str, depths))
+                row = found.row(
+                    "mse",
+                    [math.fsum(errors) / len(errors)] if errors else [],
+                    table="figure2",
+                    dataset=dataset,
+                    depth=None,
+                    state=f"epoch {epoch}",
+                    preset=preset,
+                    trivial=mean_of([result.row for result in results], "mse_best_trivial"),
+                    note=note,
+                )
+                rows.append(row.model_copy(update={"seeds": 1 if errors else 0}))
+    return rows
+
+
+def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:
+    return figure_section("Figure 2: error while the client trains", rows, "figure2", pictures)
+
+
+def _plot(rows: Sequence[ResultRow]) -> bytes | None:
+    chosen = [row for row in select(rows, table="figure2") if row.value is not None]
+    if not chosen:
+        return None
+    figure, axes = axes_of("training epochs", "mean squared error, mean over depths")
+    for number, dataset in enumerate(distinct(chosen, "dataset")):
+        for dashes, preset in (("-", "joint"), ("--", "paper")):
+            curve = sorted((epoch_of(row), row.value or 0) for row in select(chosen, dataset=dataset, preset=preset))
+            if curve:
+                label = f"{title(str(dataset))}, {preset}"
+                axes.plot(*zip(*curve, strict=True), dashes, color=COLOURS[number], marker="o", label=label)
+        guess = only(chosen, dataset=dataset)
+        if guess is not None and guess.trivial is not None:
+            label = f"{title(str(dataset))}, best guess"
+            axes.axhline(guess.trivial, color=COLOURS[number], linewidth=0.9, linestyle=":", label=label)
+    axes.set_ylim(bottom=0)
+    return png(figure, axes)
+
+
+TABLE = Table(name="figure2", cells=_cells, rows=_rows, section=_section, plot=_plot)

@@ -1,0 +1,95 @@
+"""Table 2: inversion and stealing, before and after training; and the strongest attack seed by seed."""
+
+from collections.abc import Sequence
+
+from unsplit.report.numbers import error
+from unsplit.studies.grid.cell import Cell
+from unsplit.studies.grid.markdown import markdown_table, number
+from unsplit.studies.grid.rows import ResultRow
+from unsplit.studies.grid.select import distinct, only, select
+from unsplit.studies.reproduction.budget import Budget
+from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.sections import Pictures, claims_of, notes, three
+from unsplit.studies.reproduction.select import title
+from unsplit.studies.reproduction.selection import Selection, depths_of
+from unsplit.studies.reproduction.tables._inversion import inversion_cells, inversion_rows, is_inversion
+from unsplit.studies.reproduction.tables._seeds import seed_rows, seeds_section
+from unsplit.studies.reproduction.tables.table import Table
+
+PRESETS_SHOWN = ("strong", "joint", "paper", "released")
+
+
+def table2_cells(selection: Selection, chosen: Budget) -> list[Cell]:
+    """Every preset on every client before and after its training."""
+    cells: list[Cell] = []
+    for dataset in selection.chosen_datasets:
+        client = chosen.clients[dataset]
+        for seed in selection.chosen_seeds:
+            for name in selection.presets:
+                for state in selection.states:
+                    epoch = client.epochs if state == "after" else 0
+                    cells += inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
+    return cells
+
+
+def _rows(reader: Reader) -> list[ResultRow]:
+    rows = []
+    for dataset in reader.datasets:
+        for preset in PRESETS_SHOWN:
+            for state in ("before", "after"):
+                for depth in depths_of(dataset):
+                    options = f" --states {state} --depths {depth}"
+                    found = reader.find(
+                        "table2", dataset, is_inversion(preset, depth, state), preset=preset, options=options
+                    )
+                    # Of the released settings a sample is enough; where there is none, that is not worth a row.
+                    if found.results or preset not in ("released", "strong"):
+                        rows += inversion_rows(found, "table2", dataset, depth, state, preset)
+                        row = found.row(
+                            "mse_scale_free_each",
+                            reader.scale_free_each(found, dataset),
+                            table="table2",
+                            dataset=dataset,
+                            depth=depth,
+                            state=state,
+                            preset=preset,
+                        )
+                        rows += [row] if row.value is not None else []
+    return [*rows, *seed_rows(reader)]
+
+
+def _section(rows: Sequence[ResultRow], _: Pictures) -> str:
+    return "\n".join(part for part in (_by_depth(rows), seeds_section(rows)) if part)
+
+
+def _by_depth(rows: Sequence[ResultRow]) -> str:
+    parts = ["## Table 2: inversion and stealing\n"]
+    chosen = select(rows, table="table2")
+    for dataset in distinct(chosen, "dataset"):
+        for preset in distinct(select(chosen, dataset=dataset), "preset"):
+            cells = select(chosen, dataset=dataset, preset=preset)
+            guess = next((row.trivial for row in cells if row.metric == "mse" and row.trivial is not None), None)
+            parts.append(f"### {title(str(dataset))}, preset `{preset}`\n")
+            if guess is not None:
+                parts.append(f"Best guess that has seen nothing: {error(guess)}.\n")
+            lines = []
+            for depth in distinct(cells, "depth"):
+                line = [str(depth)]
+                for state, metric in (("before", "mse"), ("after", "mse"), ("after", "clone_accuracy")):
+                    row = only(cells, depth=depth, state=state, metric=metric)
+                    line += three(row)
+                for metric in ("mse_scale_free", "mse_scale_free_each", "ssim"):
+                    row = only(cells, depth=depth, state="after", metric=metric)
+                    line.append(number(row) if row is not None else "")
+                line.append(notes(select(cells, depth=depth)))
+                lines.append(line)
+            header = ["depth"]
+            for what in ("before: paper", "after: paper", "clone: paper"):
+                header += [what, "ours", "verdict"]
+            parts.append(
+                markdown_table([*header, "scale-free, after", "of each picture", "SSIM, after", "note"], lines)
+            )
+    return "\n".join([*parts, claims_of(rows, "table2")])
+
+
+TABLE = Table(name="table2", cells=table2_cells, rows=_rows, section=_section)

@@ -1,0 +1,57 @@
+"""Table 6: pictures by depth."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from unsplit.studies.grid.cell import Cell
+from unsplit.studies.grid.markdown import image
+from unsplit.studies.grid.rows import ResultRow
+from unsplit.studies.reproduction.budget import Budget
+from unsplit.studies.reproduction.drawing import Line, grid
+from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.sections import Pictures, named
+from unsplit.studies.reproduction.selection import Selection, depths_of
+from unsplit.studies.reproduction.tables._inversion import is_inversion
+from unsplit.studies.reproduction.tables.table import Table
+from unsplit.studies.reproduction.tables.table2 import table2_cells
+
+
+def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
+    """The pictures of Table 2, of one seed."""
+    return table2_cells(replace(selection, seeds=selection.chosen_seeds[:1]), chosen)
+
+
+def _section(_: Sequence[ResultRow], pictures: Pictures) -> str:
+    names = named(pictures, "table6-")
+    if not names:
+        return ""
+    shown = [f"`{name[7:-4]}`:\n\n" + image(f"Reconstructions by depth, {name[7:-4]}", name) for name in names]
+    return (
+        "## Table 6: pictures by depth\n\nLeft: before training. Right: after it. Empty rows were not run.\n\n"
+        + "\n".join(shown)
+    )
+
+
+def _lines(reader: Reader, dataset: str, preset: str, state: str) -> list[Line]:
+    return [
+        (
+            f"depth {depth}",
+            reader.pictures(reader.find("table6", dataset, is_inversion(preset, depth, state), preset=preset)),
+        )
+        for depth in depths_of(dataset)
+    ]
+
+
+def _grids(reader: Reader, dataset: str, originals: Tensor) -> dict[str, bytes]:
+    drawn = {}
+    for preset in ("strong", "joint", "paper"):
+        sides = [_lines(reader, dataset, preset, state) for state in ("before", "after")]
+        if any(pictures is not None for side in sides for _, pictures in side):
+            left, right = ([("original", originals), *side] for side in sides)
+            drawn[f"table6-{dataset}-{preset}.png"] = grid(left, right)
+    return drawn
+
+
+TABLE = Table(name="table6", cells=_cells, section=_section, grids=_grids)
