@@ -24,11 +24,11 @@ test: $(VENV)/installed-test
 
 # make test-flower: set up Flower, which pins older versions, in an environment of its own, and run its tests.
 test-flower: $(FLOWER)/installed
-	$(FLOWER)/bin/python -m pytest tests/test_flower.py tests/test_loops.py -k flower
+	$(FLOWER)/bin/python -m pytest tests/flower tests/protocol/test_loops.py -k flower
 
 # make docs: the documentation as a site, in site/.
 docs: .venv-docs/installed
-	.venv-docs/bin/python -m pytest -q -p no:cacheprovider tests/test_site.py -k "not tutorial"
+	.venv-docs/bin/python -m pytest -q -p no:cacheprovider tests/docs/test_site.py -k "not tutorial"
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet --site-dir site
 
 # make lint: style, types and import layers.

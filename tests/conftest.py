@@ -1,25 +1,24 @@
 """What all tests share: shapes are checked at run time, one thread, small data made on the spot."""
 
 import os
-from collections.abc import Callable, Iterable
 
+import pytest
 from jaxtyping import install_import_hook
 
+pytest.register_assert_rewrite("helpers")
 # Programs that tests start compute with one thread too: on a busy machine more would wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 with install_import_hook("unsplit", "typechecked.check"):
     from unsplit import *  # noqa: F403
 
-import pytest
-import torch
-from torch import Tensor
+# After the hook, which sees what is loaded while it is installed.
+import torch  # noqa: E402
 
-from unsplit.data import Splits, load
-from unsplit.errors import InputError
-from unsplit.models import build
-from unsplit.protocol import SplitConfig, SplitTraining, split_training
-from unsplit.randomness import generator
+from unsplit.data import Splits, load  # noqa: E402
+from unsplit.models import build  # noqa: E402
+from unsplit.protocol import SplitConfig, SplitTraining, split_training  # noqa: E402
+from unsplit.randomness import generator  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -46,24 +45,3 @@ def trained(digits: Splits) -> SplitTraining:
     training = split_training(model, digits.train.images, digits.train.labels, config, generator=generator(1))
     training.run(189)
     return training
-
-
-def noise(samples: int = 40, shape: tuple[int, ...] = (1, 28, 28), seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random inputs in [0, 1] and labels of ten classes."""
-    source = generator(seed)
-    return torch.rand(samples, *shape, generator=source), torch.randint(10, (samples,), generator=source)
-
-
-def truth_of(training: SplitTraining, steps: Iterable[int]) -> Tensor:
-    """The labels of all samples of these steps, shape [samples]."""
-    return torch.cat([training.truth(step).labels for step in steps])
-
-
-def refused(call: Callable[..., object], *arguments: object, **options: object) -> str:
-    """The one sentence with which a call refuses its input."""
-    with pytest.raises(InputError) as caught:
-        call(*arguments, **options)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith((".", "?"))
-    return sentence
