@@ -24,7 +24,7 @@ from measure import RESULTS, write
 
 from unsplit.attacks.inversion import AmortisedConfig, invert, preset
 from unsplit.data import load
-from unsplit.experiment.auditing.inversion import more_inputs, observe_inference
+from unsplit.experiment.inversion import more_inputs, observe_inference
 from unsplit.knowledge import ClientArchitecture
 from unsplit.metrics import mse
 from unsplit.models import build, split

@@ -19,7 +19,7 @@ from paper_code import released_code
 
 from unsplit.attacks.inversion import invert, preset
 from unsplit.data import Splits, load
-from unsplit.experiment.auditing.inversion import more_inputs, observe_inference
+from unsplit.experiment.inversion import more_inputs, observe_inference
 from unsplit.knowledge import ClientArchitecture
 from unsplit.metrics import mse
 from unsplit.models import build, split

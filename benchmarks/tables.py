@@ -31,8 +31,8 @@ from unsplit.attacks.rows.latent import latent_rows
 from unsplit.data import Dataset, Scaling, Splits
 from unsplit.experiment import AuditConfig
 from unsplit.experiment.auditing.fitting import loss_for
-from unsplit.experiment.auditing.inversion import Evaluation, more_inputs, observe_inference, run_inversion
 from unsplit.experiment.auditing.rows import run_on_rows
+from unsplit.experiment.inversion import Evaluation, more_inputs, observe_inference, run_inversion
 from unsplit.knowledge import ClientArchitecture
 from unsplit.metrics import mse
 from unsplit.models import build, split

@@ -19,7 +19,7 @@ from unsplit.data import SOURCES, as_read, from_tensors, load, verify
 from unsplit.data.numbers import plain
 from unsplit.errors import DataError, InputError, StorageError
 from unsplit.experiment import AuditConfig, audit
-from unsplit.experiment.auditing.fitting import presets_for
+from unsplit.experiment.inversion import presets_for
 from unsplit.experiment.traffic.labels import read_known
 from unsplit.experiment.traffic.recorded_inputs import about_the_range
 from unsplit.experiment.traffic.truth import RecordedTruth, read_truth

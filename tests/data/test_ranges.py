@@ -11,7 +11,7 @@ from helpers.checks import refused
 from unsplit import keep_truth, observe
 from unsplit.attacks.he2019 import WhiteBoxConfig, invert_white_box
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert, presets
-from unsplit.attacks.inversion.objectives import relative_residual
+from unsplit.attacks.objectives import relative_residual
 from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
 from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
 from unsplit.experiment.traffic.truth import read_truth

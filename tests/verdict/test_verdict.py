@@ -21,7 +21,7 @@ from unsplit.cli.app import main
 from unsplit.data import Dataset
 from unsplit.errors import StorageError
 from unsplit.experiment import AuditConfig
-from unsplit.experiment.auditing.inversion import Evaluation, scored
+from unsplit.experiment.inversion import Evaluation, scored
 from unsplit.randomness import generator, seeded
 from unsplit.report import as_markdown, render, write_report
 from unsplit.report.box import box
@@ -527,7 +527,7 @@ def test_a_model_may_be_named_first(quick, tmp_path, monkeypatch, capsys):
 
 def test_noise_is_not_a_leak_end_to_end():
     """Reconstructions drawn without looking at any message, scored as an audit scores them: 0."""
-    from unsplit.experiment.auditing.inversion import scores_against
+    from unsplit.experiment.inversion import scores_against
 
     source = generator(3)
     truth, drawn = torch.rand(20, 1, 12, 12, generator=source), torch.rand(20, 1, 12, 12, generator=source)

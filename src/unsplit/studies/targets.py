@@ -5,7 +5,7 @@ import functools
 from torch import nn
 
 from unsplit.data import Splits, load
-from unsplit.experiment.auditing.inversion import Evaluation, more_inputs
+from unsplit.experiment.inversion import Evaluation, more_inputs
 from unsplit.models import build_for
 from unsplit.randomness import generator
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from helpers.checks import noise, refused
 from unsplit.attacks.auxiliary import FORA_PRESETS, ForaConfig, fora_preset, invert_by_feature_matching
+from unsplit.attacks.auxiliary._networks import make_critic, make_substitute
 from unsplit.attacks.auxiliary.fora import kernel_discrepancy
-from unsplit.attacks.auxiliary.sdar_networks import make_critic, make_substitute
 from unsplit.knowledge import AuxiliaryData
 from unsplit.metrics import mse, trivial_guesses
 from unsplit.models import build, cuts

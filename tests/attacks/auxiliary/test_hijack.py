@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from unsplit.attacks.auxiliary import HijackConfig, hijack_feature_space
-from unsplit.attacks.auxiliary.networks import hijacking_networks
+from unsplit.attacks.auxiliary._hijack_networks import hijacking_networks
 from unsplit.errors import InputError
 from unsplit.knowledge import AuxiliaryData
 from unsplit.models import build

@@ -17,7 +17,7 @@ from unsplit.attacks.auxiliary import (
     invert_by_simulation_without_labels,
     sdar_preset,
 )
-from unsplit.attacks.auxiliary.sdar_networks import (
+from unsplit.attacks.auxiliary._networks import (
     CentrePad,
     make_decoder,
     make_feature_discriminator,

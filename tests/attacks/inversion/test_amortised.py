@@ -8,10 +8,10 @@ from torch import nn
 
 from unsplit import metrics
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert_by_decoder, invert_jointly
-from unsplit.attacks.inversion.candidate import Candidate
-from unsplit.attacks.inversion.decoder import Decoder, receptive_centres
+from unsplit.attacks.inversion._candidate import Candidate
+from unsplit.attacks.inversion._decoder import Decoder, receptive_centres
 from unsplit.errors import InputError
-from unsplit.experiment.auditing.inversion import Evaluation, more_inputs, run_inversion
+from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.knowledge import ClientArchitecture
 from unsplit.randomness import generator, seeded
 from unsplit.types import Kind, Message, Sign, Transcript

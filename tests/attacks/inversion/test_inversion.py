@@ -20,10 +20,10 @@ from unsplit.attacks.inversion import (
     invert_jointly,
     preset,
 )
-from unsplit.attacks.inversion.objectives import relative_residual
+from unsplit.attacks.objectives import relative_residual
 from unsplit.data import Splits
 from unsplit.errors import InputError
-from unsplit.experiment.auditing.inversion import observe_inference
+from unsplit.experiment.inversion import observe_inference
 from unsplit.knowledge import ClientArchitecture
 from unsplit.models import build, split
 from unsplit.optim import OptimizerSpec

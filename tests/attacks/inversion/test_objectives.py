@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from unsplit.attacks.inversion.hinge import Misfit, without_last_relu
-from unsplit.attacks.inversion.objectives import objective, relative_residual, total_variation, variation_gradient
+from unsplit.attacks.hinge import Misfit, without_last_relu
+from unsplit.attacks.objectives import objective, relative_residual, total_variation, variation_gradient
 from unsplit.errors import InputError
 from unsplit.models import mnist_net, split
 from unsplit.randomness import generator, seeded

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from unsplit.attacks.inversion.amortised import _sign
-from unsplit.attacks.inversion.symmetry import first_layer, resolve_sign, stretch
+from unsplit.attacks.symmetry import first_layer, resolve_sign, stretch
 from unsplit.knowledge import ClientArchitecture
 from unsplit.models import build, dense_note, split
 from unsplit.randomness import generator, seeded

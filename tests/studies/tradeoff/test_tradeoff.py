@@ -14,7 +14,7 @@ from unsplit.attacks.labels import correct_labels
 from unsplit.data import load
 from unsplit.defenses import DEFENSES, Dropout
 from unsplit.errors import InputError
-from unsplit.experiment.auditing.inversion import scores_against
+from unsplit.experiment.inversion import scores_against
 from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.models import build
 from unsplit.protocol import SplitConfig, split_training

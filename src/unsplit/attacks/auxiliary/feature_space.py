@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.auxiliary.networks import hijacking_networks
+from unsplit.attacks.auxiliary._hijack_networks import hijacking_networks
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_not_negative

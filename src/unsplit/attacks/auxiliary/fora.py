@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.auxiliary.sdar_networks import make_critic, make_decoder, make_substitute
-from unsplit.attacks.inversion.objectives import relative_residual
+from unsplit.attacks.auxiliary._networks import make_critic, make_decoder, make_substitute
+from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.he2019.inverse_net import mirrored
+from unsplit.attacks.he2019._inverse_net import mirrored
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack

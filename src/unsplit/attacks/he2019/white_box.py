@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks.inversion.objectives import relative_residual, total_variation
+from unsplit.attacks.objectives import relative_residual, total_variation
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.threat_model import attack

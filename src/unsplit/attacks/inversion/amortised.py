@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks.inversion.candidate import Candidate, LearningConfig, Misfit
-from unsplit.attacks.inversion.decoder import Decoder
-from unsplit.attacks.inversion.objectives import relative_residual
-from unsplit.attacks.inversion.symmetry import first_layer, stretch
-from unsplit.attacks.inversion.targets import as_maps, fresh_clone, matched_targets
+from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, Misfit
+from unsplit.attacks.inversion._decoder import Decoder
+from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.symmetry import first_layer, stretch
+from unsplit.attacks.targets import as_maps, fresh_clone, matched_targets
 from unsplit.attacks.threat_model import attack
 from unsplit.devices import reduces_precision
 from unsplit.errors import InputError, check_at_least_one

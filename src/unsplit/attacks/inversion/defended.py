@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks.inversion._candidate import Leak, leaky
 from unsplit.attacks.inversion.amortised import AmortisedConfig, search
-from unsplit.attacks.inversion.candidate import Leak, leaky
 from unsplit.attacks.inversion.joint import JointConfig
-from unsplit.attacks.inversion.objectives import relative_residual, variation_gradient
-from unsplit.attacks.inversion.symmetry import resolve_sign, stretch
-from unsplit.attacks.inversion.targets import matched_targets
+from unsplit.attacks.objectives import relative_residual, variation_gradient
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.symmetry import resolve_sign, stretch
+from unsplit.attacks.targets import matched_targets
 from unsplit.attacks.threat_model import attack
 from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.randomness import generator as seeded_generator

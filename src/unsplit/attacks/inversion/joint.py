@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks.inversion.hinge import Misfit, without_last_relu
-from unsplit.attacks.inversion.objectives import relative_residual, variation_gradient
-from unsplit.attacks.inversion.symmetry import resolve_sign, stretch
-from unsplit.attacks.inversion.targets import matched_targets
+from unsplit.attacks.hinge import Misfit, without_last_relu
+from unsplit.attacks.objectives import relative_residual, variation_gradient
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.symmetry import resolve_sign, stretch
+from unsplit.attacks.targets import matched_targets
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_positive, unknown_name
 from unsplit.knowledge import ClientArchitecture

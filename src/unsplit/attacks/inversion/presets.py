@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import torch
 
+from unsplit.attacks.inversion._candidate import LearningConfig
 from unsplit.attacks.inversion.amortised import AmortisedConfig, invert_by_decoder
-from unsplit.attacks.inversion.candidate import LearningConfig
 from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates
 from unsplit.attacks.inversion.joint import JointConfig, invert_jointly
 from unsplit.attacks.progress import Progress, silent

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unsplit.attacks.inversion.hinge import without_last_relu
-from unsplit.attacks.inversion.objectives import relative_residual
-from unsplit.attacks.inversion.symmetry import first_layer
-from unsplit.attacks.inversion.targets import matched_targets
+from unsplit.attacks.hinge import without_last_relu
+from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress
+from unsplit.attacks.symmetry import first_layer
+from unsplit.attacks.targets import matched_targets
 from unsplit.errors import InputError, check_at_least_one, check_positive
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import check_betas

@@ -19,7 +19,7 @@ from unsplit.data import Dataset, Splits, load
 from unsplit.defenses import Defense
 from unsplit.devices import Precision
 from unsplit.errors import InputError
-from unsplit.experiment.auditing.inversion import Evaluation, observe_inference, scored
+from unsplit.experiment.inversion import Evaluation, observe_inference, scored
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
 from unsplit.models import split
 from unsplit.randomness import generator

@@ -5,12 +5,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from unsplit.attacks.inversion import preset
 from unsplit.data import Dataset, Splits, as_read
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
-from unsplit.experiment.auditing.inversion import takes
 from unsplit.experiment.auditing.rows import fitting_rows
+from unsplit.experiment.inversion import presets_for
 from unsplit.losses import LossSpec
 from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, refuses_single_samples, split_u
 from unsplit.models.registry import _builder
@@ -102,24 +101,6 @@ def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[
         )
     config, about_rows = fitting_rows(config, splits.train)
     return replace(config, presets=fitting, label_setups=setups), (*notes, *about_rows)
-
-
-def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those of some presets that can recover inputs of this shape, and what was left out in words.
-
-    Raises:
-        InputError: none of them can.
-    """
-    kept = tuple(name for name in names if takes(preset(name, 1), shape))
-    if kept == names:
-        return names, ()
-    left_out = ", ".join(name for name in names if name not in kept)
-    if not kept:
-        raise InputError(
-            f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; use "
-            "--presets joint."
-        )
-    return kept, (f"The preset {left_out} makes pictures and signals only and was left out.",)
 
 
 _TOKENS = "The network reads its inputs as tokens, by an embedding, and no attack here recovers tokens"

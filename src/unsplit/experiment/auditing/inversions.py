@@ -18,9 +18,9 @@ from unsplit.experiment.auditing.auxiliary import run_with_auxiliary
 from unsplit.experiment.auditing.cache import Cell, Cells, fingerprint
 from unsplit.experiment.auditing.config import STATES, AuditConfig, State
 from unsplit.experiment.auditing.defended import known_defense
-from unsplit.experiment.auditing.inversion import Evaluation, run_inversion
-from unsplit.experiment.auditing.known import run_white_box
 from unsplit.experiment.auditing.rows import run_on_rows
+from unsplit.experiment.inversion import Evaluation, run_inversion
+from unsplit.experiment.known_weights import run_white_box
 from unsplit.experiment.provenance import versions
 from unsplit.results import InversionRow
 

@@ -14,7 +14,7 @@ from unsplit.attacks.rows import RowsConfig, invert_from_known_rows, invert_from
 from unsplit.data import Dataset
 from unsplit.defenses import Defense
 from unsplit.experiment.auditing.config import AuditConfig
-from unsplit.experiment.auditing.inversion import Evaluation, observe_inference, scored
+from unsplit.experiment.inversion import Evaluation, observe_inference, scored
 from unsplit.knowledge import ClientArchitecture, ColumnStatistics, KnownRows
 from unsplit.models import split
 from unsplit.randomness import generator

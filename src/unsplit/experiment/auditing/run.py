@@ -26,13 +26,13 @@ from unsplit.experiment.auditing.defended import (
     label_batch,
 )
 from unsplit.experiment.auditing.fitting import cut_depths, fitting, network_for, targets_of
-from unsplit.experiment.auditing.inversion import Evaluation, more_inputs
 from unsplit.experiment.auditing.inversions import invert_networks
-from unsplit.experiment.auditing.known import known_network
 from unsplit.experiment.auditing.labels import run_labels
 from unsplit.experiment.auditing.rows import ATTACKS as ROW_ATTACKS
 from unsplit.experiment.auditing.trainings import train_networks
 from unsplit.experiment.auditing.u_shape import run_whole
+from unsplit.experiment.inversion import Evaluation, more_inputs
+from unsplit.experiment.known_weights import known_network
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.threats import described, threats_of_inversion, threats_of_labels
 from unsplit.files import writable_folder

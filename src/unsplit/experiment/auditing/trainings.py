@@ -14,7 +14,7 @@ from unsplit.data import Splits
 from unsplit.experiment.auditing.config import AuditConfig
 from unsplit.experiment.auditing.defended import per_cut
 from unsplit.experiment.auditing.fitting import loss_for, named_inputs
-from unsplit.experiment.auditing.inversion import observe_inference
+from unsplit.experiment.inversion import observe_inference
 from unsplit.metrics import performance, score_of
 from unsplit.models import split as split_at
 from unsplit.protocol import SplitConfig, SplitTraining, load_network, split_training

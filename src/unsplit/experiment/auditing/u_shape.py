@@ -14,8 +14,8 @@ from unsplit.defenses import Defense
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
 from unsplit.experiment.auditing.defended import corrects_labels, known_defense
-from unsplit.experiment.auditing.inversion import Evaluation, inverted, more_for, picture_scores
 from unsplit.experiment.auditing.label_watch import first_of_each_class, stolen_head, true_labels, unknown_to
+from unsplit.experiment.inversion import Evaluation, inverted, more_for, picture_scores
 from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownDefense, LabelSpace
 from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy

@@ -14,7 +14,7 @@ from unsplit.choices import WHITE_BOX
 from unsplit.devices import Precision, decoder_arithmetic
 from unsplit.devices import device as checked_device
 from unsplit.errors import unknown_name
-from unsplit.experiment.auditing.known import client_weights, known_network, sent_in_training, white_box_settings
+from unsplit.experiment.known_weights import client_weights, known_network, sent_in_training, white_box_settings
 from unsplit.files import writable_folder, write_tensors, write_text
 from unsplit.knowledge import ClientArchitecture
 from unsplit.models import build, check_crossing, depth_of, split

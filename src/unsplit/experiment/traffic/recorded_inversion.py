@@ -11,7 +11,7 @@ from torch import Tensor
 from unsplit.attacks import Progress
 from unsplit.attacks.he2019 import WhiteBoxConfig, invert_white_box
 from unsplit.attacks.inversion import AmortisedConfig, InversionConfig, attack_of, invert
-from unsplit.experiment.auditing.inversion import scores_against
+from unsplit.experiment.inversion import scores_against
 from unsplit.experiment.threats import described
 from unsplit.experiment.traffic.truth import RecordedTruth
 from unsplit.knowledge import ClientArchitecture, ClientWeights

@@ -20,8 +20,8 @@ from unsplit.choices import WHITE_BOX
 from unsplit.devices import Precision, check_precision
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, unknown_name
-from unsplit.experiment.auditing.fitting import presets_for
-from unsplit.experiment.auditing.known import client_weights, known_network, sent_in_training, white_box_settings
+from unsplit.experiment.inversion import presets_for
+from unsplit.experiment.known_weights import client_weights, known_network, sent_in_training, white_box_settings
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.traffic.labels import answered
 from unsplit.experiment.traffic.recorded_inputs import about_the_range, range_of, shape_of

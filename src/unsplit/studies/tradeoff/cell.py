@@ -20,8 +20,8 @@ from unsplit.attacks.labels import SurrogateConfig, correct_labels, infer_by_sur
 from unsplit.data import Splits
 from unsplit.defenses import Defense, parse_defenses
 from unsplit.errors import InputError, check_at_least_one, unknown_name
-from unsplit.experiment.auditing.inversion import Evaluation, more_inputs, scores_against
 from unsplit.experiment.auditing.label_watch import true_labels
+from unsplit.experiment.inversion import Evaluation, more_inputs, scores_against
 from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownDefense, LabelSpace
 from unsplit.metrics import accuracy, accuracy_up_to_names, chance
 from unsplit.optim import OptimizerSpec

@@ -16,7 +16,7 @@ from unsplit.attacks.he2019 import (
     white_box_reference,
 )
 from unsplit.data import Dataset
-from unsplit.experiment.auditing.inversion import Evaluation, observe_inference, picture_scores
+from unsplit.experiment.inversion import Evaluation, observe_inference, picture_scores
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientWeights, OwnTop
 from unsplit.metrics import accuracy
 from unsplit.models import build, split

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks.inversion import InversionConfig
-from unsplit.experiment.auditing.inversion import run_inversion
+from unsplit.experiment.inversion import run_inversion
 from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.reproduction import paper

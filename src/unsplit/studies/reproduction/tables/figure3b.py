@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unsplit.attacks.auxiliary import HijackConfig, Hijacker, hijack_feature_space
 from unsplit.data import Dataset
-from unsplit.experiment.auditing.inversion import picture_scores
+from unsplit.experiment.inversion import picture_scores
 from unsplit.knowledge import AuxiliaryData
 from unsplit.metrics import mse
 from unsplit.optim import OptimizerSpec

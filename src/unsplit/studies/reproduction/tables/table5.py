@@ -11,7 +11,7 @@ from unsplit.attacks.he2019 import (
     StreamConfig,
     stream_black_box,
 )
-from unsplit.experiment.auditing.inversion import observe_inference
+from unsplit.experiment.inversion import observe_inference
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientQueries
 from unsplit.metrics import mse
 from unsplit.models import split

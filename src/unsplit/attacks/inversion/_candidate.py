@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.inversion.decoder import Decoder
-from unsplit.attacks.inversion.hinge import without_last_relu
-from unsplit.attacks.inversion.objectives import total_variation
+from unsplit.attacks.hinge import without_last_relu
+from unsplit.attacks.inversion._decoder import Decoder
+from unsplit.attacks.objectives import total_variation
 from unsplit.devices import Precision, check_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
 from unsplit.optim import check_betas

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.auxiliary.sdar_networks import (
+from unsplit.attacks.auxiliary._networks import (
     make_decoder,
     make_feature_discriminator,
     make_picture_discriminator,

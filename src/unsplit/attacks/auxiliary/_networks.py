@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unsplit.attacks.auxiliary.networks import PlainBlock
+from unsplit.attacks.auxiliary._hijack_networks import PlainBlock
 from unsplit.errors import InputError
 
 Shape = tuple[int, ...]

@@ -219,6 +219,24 @@ def takes(settings: InversionConfig, input_shape: tuple[int, ...]) -> bool:
     return len(input_shape) in (2, 3) or not isinstance(settings, AmortisedConfig)
 
 
+def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of some presets that can recover inputs of this shape, and what was left out in words.
+
+    Raises:
+        InputError: none of them can.
+    """
+    kept = tuple(name for name in names if takes(preset(name, 1), shape))
+    if kept == names:
+        return names, ()
+    left_out = ", ".join(name for name in names if name not in kept)
+    if not kept:
+        raise InputError(
+            f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; use "
+            "--presets joint."
+        )
+    return kept, (f"The preset {left_out} makes pictures and signals only and was left out.",)
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 

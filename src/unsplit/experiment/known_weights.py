@@ -13,7 +13,7 @@ from unsplit.attacks import Progress, silent
 from unsplit.attacks.he2019 import WHITE_BOX, WhiteBoxConfig, invert_white_box
 from unsplit.defenses import Defense
 from unsplit.errors import InputError
-from unsplit.experiment.auditing.inversion import Evaluation, observe_inference, scored
+from unsplit.experiment.inversion import Evaluation, observe_inference, scored
 from unsplit.knowledge import ClientWeights
 from unsplit.models import distance, read_weights, split, start_from
 from unsplit.randomness import generator

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from unsplit.attacks.inversion.hinge import form_only
+from unsplit.attacks.hinge import form_only
 from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientArchitecture
