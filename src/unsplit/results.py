@@ -116,7 +116,7 @@ class LabelRow(Row):
     head_reference: float | None = Field(description="test accuracy of the client's own head")
 
 
-class WholeRow(PictureScores):
+class UShapeRow(PictureScores):
     """Inputs, model and labels taken from one training in the U-shape, setup (c)."""
 
     depth: int = Field(description="depth of the cut between bottom and body")
@@ -309,13 +309,13 @@ class AuditResult(Row):
     defended: DefendedRow | None = Field(default=None, description="null where the clients do nothing")
     inversion: tuple[InversionRow, ...]
     labels: tuple[LabelRow, ...]
-    whole: WholeRow | None = Field(default=None, description="everything at once, in the U-shape")
-    whole_aware: WholeRow | None = Field(default=None, description="the same by attacks that know the defences")
+    whole: UShapeRow | None = Field(default=None, description="everything at once, in the U-shape")
+    whole_aware: UShapeRow | None = Field(default=None, description="the same by attacks that know the defences")
     recorded: RecordedRow | None = Field(default=None, description="recorded traffic, where that was audited")
     threat_models: tuple[ThreatModelRow, ...]
     provenance: Provenance
 
     @property
-    def wholes(self) -> tuple[WholeRow, ...]:
+    def u_shapes(self) -> tuple[UShapeRow, ...]:
         """The attacks on the U-shape that were run."""
         return tuple(row for row in (self.whole, self.whole_aware) if row is not None)

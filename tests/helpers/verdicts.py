@@ -5,7 +5,7 @@ import re
 from markdown_it import MarkdownIt
 
 from helpers.reports import GUESSES, result
-from unsplit.results import RecordedInversionRow, RecordedLabelRow, RecordedRow, WholeRow
+from unsplit.results import RecordedInversionRow, RecordedLabelRow, RecordedRow, UShapeRow
 
 
 def whole(**changes):
@@ -15,7 +15,7 @@ def whole(**changes):
         "label_accuracy": 0.6, "label_chance": 0.2, "reference_accuracy": 0.9, "bottom_accuracy": 0.9,
         "head_accuracy": 0.9, "whole_accuracy": 0.7, "whole_agreement": 0.8, "chance": 0.1, "pictures": "w.png",
     }  # fmt: skip
-    return WholeRow(**row | changes)
+    return UShapeRow(**row | changes)
 
 
 def recorded(scores=None, margin=1.5, label_scores=()):

@@ -14,7 +14,7 @@ from helpers.reports import LABELS, ROWS, Page, inversion, label, pictures, resu
 from unsplit.errors import FormatError, StorageError
 from unsplit.randomness import generator
 from unsplit.report import Pictures, findings, read_report, render, schema, write_report
-from unsplit.report.findings import GRADES, grade
+from unsplit.report._findings import GRADES, grade
 from unsplit.report.numbers import on_scale
 
 ROOT = Path(__file__).parents[2]

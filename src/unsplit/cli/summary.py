@@ -16,7 +16,7 @@ from unsplit.metrics import Score
 from unsplit.report.box import TITLES, figure, words
 from unsplit.report.numbers import error, percent
 from unsplit.report.pictures import drawable
-from unsplit.results import AuditResult, InversionRow, LabelRow, WholeRow
+from unsplit.results import AuditResult, InversionRow, LabelRow, UShapeRow
 from unsplit.verdict import Verdict
 from unsplit.verdict.assets import knowing
 from unsplit.verdict.scale import SHAPE_ONLY, grade, network_score, taken
@@ -36,7 +36,7 @@ def print_summary(result: AuditResult) -> None:
     if result.labels:
         _print_title(f"Labels: worst to best of {len(result.labels)} settings")
         console.print(_labels(result.labels))
-    for whole in result.wholes:
+    for whole in result.u_shapes:
         console.print(_whole(whole), soft_wrap=True, markup=False)
 
 
@@ -154,7 +154,7 @@ def _ranges(rows: Sequence[LabelRow]) -> Iterator[tuple[str, list[float], float]
         yield name, values, max(row.chance for row in group)
 
 
-def _whole(whole: WholeRow) -> str:
+def _whole(whole: UShapeRow) -> str:
     return (
         f"U-shape, all at once{knowing(whole)}: error {error(whole.mse)} (best guess {error(whole.mse_best_trivial)}), "
         f"labels {percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} "

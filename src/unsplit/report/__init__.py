@@ -1,8 +1,8 @@
 """The report of an audit: a page, its numbers as JSON, its pictures as PNG, its verdict; and two audits compared."""
 
+from unsplit.report._findings import Finding, findings
 from unsplit.report.compared import Comparison, Side, compare, read_side
 from unsplit.report.compared_page import comparison_markdown, headline, render_comparison, shown, write_comparison
-from unsplit.report.findings import Finding, findings
 from unsplit.report.markdown import as_markdown
 from unsplit.report.page import render
 from unsplit.report.pictures import Pictures, comparison

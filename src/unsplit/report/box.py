@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from unsplit.report.findings import Level
+from unsplit.report._findings import Level
 from unsplit.report.numbers import on_scale
 from unsplit.results import AuditResult, ThreatModelRow
 from unsplit.verdict import Score, Verdict

@@ -4,9 +4,9 @@ import base64
 from pathlib import Path
 
 from unsplit.files import explained, writable_folder, write_text
+from unsplit.report._findings import Level
 from unsplit.report.box import STRONGER, TITLES, bands, figure, words
 from unsplit.report.compared import AssetChange, Comparison
-from unsplit.report.findings import Level
 from unsplit.report.markdown import cell, code, details, table
 from unsplit.report.page import template
 from unsplit.results import AuditResult

@@ -7,9 +7,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from unsplit.metrics import Score
+from unsplit.report._findings import findings
 from unsplit.report.box import box
 from unsplit.report.charts import accuracy_chart, error_chart
-from unsplit.report.findings import findings
 from unsplit.report.longer import longer
 from unsplit.report.numbers import decimals, error, on_scale, percent
 from unsplit.report.pictures import Pictures
@@ -27,7 +27,7 @@ def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = No
         result=result,
         findings=findings(result),
         longer=longer(result),
-        wholes=_wholes(result, pictures),
+        u_shapes=_wholes(result, pictures),
         figures=_figures(result.inversion, pictures),
         error_chart=_chart(error_chart(result.inversion), _error_words(result.inversion)) if result.inversion else "",
         accuracy_chart=_chart(accuracy_chart(result.inversion, score), _accuracy_words(result.inversion, score))
@@ -72,9 +72,10 @@ def _figures(rows: Sequence[InversionRow], pictures: Pictures) -> list[dict[str,
 
 def _wholes(result: AuditResult, pictures: Pictures) -> list[dict[str, object]]:
     """The attacks on the U-shape, each with its picture (none where the inputs are not pictures)."""
-    drawn = pictures.whole_comparisons or [b""] * len(result.wholes)
+    drawn = pictures.whole_comparisons or [b""] * len(result.u_shapes)
     return [
-        {"row": row, "picture": base64.b64encode(png).decode()} for row, png in zip(result.wholes, drawn, strict=False)
+        {"row": row, "picture": base64.b64encode(png).decode()}
+        for row, png in zip(result.u_shapes, drawn, strict=False)
     ]
 
 

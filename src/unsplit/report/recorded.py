@@ -5,8 +5,8 @@ from pathlib import Path
 
 from unsplit.experiment.traffic.run import RecordedAudit
 from unsplit.files import replacing, writable_folder, write_text
+from unsplit.report._findings import GRADES, Finding, Level, grade, level
 from unsplit.report.box import box
-from unsplit.report.findings import GRADES, Finding, Level, grade, level
 from unsplit.report.numbers import error
 from unsplit.report.page import template
 from unsplit.report.pictures import drawable, drawn

@@ -116,7 +116,7 @@ def _rows(result: AuditResult) -> Iterator[tuple[str, Row]]:
         yield f"inversion/{named(inversion)}", inversion
     for label in result.labels:
         yield f"labels/{named_label(label)}", label
-    for whole in result.wholes:
+    for whole in result.u_shapes:
         yield "whole, aware" if whole.aware else "whole", whole
     if result.training is not None:
         yield "training", result.training

@@ -35,7 +35,7 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures, verdict:
     for row, drawn in zip(result.inversion, pictures.comparisons, strict=pictures.drawable):
         with replacing(folder / row.pictures) as temporary:
             temporary.write_bytes(drawn)
-    for whole, drawn in zip(result.wholes, pictures.whole_comparisons, strict=False):
+    for whole, drawn in zip(result.u_shapes, pictures.whole_comparisons, strict=False):
         with replacing(folder / whole.pictures) as temporary:
             temporary.write_bytes(drawn)
     write_text(folder / "report.json", result.model_dump_json(indent=1) + "\n")

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from unsplit.metrics import Score, Share
-from unsplit.results import AuditResult, InversionRow, LabelRow, PictureScores, WholeRow
+from unsplit.results import AuditResult, InversionRow, LabelRow, PictureScores, UShapeRow
 from unsplit.verdict.confidence import SILENT, Estimate
 from unsplit.verdict.scale import SHAPE_ONLY, clipped, grade, network_score, share, taken
 
@@ -38,7 +38,7 @@ def pictures(result: AuditResult) -> list[tuple[str, PictureScores, Estimate]]:
     found: list[tuple[str, PictureScores, Estimate]] = [
         (named(row), row, Estimate(row.residual, row.sign, row.agreement)) for row in result.inversion
     ]
-    found += [(f"U-shape at depth {row.depth}, {row.preset}{knowing(row)}", row, SILENT) for row in result.wholes]
+    found += [(f"U-shape at depth {row.depth}, {row.preset}{knowing(row)}", row, SILENT) for row in result.u_shapes]
     if result.recorded is not None:
         found += [
             (f"step {row.step}, {row.preset}", row.scores, Estimate(row.residual, row.sign, row.agreement))
@@ -82,12 +82,12 @@ def model(result: AuditResult) -> Found | str:
         (row.stolen_accuracy, row.clone_chance, row.reference_accuracy, named(row), row) for row in rows
     ]
     found = [entry for entry in tried if learned(entry[2], entry[1], samples)]
-    for whole in result.wholes:
+    for whole in result.u_shapes:
         if learned(whole.reference_accuracy, whole.chance, samples):
             name = f"U-shape, both parts, {whole.preset}{knowing(whole)}"
             found.append((whole.whole_accuracy, whole.chance, whole.reference_accuracy, name, None))
     if not found:
-        if tried or result.wholes:
+        if tried or result.u_shapes:
             does = "predicts no better than the mean" if kind == "r2" else "classifies no better than chance"
             return f"The client's own network {does}, so there is nothing to steal."
         return "No attack on a trained model was scored."
@@ -160,7 +160,7 @@ def label_scores(result: AuditResult) -> list[LabelScore]:
             name=f"U-shape, head of {row.head}{knowing(row)}", accuracy=row.label_accuracy,
             up_to_names=row.label_accuracy, low=None, high=None, chance=row.label_chance, samples=None,
         )
-        for row in result.wholes
+        for row in result.u_shapes
     ]  # fmt: skip
     for recorded in result.recorded.labels if result.recorded is not None else ():
         own = Estimate(margin=recorded.margin, undecided=recorded.undecided / max(recorded.samples, 1))
@@ -219,6 +219,6 @@ def named_label(row: LabelRow) -> str:
     return f"setup ({row.setup}), head of {row.depth}, {seen}{batches}{known}{clone}, {row.optimizer}{knowing(row)}"
 
 
-def knowing(row: LabelRow | WholeRow) -> str:
+def knowing(row: LabelRow | UShapeRow) -> str:
     """What is added to the name of an attack that knows the client's defences."""
     return ", aware" if row.aware else ""

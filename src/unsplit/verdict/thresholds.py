@@ -149,7 +149,7 @@ def _values(metric: str, result: AuditResult, verdict: Verdict) -> _Values:
     if metric == "leakage":
         return [(score.score, f"{score.asset}: {score.by}") for score in verdict.scores]
     if metric == "whole_accuracy":
-        return [(row.whole_accuracy, "U-shape, aware" if row.aware else "U-shape") for row in result.wholes]
+        return [(row.whole_accuracy, "U-shape, aware" if row.aware else "U-shape") for row in result.u_shapes]
     if metric.startswith("inversion_"):
         if metric == "inversion_shape":
             return [(shape(scores), by) for by, scores, _ in pictures(result)]

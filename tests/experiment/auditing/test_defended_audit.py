@@ -56,8 +56,8 @@ def splits():
 def numbers(found):
     """Everything measured, without times."""
     rows = [row.model_dump(exclude={"seconds_per_image"}) for row in found.result.inversion]
-    wholes = [row.model_dump() for row in found.result.wholes]
-    return rows, [row.model_dump() for row in found.result.labels], wholes, found.result.training.losses
+    u_shapes = [row.model_dump() for row in found.result.u_shapes]
+    return rows, [row.model_dump() for row in found.result.labels], u_shapes, found.result.training.losses
 
 
 def test_a_defence_that_does_nothing_changes_no_number(splits):
@@ -165,7 +165,7 @@ def test_attacks_that_know_the_defence_stand_beside_those_that_do_not(splits):
     assert len({row.pictures for row in result.inversion}) == 3
     assert result.inversion[0].mse != result.inversion[1].mse
     assert any("paper has no form that knows a defence" in note for note in result.training.notes)
-    assert [row.aware for row in result.wholes] == [False, True]
+    assert [row.aware for row in result.u_shapes] == [False, True]
     assert {(row.setup, row.known_samples) for row in result.labels if row.aware} == {
         ("b", 0), ("b", 1), ("c", 0), ("c", 1),
     }  # fmt: skip

@@ -21,16 +21,16 @@ from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
 from unsplit.randomness import generator
-from unsplit.results import CostRow, WholeRow
+from unsplit.results import CostRow, UShapeRow
 from unsplit.types import Kind, Setup, Transcript
 
 
 class Whole(NamedTuple):
     """What the attack on the U-shape gave, without and with knowing the client's defences, and what these cost."""
 
-    row: WholeRow
+    row: UShapeRow
     pictures: Tensor
-    row_aware: WholeRow | None
+    row_aware: UShapeRow | None
     pictures_aware: Tensor | None
     costs: tuple[CostRow, ...]
 
@@ -82,7 +82,7 @@ def run_whole(
     attack = _Attack(training, recorder.transcript(), splits, evaluation, config, loss, depth, seed, device)
     row, pictures = attack.run(known=None, corrected=False)
     known, corrects = known_defense(config), corrects_labels(config)
-    aware: tuple[WholeRow | None, Tensor | None] = (None, None)
+    aware: tuple[UShapeRow | None, Tensor | None] = (None, None)
     if known is not None or corrects:
         aware = attack.run(known=known, corrected=corrects)
     costs = () if config.defense is None else (attack.cost(config.defense, seconds),)
@@ -125,7 +125,7 @@ class _Attack:
             generator=generator(seed),
         )
 
-    def run(self, *, known: KnownDefense | None, corrected: bool) -> tuple[WholeRow, Tensor]:
+    def run(self, *, known: KnownDefense | None, corrected: bool) -> tuple[UShapeRow, Tensor]:
         """Take everything, by an attacker who knows of the defences what `known` says, and corrects labels."""
         labels = name_groups(self._groups, self._known, self._space).labels
         if corrected and self._groups.clone is not None:
@@ -140,7 +140,7 @@ class _Attack:
         rebuilt = inverted(smashed, bottom, chosen, adaptive, seed=self._seed)
         pictures, unknown = rebuilt.inputs[: len(targets)].cpu(), unknown_to(self._known, len(self._truth))
         aware = known is not None or corrected
-        row = WholeRow(
+        row = UShapeRow(
             depth=self._depth,
             cut=self._names[self._depth],
             head=self._head,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unsplit.report.numbers import error, percent
-from unsplit.results import AuditResult, InversionRow, LabelRow, WholeRow
+from unsplit.results import AuditResult, InversionRow, LabelRow, UShapeRow
 from unsplit.verdict.assets import after
 from unsplit.verdict.scale import (
     ALMOST_EXACTLY,
@@ -36,7 +36,7 @@ def findings(result: AuditResult) -> tuple[Finding, ...]:
     found = [
         *(_inputs(result, state) for state in ("after", "before")),
         _model(result),
-        *map(_whole, result.wholes),
+        *map(_whole, result.u_shapes),
         *(
             _labels(result, observed, known)
             for observed, known in (("weight_grad", 0), ("cut_grad", 1), ("cut_grad", 0))
@@ -114,7 +114,7 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
     return Finding(level=_level(taken), about="Labels" if named else "Labels, unnamed", text=text)
 
 
-def _whole(row: WholeRow) -> Finding:
+def _whole(row: UShapeRow) -> Finding:
     seriousness = level(row.whole_accuracy, row.chance, row.reference_accuracy)
     text = (
         f"From one training in the U-shape the server took inputs (error {error(row.mse)}, best guess "
