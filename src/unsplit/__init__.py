@@ -6,9 +6,9 @@ clone or labels (`attacks`); and scores compare those with the truth, beside tri
 it all.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from unsplit.lazily import loading
 
 if TYPE_CHECKING:
     from unsplit.choices import Setup
@@ -58,17 +58,7 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """A public name, or a room, loaded when it is first asked for: `unsplit --help` is to load no torch."""
-        for home, names in _HOMES.items():
-            if name in names:
-                found = getattr(import_module(f"{__name__}.{home}"), name)
-                globals()[name] = found
-                return found
-        if find_spec(f"{__name__}.{name}") is not None:
-            return import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = loading(__name__, {f"{__name__}.{home}": names for home, names in _HOMES.items()})
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

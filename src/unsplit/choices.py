@@ -22,6 +22,9 @@ class Setup(str, Enum):
 Precision = Literal["auto", "on", "off"]
 """Whether to compute convolutions in bfloat16: where the device has instructions for it, always, or never."""
 
+DEPTH = "depth (from 0: 1 keeps two modules at the client)"
+"""How a cut is named in the help of options."""
+
 LOSSES = ("cross_entropy", "bce", "mse")
 REDUCTIONS = ("mean", "sum")
 GUARDS = ("splitguard", "scrutiny")

@@ -78,7 +78,7 @@ def attack(
     from unsplit.experiment.traffic.labels import LabelRequest, attack_labels
     from unsplit.losses import LossSpec
     from unsplit.optim import parse_optimizer
-    from unsplit.ranges import UNIT
+    from unsplit.ranges import UNIT, InputRange
 
     torch.set_num_threads(threads)
     if goal not in ("inputs", "labels"):
@@ -88,8 +88,8 @@ def attack(
         request = InversionRequest(
             model=model,
             cut=options.one_cut(cut),
-            input_shape=options.integers(input_shape, "--input-shape"),
-            input_range=options.range_of(input_range) or UNIT,
+            input_shape=options.integers(input_shape, "input_shape"),
+            input_range=UNIT if input_range is None else InputRange.of(input_range),
             preset=preset,
             known_weights=known_weights,
             white_box=white_box,

@@ -1,16 +1,13 @@
 """`unsplit audit`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from unsplit.choices import PRESETS
 from unsplit.cli import options
 from unsplit.errors import InputError
-
-if TYPE_CHECKING:
-    from unsplit.losses import LossSpec
 
 EXAMPLES = """**Examples**
 
@@ -38,34 +35,15 @@ EXAMPLES = """**Examples**
 """
 
 
+@options.settings_of_audits
 def audit(
     context: typer.Context,
     architecture: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="The same as --model.", show_default=False)
     ] = None,
-    data: options.Data = "digits",
-    model: options.Model = None,
-    cuts: Annotated[
-        str,
-        typer.Option(help=f"Cuts to invert, by {options.DEPTH} or name; or 'none'."),
-    ] = "1,2,3",
-    presets: Annotated[str, typer.Option(help=f"Presets: {', '.join(PRESETS)}.")] = "strong-quick,joint",
-    states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",
-    targets: Annotated[int, typer.Option(help="Pictures of each class to recover.")] = 1,
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 64,
-    optimizer: options.Optimizer = "adam",
+    *,
+    label_smoothing: options.Smoothing = 0.0,
     checkpoint: Annotated[Path | None, typer.Option(help="Attack this network instead of training.")] = None,
-    label_setups: Annotated[str, typer.Option(help="Setups in which to infer labels; or 'none'.")] = "b,c",
-    label_heads: Annotated[str, typer.Option(help="Depths of the client's head, in layers with weights.")] = "1,2",
-    label_steps: Annotated[int, typer.Option(help="Samples whose steps are observed, one a step.")] = 1000,
-    label_batch_size: Annotated[
-        int | None,
-        typer.Option(help="Samples a step there; 1 if left out, or --batch-size for defences that act within batches."),
-    ] = None,
-    u_shape: Annotated[
-        str | None, typer.Option(help="Also take everything at once from the U-shape with this cut and head, e.g. 1:1.")
-    ] = None,
     transcript: Annotated[
         Path | None, typer.Option(help="Train nothing: attack the recorded traffic in this folder.")
     ] = None,
@@ -75,31 +53,6 @@ def audit(
     input_shape: Annotated[
         str, typer.Option(help="Recorded traffic: shape of one input, where the truth does not tell.")
     ] = "1,28,28",
-    input_range: options.InputRange = None,
-    image_size: Annotated[
-        str | None, typer.Option(help="Height and width to bring a folder's pictures to, e.g. 64,64.")
-    ] = None,
-    auxiliary: Annotated[
-        str | None,
-        typer.Option(help="Also attack with data of the server's own: by name or path, or 'test' for the test part."),
-    ] = None,
-    row_knowledge: Annotated[
-        str,
-        typer.Option(help="What else the server knows of a table: known-rows, statistics (of columns); or none."),
-    ] = "known-rows,statistics",
-    known_rows: Annotated[int, typer.Option(help="How many rows of a table the server knows.")] = 10,
-    label: Annotated[str | None, typer.Option(help="A table's column of labels; the last one if left out.")] = None,
-    loss: options.Loss = "cross_entropy",
-    label_smoothing: options.Smoothing = 0.0,
-    defense: options.Defenses = None,
-    aware: Annotated[
-        bool, typer.Option("--aware", help="Also run the attacks that know the defences (--defense) and adapt.")
-    ] = False,
-    known_weights: options.KnownWeights = None,
-    white_box: options.WhiteBox = "white-box-quick",
-    freeze_client: Annotated[
-        bool, typer.Option("--freeze-client", help="Leave the client's first layers at their known weights.")
-    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="Settings from this YAML file; options that are given win over it.")
     ] = None,
@@ -107,12 +60,10 @@ def audit(
     markdown: options.Markdown = None,
     mlflow: options.Mlflow = None,
     out: options.Out = Path("runs/audit"),
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    reduced_precision: options.ReducedPrecision = "auto",
     threads: options.Threads = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,
+    **_: Any,
 ) -> None:
     """Train split, record what the server sees, attack it, and write a page that says what leaked.
 
@@ -126,84 +77,32 @@ def audit(
     import torch
 
     from unsplit.cli.outcome import asked
-    from unsplit.cli.recorded import audit_recording, check_options, is_given, one_of
+    from unsplit.cli.recorded import audit_recording, check_options, recorded_settings
     from unsplit.cli.trained import audit_training, settings
-    from unsplit.defenses import parse_defenses
-    from unsplit.experiment.traffic.run import RecordedConfig
-    from unsplit.losses import LossSpec
-    from unsplit.optim import parse_optimizer
 
     torch.set_num_threads(threads)
     check_options(context, transcript)
     wanted = asked(fail_if, markdown, mlflow, json=json, quiet=quiet)
-    model = _one_model(architecture, model)
+    given = _given(context, architecture, label_smoothing)
     if transcript is not None:
-        shape = options.integers(input_shape, "--input-shape")
-        recorded = RecordedConfig(
-            model=model,
-            cut=options.one_cut(one_of(context, "cuts", cuts)),
-            head=options.integers(one_of(context, "label_heads", label_heads), "--label-heads")[0],
-            presets=options.names(presets),
-            input_shape=shape if is_given(context, "input_shape") else None,
-            input_range=options.range_of(input_range),
-            loss=LossSpec(name=loss, label_smoothing=label_smoothing),
-            known_weights=known_weights,
-            white_box=white_box,
-            seed=seed,
-            device=device,
-            reduced_precision=reduced_precision,
-        )
+        shape = options.integers(input_shape, "input_shape") if options.is_given(context, "input_shape") else None
+        recorded = recorded_settings(given, shape)
         audit_recording(transcript, recorded, truth=truth, out=out, asked=wanted)
-        return
-    chosen: dict[str, Any] = {
-        "data": data,
-        "model": model,
-        "cuts": options.cuts(cuts),
-        "presets": options.names(presets),
-        "states": options.names(states),
-        "targets_per_class": targets,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizer": parse_optimizer(optimizer),
-        "label_setups": options.names(label_setups),
-        "label_heads": options.integers(label_heads, "--label-heads"),
-        "label_steps": label_steps,
-        "label_batch_size": label_batch_size,
-        "image_size": None if image_size is None else options.integers(image_size, "--image-size"),
-        "label": label,
-        "input_range": options.range_of(input_range),
-        "auxiliary": auxiliary,
-        "row_knowledge": options.names(row_knowledge),
-        "known_rows": known_rows,
-        "loss": _loss(context, loss, label_smoothing),
-        "defenses": tuple(one for text in defense or () for one in parse_defenses(text)),
-        "aware": aware,
-        "known_weights": known_weights,
-        "white_box": white_box,
-        "freeze_client": freeze_client,
-        "u_shape": None if u_shape is None else options.u_shape(u_shape),
-        "seed": seed,
-        "device": device,
-        "reduced_precision": reduced_precision,
-    }
-    audit_training(settings(context, config, chosen), checkpoint=checkpoint, out=out, asked=wanted)
+    else:
+        audit_training(settings(config, given), checkpoint=checkpoint, out=out, asked=wanted)
 
 
-def _loss(context: typer.Context, loss: str, smoothing: float) -> "LossSpec | None":
-    """The loss that was asked for; None for the one that suits the labels."""
-    from unsplit.cli.recorded import is_given
-    from unsplit.losses import LossSpec
-
-    asked_for = is_given(context, "loss") or is_given(context, "label_smoothing")
-    return LossSpec(name=loss, label_smoothing=smoothing) if asked_for else None
-
-
-def _one_model(argument: str | None, option: str | None) -> str | None:
-    """The model, which may be named in two ways.
+def _given(context: typer.Context, model: str | None, smoothing: float) -> dict[str, Any]:
+    """The settings that were given on the command line; the model may be named in two ways.
 
     Raises:
-        InputError: two models are named.
+        InputError: a text that a setting cannot have, or two models.
     """
-    if argument is not None and option is not None and argument != option:
-        raise InputError(f"Two models are named, '{argument}' and --model {option}; leave one of them out.")
-    return option if argument is None else argument
+    from unsplit.losses import LossSpec
+
+    given = options.given_settings(context)
+    if options.is_given(context, "label_smoothing"):
+        given["loss"] = replace(given.get("loss", LossSpec()), label_smoothing=smoothing)
+    if model is not None and given.setdefault("model", model) != model:
+        raise InputError(f"Two models are named, '{model}' and --model {given['model']}; leave one of them out.")
+    return given

@@ -1,80 +1,51 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and how the options of a configuration are made of its fields."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from unsplit.choices import DEFENSES, GUARDS, LOSSES, METRICS, WHITE_BOX, Precision
+from unsplit.choices import DEPTH as DEPTH
+from unsplit.choices import GUARDS, METRICS, Precision
 from unsplit.errors import InputError, unknown_name
+from unsplit.experiment.auditing.config import AuditConfig
+from unsplit.settings import CUTS, NAMES, NUMBERS, Reader, flag_of, option_name, shown_default, with_options
 
 if TYPE_CHECKING:
-    from unsplit import ranges
     from unsplit.defenses.detection import GuardConfig
 
-DEPTH = "depth (from 0: 1 keeps two modules at the client)"
-"""How a cut is named in the help of options."""
+Command = TypeVar("Command", bound=Callable[..., None])
+_AUDIT = {option_name(each): each for each in with_options(AuditConfig)}
 
-Data = Annotated[str, typer.Option("--data", help="Data set by name (see `unsplit data list`), or a folder of images.")]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="Model by name, or my_module:function; the paper's net for the data if left out."),
-]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
-ReducedPrecision = Annotated[
-    Precision,
-    typer.Option(
-        "--reduced-precision",
-        help="Decoders' convolutions in bfloat16: 'auto' (where the device has instructions for it), 'on' or 'off'.",
-    ),
-]
-InputRange = Annotated[
-    str | None,
-    typer.Option(
-        "--input-range",
-        metavar="LOW,HIGH",
-        help="Lowest and highest value of an input in its own units, e.g. 0,255; or these two for each channel.",
-    ),
-]
-Threads = Annotated[
-    int, typer.Option("--threads", min=1, help="Processor threads; the paper's nets are so small that one is fastest.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
-Optimizer = Annotated[
-    str, typer.Option("--optimizer", help="Optimiser of torch.optim with its options, e.g. sgd:lr=0.05,momentum=0.9.")
-]
 
-Defenses = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--defense",
-        help=f"Defence of the clients, e.g. gaussian:scale=0.5; repeat it for several: {', '.join(DEFENSES)}.",
-    ),
-]
+def _of_audits(name: str) -> Any:
+    """The option of an audit's setting, without its default, for all commands that have it."""
+    told = _AUDIT[name].metadata
+    return typer.Option(
+        flag_of(name), help=told["text"], **{key: value for key, value in told["option"].items() if key != "shown"}
+    )
 
-KnownWeights = Annotated[
-    str | None,
-    typer.Option(
-        "--known-weights",
-        metavar="FILE",
-        help="Public weights of the client's first layers (safetensors or a torch state dict): run the white box.",
-    ),
-]
-WhiteBox = Annotated[
-    str, typer.Option("--white-box", help=f"Preset of the attack with --known-weights: {', '.join(WHITE_BOX)}.")
-]
 
+Data = Annotated[str, _of_audits("data")]
+Model = Annotated[str | None, _of_audits("model")]
+Seed = Annotated[int, _of_audits("seed")]
+Device = Annotated[str, _of_audits("device")]
+ReducedPrecision = Annotated[Precision, _of_audits("reduced_precision")]
+InputRange = Annotated[str | None, _of_audits("input_range")]
+Optimizer = Annotated[str, _of_audits("optimizer")]
+Defenses = Annotated[list[str] | None, _of_audits("defense")]
+KnownWeights = Annotated[str | None, _of_audits("known_weights")]
+WhiteBox = Annotated[str, _of_audits("white_box")]
+Loss = Annotated[str, _of_audits("loss")]
+States = Annotated[str, _of_audits("states")]
+BatchSize = Annotated[int, _of_audits("batch_size")]
+Smoothing = Annotated[float, typer.Option("--label-smoothing", help="Label smoothing of it, 0 to below 1.")]
 Guard = Annotated[
     str | None,
     typer.Option("--guard", help=f"Stop when the server seems to hijack the training (a): {', '.join(GUARDS)}."),
 ]
-
-Loss = Annotated[str, typer.Option("--loss", help=f"The client's loss: {', '.join(LOSSES)}.")]
-Smoothing = Annotated[float, typer.Option("--label-smoothing", help="Label smoothing of it, 0 to below 1.")]
-
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
@@ -89,6 +60,73 @@ Mlflow = Annotated[
     str | None,
     typer.Option("--mlflow", metavar="EXPERIMENT", help="Also log to MLflow, in the store of MLFLOW_TRACKING_URI."),
 ]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, help="Processor threads; the paper's nets are so small that one is fastest.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
+
+# Of studies, which run many cells.
+Budget = Annotated[str, typer.Option("--budget", help="How much work: smoke, short or full.")]
+Resume = Annotated[bool, typer.Option(help="Leave alone what is stored already.")]
+Store = Annotated[Path, typer.Option("--store", help="Folder that keeps every result.")]
+Executor = Annotated[str, typer.Option("--executor", help="Where to run: local, ray or dask.")]
+Address = Annotated[str | None, typer.Option("--address", help="Address of the Ray or Dask cluster.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Cells at a time; one a core if left out.")]
+
+# Of the parties of a training between machines.
+RunFile = Annotated[Path, typer.Argument(help="The configuration that all parties share.", show_default=False)]
+Key = Annotated[Path | None, typer.Option("--key", help="Its key, PEM.")]
+Log = Annotated[str, typer.Option("--log", help="Log as 'json' or 'text'.")]
+
+
+def settings_of_audits(command: Command) -> Command:
+    """Give a command, which takes them as keyword arguments, an option for every setting of an audit that has one."""
+    own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=shown_default(each), annotation=_annotation(name)
+        )
+        for name, each in _AUDIT.items()
+    ]
+    first = [each for each in own if each.kind is not each.KEYWORD_ONLY]
+    parameters = [*first, *added, *(each for each in own if each.kind is each.KEYWORD_ONLY)]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _annotation(name: str) -> Any:
+    kind = _AUDIT[name].metadata["reader"].option
+    return Annotated[kind if shown_default(_AUDIT[name]) is not None else kind | None, _of_audits(name)]
+
+
+def given_settings(context: typer.Context) -> dict[str, Any]:
+    """The settings of an audit that were given on the command line, by the names of the fields, as values.
+
+    Raises:
+        InputError: a text that a setting cannot have.
+    """
+    given = {each: name for name, each in _AUDIT.items() if is_given(context, name)}
+    return {each.name: read(each.metadata["reader"], context.params[name], name) for each, name in given.items()}
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, rather than left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def read(reader: Reader, text: object, name: str) -> Any:
+    """What the text of an option means.
+
+    Raises:
+        InputError: it means nothing.
+    """
+    try:
+        return reader.read(text)
+    except ValueError as error:
+        raise InputError(f"{flag_of(name)} takes {reader.takes}; not '{text}'.") from error
 
 
 def guard(name: str | None) -> "GuardConfig | None":
@@ -109,12 +147,8 @@ def guard(name: str | None) -> "GuardConfig | None":
 
 def names(text: str) -> tuple[str, ...]:
     """The parts of a comma-separated list; an empty text or "none" is an empty list."""
-    return () if text.strip().lower() in ("", "none") else tuple(part.strip() for part in text.split(","))
-
-
-def cuts(text: str) -> tuple[int | str, ...]:
-    """Cuts by depth or by name."""
-    return tuple(int(part) if part.lstrip("-").isdigit() else part for part in names(text))
+    found: tuple[str, ...] = NAMES.read(text)
+    return found
 
 
 def one_cut(text: str) -> int | str:
@@ -123,44 +157,17 @@ def one_cut(text: str) -> int | str:
     Raises:
         InputError: none, or more than one.
     """
-    found = cuts(text)
+    found: tuple[int | str, ...] = CUTS.read(text)
     if len(found) != 1:
         raise InputError(f"--cut takes one depth or module name, not '{text}'.")
     return found[0]
 
 
-def integers(text: str, option: str) -> tuple[int, ...]:
-    """Whole numbers.
+def integers(text: str, name: str) -> tuple[int, ...]:
+    """Whole numbers, of the option of this name.
 
     Raises:
         InputError: something else is among them.
     """
-    try:
-        return tuple(int(part) for part in names(text))
-    except ValueError as error:
-        raise InputError(
-            f"{option} takes whole numbers with commas between them, for example 1,2,3; not '{text}'."
-        ) from error
-
-
-def range_of(text: str | None) -> "ranges.InputRange | None":
-    """The range of inputs, where one is given.
-
-    Raises:
-        InputError: it is none.
-    """
-    from unsplit.ranges import InputRange as Range
-
-    return None if text is None else Range.of(text)
-
-
-def u_shape(text: str) -> tuple[int | str, int]:
-    """A cut and the number of layers of the head, written as cut:head.
-
-    Raises:
-        InputError: not of this form.
-    """
-    cut, _, head = text.partition(":")
-    if not head.isdigit():
-        raise InputError(f"--u-shape takes a cut and the layers of the head, for example 1:1; not '{text}'.")
-    return one_cut(cut), int(head)
+    found: tuple[int, ...] = read(NUMBERS, text, name.removeprefix("--"))
+    return found

@@ -2,7 +2,10 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -12,18 +15,23 @@ from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
 from unsplit.cli.outcome import Asked, conclude, with_outcomes
 from unsplit.errors import InputError
+from unsplit.experiment import AuditConfig
 from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
 from unsplit.files import writable_folder
 from unsplit.report import write_recorded_report
 from unsplit.report.numbers import decimals, error, percent
 from unsplit.results import AuditResult, RecordedRow
+from unsplit.settings import flag_of, option_name, with_options
 from unsplit.verdict import verdict as judged
 
+_OTHERWISE = {"cuts": "cut", "label_heads": "head"}
+"""Settings of an audit that trains which take several values, and one of another name where a recording is read."""
+_KNOWN = {each.name for each in fields(RecordedConfig)}
 _TRAINS = (
-    "data", "states", "targets", "epochs", "batch_size", "optimizer", "checkpoint", "label_setups", "label_steps",
-    "u_shape", "config", "defense", "aware", "freeze_client", "label_batch_size", "image_size", "label", "auxiliary",
-    "row_knowledge", "known_rows",
-)  # fmt: skip
+    *(option_name(each) for each in with_options(AuditConfig) if _OTHERWISE.get(each.name, each.name) not in _KNOWN),
+    "checkpoint",
+    "config",
+)
 _READS = ("truth", "input_shape")
 
 
@@ -34,29 +42,30 @@ def check_options(context: typer.Context, transcript: Path | None) -> None:
         InputError: one was given.
     """
     foreign = _READS if transcript is None else _TRAINS
-    given = [name for name in foreign if is_given(context, name)]
+    given = [name for name in foreign if options.is_given(context, name)]
     if given and transcript is None:
         raise InputError(
-            f"{_flag(given[0])} is for recorded traffic; name its folder with --transcript, or leave it out."
+            f"{flag_of(given[0])} is for recorded traffic; name its folder with --transcript, or leave it out."
         )
     if given:
-        raise InputError(f"{_flag(given[0])} is for an audit that trains; leave it out with --transcript.")
+        raise InputError(f"{flag_of(given[0])} is for an audit that trains; leave it out with --transcript.")
 
 
-def one_of(context: typer.Context, name: str, text: str) -> str:
-    """The value of an option that takes a list where several are tried, and one where a recording is read: there "1" if
-    it was left out.
+def recorded_settings(given: Mapping[str, Any], input_shape: tuple[int, ...] | None) -> RecordedConfig:
+    """The settings of an audit of recorded traffic, from those that were given on the command line.
 
     Raises:
-        InputError: none, or several.
+        InputError: several values where a recording has one, or a setting that cannot be used.
     """
-    if not is_given(context, name):
-        return "1"
-    if len(options.names(text)) != 1:
-        raise InputError(
-            f"{_flag(name)} takes one value with --transcript, that of the recorded training; not '{text}'."
-        )
-    return text
+    known = {}
+    for name, value in given.items():
+        if name in _OTHERWISE and len(value) != 1:
+            text = ",".join(map(str, value)) or "none"
+            raise InputError(
+                f"{flag_of(name)} takes one value with --transcript, that of the recorded training; not '{text}'."
+            )
+        known[_OTHERWISE.get(name, name)] = value[0] if name in _OTHERWISE else value
+    return RecordedConfig(**known, input_shape=input_shape)
 
 
 def audit_recording(transcript: Path, config: RecordedConfig, *, truth: Path | None, out: Path, asked: Asked) -> None:
@@ -124,13 +133,3 @@ def _labels(recorded: RecordedRow) -> Table:
                 percent(score.chance),
             )
     return table
-
-
-def is_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was given, rather than left at its default."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

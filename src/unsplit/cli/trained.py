@@ -3,14 +3,12 @@
 import dataclasses
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from unsplit.cli.console import err, progress_bars
 from unsplit.cli.outcome import Asked, conclude, with_outcomes
-from unsplit.cli.recorded import is_given
 from unsplit.cli.summary import Following, print_summary
 from unsplit.experiment import AuditConfig, load_audit_config
 from unsplit.experiment import audit as run_audit
@@ -19,18 +17,12 @@ from unsplit.report import Pictures, write_report
 from unsplit.verdict import verdict as judged
 from unsplit.verdict.thresholds import check_measurable
 
-_FIELDS = {"targets": "targets_per_class", "label_smoothing": "loss", "defense": "defenses"}
-"""Options whose setting has another name."""
 
-
-def settings(context: typer.Context, file: Path | None, chosen: dict[str, Any]) -> AuditConfig:
-    """The settings of the command line, or of a file with what is given on the command line in place of its own."""
-    if file is None:
-        return AuditConfig(**chosen)
-    given = {_FIELDS.get(name, name) for name in context.params if is_given(context, name)}
-    if chosen["model"] is not None:
-        given.add("model")
-    return dataclasses.replace(load_audit_config(file), **{name: chosen[name] for name in given & set(chosen)})
+def settings(file: Path | None, given: Mapping[str, Any]) -> AuditConfig:
+    """The settings of an audit: those of a file, if there is one, with what is given on the command line in place of
+    its own.
+    """
+    return dataclasses.replace(AuditConfig() if file is None else load_audit_config(file), **given)
 
 
 def audit_training(config: AuditConfig, *, checkpoint: Path | None, out: Path, asked: Asked) -> None:
