@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.inversion import AmortisedConfig, InversionConfig, adaptive_attack_of, invert, preset
+from unsplit.attacks.inversion import InversionConfig, invert, preset
 from unsplit.data import Dataset
 from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
@@ -131,7 +131,7 @@ def inverted(
     """
     if known is None:
         return invert(view, architecture, settings, generator=generator(seed), progress=progress)
-    adaptive = adaptive_attack_of(settings)
+    adaptive = settings.adaptive_attack
     if adaptive is None:
         raise InputError("This preset has no form that knows a defence; take joint, strong or one of their kind.")
     return adaptive(view, architecture, known, settings, generator=generator(seed), progress=progress)
@@ -180,9 +180,9 @@ def scored(
 
 def more_for(settings: InversionConfig, evaluation: Evaluation) -> Tensor | None:
     """As many of the client's other inputs as an attack with these settings learns from; None if from none."""
-    if not isinstance(settings, AmortisedConfig) or evaluation.others is None:
+    if not settings.samples_wanted or evaluation.others is None:
         return None
-    return evaluation.others[: settings.samples]
+    return evaluation.others[: settings.samples_wanted]
 
 
 def picture_scores(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
@@ -214,18 +214,13 @@ def _by_input(pictures: Tensor, evaluation: Evaluation) -> dict[str, Any]:
     return {"by_input": errors, "by_input_best_trivial": guesses}
 
 
-def takes(settings: InversionConfig, input_shape: tuple[int, ...]) -> bool:
-    """Whether an attack with these settings can invert inputs of this shape: a decoder makes pictures and signals."""
-    return len(input_shape) in (2, 3) or not isinstance(settings, AmortisedConfig)
-
-
 def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those of some presets that can recover inputs of this shape, and what was left out in words.
 
     Raises:
         InputError: none of them can.
     """
-    kept = tuple(name for name in names if takes(preset(name, 1), shape))
+    kept = tuple(name for name in names if preset(name, 1).takes(shape))
     if kept == names:
         return names, ()
     left_out = ", ".join(name for name in names if name not in kept)

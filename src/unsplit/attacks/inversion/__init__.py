@@ -3,16 +3,12 @@ amortised attack, which trains a decoder on all smashed data.
 """
 
 from unsplit.attacks.inversion._candidate import LearningConfig
-from unsplit.attacks.inversion.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder
+from unsplit.attacks.inversion.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder, invert_through_defense
 from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates
-from unsplit.attacks.inversion.defended import (
-    adaptive_attack_of,
-    invert_jointly_through_defense,
-    invert_through_defense,
-)
-from unsplit.attacks.inversion.joint import JointConfig, invert_jointly
-from unsplit.attacks.inversion.presets import PRESETS, InversionConfig, attack_of, invert, preset
+from unsplit.attacks.inversion.joint import JointConfig, invert_jointly, invert_jointly_through_defense
+from unsplit.attacks.inversion.presets import PRESETS, adaptive_attack_of, attack_of, invert, preset
 from unsplit.attacks.objectives import OBJECTIVES, total_variation
+from unsplit.attacks.settings import InversionConfig
 
 __all__ = [
     "AGREEMENT",

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unsplit.attacks.hinge import without_last_relu
 from unsplit.attacks.inversion._decoder import Decoder
+from unsplit.attacks.inversion._leak import Leak, leaky
 from unsplit.attacks.objectives import total_variation
-from unsplit.devices import Precision, check_precision
+from unsplit.attacks.targets import fresh_clone
+from unsplit.devices import Precision, check_precision, reduces_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
+from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import check_betas
+from unsplit.randomness import draw_seed, seeded
+from unsplit.randomness import generator as seeded_generator
 
 Misfit = Callable[[Tensor, Tensor], Tensor]
 
@@ -120,6 +124,31 @@ class Candidate:
         groups = [{"params": list(decoder.parameters())}, {"params": list(clone.parameters())}]
         self._optimizer = torch.optim.Adam(groups, betas=config.betas, fused=fused)
 
+    @classmethod
+    def start(
+        cls,
+        targets: Tensor,
+        architecture: ClientArchitecture,
+        config: LearningConfig,
+        tilt: float,
+        source: torch.Generator,
+        misfit: Misfit | None = None,
+    ) -> "Candidate":
+        """A candidate with first weights from `source`, whose first pictures have the logit `tilt`."""
+        clone = fresh_clone(architecture, source, targets.device, alone=len(targets) == 1)
+        with seeded(draw_seed(source)):
+            decoder = Decoder(
+                clone,
+                targets,
+                architecture.input_shape,
+                width=config.width,
+                blocks=config.blocks,
+                tilt=tilt,
+                reduced_precision=reduces_precision(config.reduced_precision, targets.device),
+            )
+        bounds = (architecture.low, architecture.high)
+        return cls(clone, targets, decoder, bounds, config, seeded_generator(draw_seed(source)), misfit)
+
     def learn(self, steps: int, begin: float, end: float) -> None:
         """Go from a share `begin` of the whole schedule to `end` in so many steps; sets `objective` to the running
         mean of what was minimised.
@@ -153,6 +182,18 @@ class Candidate:
         error: Tensor = (output - targets).square().mean() / self._variance
         return error
 
+    def refit(self, pictures: Tensor, steps: int, highest_rate: float, source: torch.Generator) -> None:
+        """Let the clone follow these pictures of all targets, in so many steps of a falling rate."""
+        optimizer = torch.optim.Adam(self.clone.parameters(), lr=highest_rate)
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = highest_rate * (1 - step / steps)
+            chosen = torch.randint(len(self._targets), (self._config.batch,), generator=source)
+            chosen = chosen.to(self._targets.device)
+            optimizer.zero_grad(set_to_none=True)
+            loss = self.fit(pictures[chosen], self._targets[chosen]) + self.prior()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
     def prior(self) -> Tensor:
         """What the sizes of the clone's weights and biases cost."""
         cost: Tensor = sum((value.square().mean() * factor for value, factor in self._priors), torch.zeros(()))
@@ -175,25 +216,6 @@ class Candidate:
         decoder["lr"] = fall * config.decoder_rate * (config.decoder_rate_start / config.decoder_rate) ** late
         rise = (config.clone_rate_start / config.clone_rate) ** late
         clone["lr"] = fall * config.clone_rate * rise * self._narrowness
-
-
-class Leak(nn.Module):
-    """A ReLU that lets through some of what lies below zero, so that no unit of a young clone is dead."""
-
-    slope: float = 0.0
-
-    def forward(self, values: Tensor) -> Tensor:
-        leaked: Tensor = functional.leaky_relu(values, self.slope)
-        return leaked
-
-
-def leaky(clone: nn.Module, leak: Leak) -> nn.Module:
-    """The same layers, sharing their weights, with `leak` for every ReLU that stands in a sequence."""
-    if isinstance(clone, nn.ReLU):
-        return leak
-    if type(clone) is nn.Sequential:
-        return nn.Sequential(*(leaky(layer, leak) for layer in clone))
-    return clone
 
 
 def _priors(clone: nn.Module, config: LearningConfig) -> list[tuple[Tensor, float]]:

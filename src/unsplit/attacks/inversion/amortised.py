@@ -1,22 +1,22 @@
 """Inversion and stealing with a decoder that is shared by all smashed data the server has seen."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, Misfit
-from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.settings import InversionConfig, Limits, at_most
 from unsplit.attacks.symmetry import first_layer, stretch
-from unsplit.attacks.targets import as_maps, fresh_clone, matched_targets
+from unsplit.attacks.targets import as_maps, matched_targets
 from unsplit.attacks.threat_model import attack
-from unsplit.devices import reduces_precision
+from unsplit.devices import Precision
 from unsplit.errors import InputError, check_at_least_one
-from unsplit.knowledge import ClientArchitecture
-from unsplit.randomness import draw_seed, seeded
+from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.randomness import generator as seeded_generator
 from unsplit.types import Kind, Reconstruction, Sign, Transcript
 
@@ -27,7 +27,7 @@ AGREEMENT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmortisedConfig:
+class AmortisedConfig(InversionConfig):
     """Settings of the amortised attack.
 
     Args:
@@ -74,6 +74,33 @@ class AmortisedConfig:
                 "above 0."
             )
 
+    @property
+    def attack(self) -> Callable[..., Reconstruction]:
+        return invert_by_decoder
+
+    @property
+    def adaptive_attack(self) -> Callable[..., Reconstruction]:
+        return invert_through_defense
+
+    @property
+    def samples_wanted(self) -> int:
+        return self.samples
+
+    def takes(self, input_shape: tuple[int, ...]) -> bool:
+        """Whether the decoder makes inputs of this shape: pictures [c, h, w] and signals [c, length]."""
+        return len(input_shape) in (2, 3)
+
+    def within(self, limits: Limits) -> "AmortisedConfig":
+        return replace(
+            self,
+            steps=at_most(self.steps, limits.decoder_steps),
+            candidates=at_most(self.candidates, limits.restarts),
+            learning=replace(self.learning, batch=at_most(self.learning.batch, limits.batch)),
+        )
+
+    def computing(self, precision: Precision) -> "AmortisedConfig":
+        return replace(self, learning=replace(self.learning, reduced_precision=precision))
+
 
 @attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))
 def invert_by_decoder(
@@ -118,26 +145,71 @@ def invert_by_decoder(
     Departures:
         From Erdoğan et al.'s section 4.2: a decoder for free pictures, all targets at once, simultaneous updates.
     """
-    targets, _ = matched_targets(view, architecture, seeded_generator(0))
-    return search(targets, architecture, config, generator=generator, progress=progress)
+    return _search(view, architecture, config, None, generator, progress)
 
 
-def search(
-    targets: Tensor,
+@attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))
+def invert_through_defense(
+    view: Transcript,
     architecture: ClientArchitecture,
+    defense: KnownDefense,
     config: AmortisedConfig,
     *,
     generator: torch.Generator,
     progress: Progress = silent,
-    misfit: Misfit | None = None,
 ) -> Reconstruction:
-    """The attack itself, on smashed data [n, ...] and with the `misfit` of a `Candidate`."""
+    """Recover all observed pictures as `invert_by_decoder` does, with the defence in the objective.
+
+    What the client's layers put out is compared with what was observed by how likely the defence makes the one of the
+    other: a number that dropout may have taken says little, one that top-k left out is known to be small, one at the
+    limit of clipping is known to be at least that. An audit that tries unaware attacks only says how well a defence
+    hides that it is there.
+
+    Threat model:
+        An honest-but-curious server that keeps the smashed data of many samples that passed through the same weights
+        and knows the client's architecture and its defence: kind and strength, not what it drew.
+
+    Objective:
+        That of `invert_by_decoder` with the defence's misfit m(f(w; G(s)), s) for the squared error or the hinge.
+
+    Args:
+        view: transcript whose smashed data [n, ...] are the targets.
+        architecture: the client's layers, the shape of an input and its range.
+        defense: what it does.
+        config: the settings.
+        generator: draws first weights and batches.
+        progress: told as the work goes on.
+
+    Returns:
+        As `invert_by_decoder`; the residual is that of the undefended output.
+
+    Raises:
+        InputError: no smashed data in the view, of a shape that the architecture cannot produce, or not pictures.
+
+    Reference:
+        Ours; adaptive evaluation in the sense of Tramèr, Carlini, Brendel, Madry, "On adaptive attacks to adversarial
+        example defenses", 2020.
+    """
+    return _search(view, architecture, config, defense.misfit, generator, progress)
+
+
+def _search(
+    view: Transcript,
+    architecture: ClientArchitecture,
+    config: AmortisedConfig,
+    misfit: Misfit | None,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Reconstruction:
+    """The attack itself, with the `misfit` of a `Candidate`."""
+    targets, _ = matched_targets(view, architecture, seeded_generator(0))
     targets, architecture, last_layers = as_maps(targets, architecture)
     first = max(1, round(config.trial * config.steps))
     total = config.candidates * first + config.finalists * (config.steps - first)
     candidates: list[Candidate] = []
     for number in range(config.candidates):
-        candidate = _start(targets, architecture, config, config.tilts[number % len(config.tilts)], generator, misfit)
+        tilt = config.tilts[number % len(config.tilts)]
+        candidate = Candidate.start(targets, architecture, config.learning, tilt, generator, misfit)
         candidate.learn(first, 0.0, config.trial)
         candidates.append(candidate)
         progress(first * (number + 1), total, candidate.objective)
@@ -152,7 +224,7 @@ def search(
     agreement = _agreement(pictures, others[0].pictures()) if others else None
     if config.stray is not None:
         pictures = stretch(pictures, best.clone, architecture, stray=config.stray)
-    _refit(best, pictures, targets, config, generator)
+    best.refit(pictures, config.refit_steps, config.refit_rate, generator)
     return Reconstruction(
         inputs=pictures,
         clones=(_extended(best.clone, last_layers),),
@@ -161,44 +233,6 @@ def search(
         rounds=(config.steps,) * len(pictures),
         agreement=agreement,
     )
-
-
-def _start(
-    targets: Tensor,
-    architecture: ClientArchitecture,
-    config: AmortisedConfig,
-    tilt: float,
-    source: torch.Generator,
-    misfit: Misfit | None,
-) -> Candidate:
-    learning = config.learning
-    clone = fresh_clone(architecture, source, targets.device, alone=len(targets) == 1)
-    with seeded(draw_seed(source)):
-        decoder = Decoder(
-            clone,
-            targets,
-            architecture.input_shape,
-            width=learning.width,
-            blocks=learning.blocks,
-            tilt=tilt,
-            reduced_precision=reduces_precision(learning.reduced_precision, targets.device),
-        )
-    bounds = (architecture.low, architecture.high)
-    return Candidate(clone, targets, decoder, bounds, learning, seeded_generator(draw_seed(source)), misfit)
-
-
-def _refit(
-    best: Candidate, pictures: Tensor, targets: Tensor, config: AmortisedConfig, source: torch.Generator
-) -> None:
-    """Let the clone follow the pictures as they are now, in place."""
-    optimizer = torch.optim.Adam(best.clone.parameters(), lr=config.refit_rate)
-    for step in range(config.refit_steps):
-        optimizer.param_groups[0]["lr"] = config.refit_rate * (1 - step / config.refit_steps)
-        chosen = torch.randint(len(targets), (config.learning.batch,), generator=source).to(targets.device)
-        optimizer.zero_grad(set_to_none=True)
-        loss = best.fit(pictures[chosen], targets[chosen]) + best.prior()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
 
 
 def _sign(agreement: float | None, clone: nn.Module) -> Sign:

@@ -1,7 +1,7 @@
 """UnSplit's inversion and model stealing by coordinate descent: the paper's Algorithm 1."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from unsplit.attacks.objectives import VARIATIONS, Objective, objective, relative_residual, total_variation
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.settings import InversionConfig, Limits, at_most
 from unsplit.attacks.targets import fresh_clone, matched_targets
 from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
@@ -30,7 +31,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoordinateConfig:
+class CoordinateConfig(InversionConfig):
     """All that section 4.2 of the paper says may be tuned. The defaults are the preset `paper` at depths 1 to 3.
 
     Args:
@@ -83,6 +84,13 @@ class CoordinateConfig:
                 raise unknown_name(name, getattr(self, name), known)
         objective(self.input_objective)
         objective(self.weight_objective)
+
+    @property
+    def attack(self) -> Callable[..., Reconstruction]:
+        return invert_by_coordinates
+
+    def within(self, limits: Limits) -> "CoordinateConfig":
+        return replace(self, rounds=at_most(self.rounds, limits.rounds))
 
 
 @attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))

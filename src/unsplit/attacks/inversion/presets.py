@@ -6,10 +6,11 @@ from dataclasses import replace
 import torch
 
 from unsplit.attacks.inversion._candidate import LearningConfig
-from unsplit.attacks.inversion.amortised import AmortisedConfig, invert_by_decoder
-from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates
-from unsplit.attacks.inversion.joint import JointConfig, invert_jointly
+from unsplit.attacks.inversion.amortised import AmortisedConfig
+from unsplit.attacks.inversion.coordinate import CoordinateConfig
+from unsplit.attacks.inversion.joint import JointConfig
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.settings import InversionConfig
 from unsplit.devices import Precision, check_precision
 from unsplit.errors import unknown_name
 from unsplit.knowledge import ClientArchitecture
@@ -86,9 +87,6 @@ def strong_quick(depth: int) -> AmortisedConfig:  # noqa: ARG001
     return AmortisedConfig(candidates=3, trial=0.25, steps=400, refit_steps=100, learning=LearningConfig(batch=16))
 
 
-InversionConfig = CoordinateConfig | JointConfig | AmortisedConfig
-"""The settings of an inversion attack, which also say which attack."""
-
 PRESETS: dict[str, Callable[[int], InversionConfig]] = {
     "joint": joint,
     "joint-quick": joint_quick,
@@ -115,17 +113,17 @@ def preset(name: str, depth: int, *, precision: Precision = "auto") -> Inversion
     check_precision(precision)
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
-    settings = PRESETS[name](depth)
-    if isinstance(settings, AmortisedConfig):
-        return replace(settings, learning=replace(settings.learning, reduced_precision=precision))
-    return settings
+    return PRESETS[name](depth).computing(precision)
 
 
 def attack_of(config: InversionConfig) -> Callable[..., Reconstruction]:
     """The attack that these settings are for."""
-    if isinstance(config, AmortisedConfig):
-        return invert_by_decoder
-    return invert_jointly if isinstance(config, JointConfig) else invert_by_coordinates
+    return config.attack
+
+
+def adaptive_attack_of(config: InversionConfig) -> Callable[..., Reconstruction] | None:
+    """The form of that attack that knows the client's defence; None where it has none."""
+    return config.adaptive_attack
 
 
 def invert(
@@ -137,7 +135,7 @@ def invert(
     progress: Progress = silent,
 ) -> Reconstruction:
     """Run the attack that these settings are for, with its threat model and its errors."""
-    return attack_of(config)(view, architecture, config, generator=generator, progress=progress)
+    return config.attack(view, architecture, config, generator=generator, progress=progress)
 
 
 def _paper_alpha(depth: int) -> float:

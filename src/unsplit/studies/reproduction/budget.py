@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from unsplit.attacks.inversion import AmortisedConfig, InversionConfig, JointConfig, preset
+from unsplit.attacks.inversion import InversionConfig, preset
+from unsplit.attacks.settings import Limits
 from unsplit.errors import unknown_name
 from unsplit.optim import OptimizerSpec
 
@@ -28,17 +29,14 @@ class ClientConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
-    """Limits on the work of each cell; None leaves a setting as its preset has it.
+class Budget(Limits):
+    """Limits on the work of each cell, those of inversions among them; None leaves a setting as its preset has it.
 
     Args:
         name: of the budget.
-        datasets: attacked where the command names none.
-        seeds: the same.
-        depths: the same; None for all of the paper's table.
-        rounds: of coordinate descent, at most.
-        steps: of the joint attack, at most.
-        decoder_steps, restarts, batch: of the amortised attack, at most.
+        datasets: the data sets that are attacked where the command names none.
+        seeds: the seeds of the cells where the command names none.
+        depths: the depths of the cuts where the command names none; None for all of the paper's table.
         clients: by data set, how its client is trained.
         clones_scored_on: test samples that score clones where there is one for each picture; None for all.
         label_steps: single-sample steps whose labels are inferred.
@@ -55,12 +53,7 @@ class Budget:
     datasets: tuple[str, ...]
     seeds: tuple[int, ...]
     depths: tuple[int, ...] | None
-    rounds: int | None
-    steps: int | None
     clients: Mapping[str, ClientConfig]
-    decoder_steps: int | None = None
-    restarts: int | None = None
-    batch: int | None = None
     clones_scored_on: int | None = None
     label_steps: int = 1000
     label_samples: int = 6400
@@ -77,18 +70,7 @@ class Budget:
 
     def settings(self, name: str, depth: int) -> InversionConfig:
         """The settings of an inversion preset at a depth within this budget."""
-        chosen = preset(name, depth)
-        if isinstance(chosen, JointConfig):
-            return chosen if self.steps is None else replace(chosen, steps=min(self.steps, chosen.steps))
-        if isinstance(chosen, AmortisedConfig):
-            learning = chosen.learning
-            return replace(
-                chosen,
-                steps=min(self.decoder_steps or chosen.steps, chosen.steps),
-                candidates=min(self.restarts or chosen.candidates, chosen.candidates),
-                learning=replace(learning, batch=min(self.batch or learning.batch, learning.batch)),
-            )
-        return chosen if self.rounds is None else replace(chosen, rounds=min(self.rounds, chosen.rounds))
+        return preset(name, depth).within(self)
 
 
 # At rate 0.001 the CIFAR-10 net, whose last hidden layer is a sigmoid, stays at chance for some first weights.
