@@ -34,7 +34,7 @@ from unsplit.files import write_text
 from unsplit.knowledge import AuxiliaryData
 from unsplit.metrics import Share, accuracy
 from unsplit.models import build
-from unsplit.models.resnet import ResidualBlock
+from unsplit.models._resnet import ResidualBlock
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import Client, MaliciousServer, SplitConfig, SplitTraining, split_training
 from unsplit.randomness import generator, numbered_seed

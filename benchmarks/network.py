@@ -20,10 +20,10 @@ from unsplit.metrics import accuracy
 from unsplit.models import split
 from unsplit.protocol import predicted, split_training
 from unsplit.protocol.remote import (
-    Door,
+    ConnectOptions,
+    ListenOptions,
     RunConfig,
     Telemetry,
-    Way,
     join,
     logger,
     make_certificates,
@@ -84,14 +84,14 @@ def over_grpc(config: RunConfig, *, record: bool = True, keep: Path | None = Non
         server = PROCESSES.Process(target=_server, args=(config, folder, record, ports))
         server.start()
         plan = make_plan(config)
-        way = Way(
+        connect = ConnectOptions(
             address=f"localhost:{ports.get(timeout=120)}",
             ca=certs / "ca.pem",
             certificate=certs / "client0.pem",
             key=certs / "client0.key",
         )
         clock = Clock(log=logger(quiet=True))
-        asyncio.run(join(plan, plan.make_client("client0"), way, folder / "client0", clock))
+        asyncio.run(join(plan, plan.make_client("client0"), connect, folder / "client0", clock))
         server.join()
         ends = clock.__dict__["ends"]
         return (len(ends) - 1 - WARM) / (ends[-1] - ends[WARM])
@@ -100,14 +100,14 @@ def over_grpc(config: RunConfig, *, record: bool = True, keep: Path | None = Non
 def _server(config, folder, record, ports):
     torch.set_num_threads(1)
     certs = folder / "certs"
-    door = Door(
+    listen = ListenOptions(
         address="localhost:0",
         certificate=certs / "server.pem",
         key=certs / "server.key",
         client_ca=certs / "ca.pem",
     )
     telemetry = Telemetry(log=logger(quiet=True))
-    asyncio.run(serve(make_plan(config), door, folder / "server", telemetry, record=record, listening=ports.put))
+    asyncio.run(serve(make_plan(config), listen, folder / "server", telemetry, record=record, listening=ports.put))
 
 
 def in_process(config: RunConfig) -> float:

@@ -6,14 +6,15 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import StorageError
+from .errors import InputError, StorageError
 
 if sys.platform != "win32":
     import fcntl
@@ -105,6 +106,20 @@ def writable_folder(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     return path
+
+
+def locked(folder: Path) -> AbstractContextManager[object]:
+    """Create `folder` if need be, and keep other processes of this program out of it until the context ends.
+
+    Raises:
+        InputError: another process uses it.
+        StorageError: it cannot be written.
+    """
+    lock = FileLock(writable_folder(folder) / ".lock")
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"Another process uses {folder}; name another folder, or stop it first.") from error
 
 
 @contextmanager

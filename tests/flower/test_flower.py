@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     from flwr.supercore.task_identity import TaskIdentity
 
     from unsplit.flower import client_app, server_app
-    from unsplit.flower.client import _take_seat
+    from unsplit.flower.client import _load_client
     from unsplit.flower.records import Order, arrays_of, pack, tensors_of, unpack
 
 import unsplit.protocol.remote.plan as plans
@@ -68,9 +68,9 @@ def small(monkeypatch) -> Splits:
     data = Dataset(name="small", images=images, labels=labels, classes=tuple("0123456789"))
     splits = Splits(train=data, test=data)
     monkeypatch.setattr(plans, "load", lambda _: splits)
-    _take_seat.cache_clear()
+    _load_client.cache_clear()
     yield splits
-    _take_seat.cache_clear()
+    _load_client.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -466,7 +466,7 @@ def test_orders():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_simulation_of_flower(tmp_path):
-    _take_seat.cache_clear()
+    _load_client.cache_clear()
     config = config_of("c", data="digits", batch_size=16, turn=2, steps=5)
     training, recorder = in_process(config, load("digits"))
     run_simulation(

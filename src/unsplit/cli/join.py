@@ -68,7 +68,7 @@ def join(
     from unsplit.defenses import parse_defense
     from unsplit.devices import device as checked_device
     from unsplit.files import writable_folder
-    from unsplit.protocol.remote import Seal, Telemetry, Way, logger, make_plan, read_config
+    from unsplit.protocol.remote import ConnectOptions, Seal, Telemetry, logger, make_plan, read_config
     from unsplit.protocol.remote import join as take_part
 
     torch.set_num_threads(threads)
@@ -79,7 +79,7 @@ def join(
     if split.defense is not None and split.defense.deeper:
         raise InputError("deeper-cut changes what all parties share; set `cut` in the configuration instead.")
     plan, folder = make_plan(settings, split), writable_folder(out or Path("runs") / name)
-    way = Way(
+    connect = ConnectOptions(
         address=server,
         ca=ca,
         certificate=certificate,
@@ -94,7 +94,7 @@ def join(
     telemetry = Telemetry(log=logger(json=log == "json", quiet=quiet or live), total=settings.steps)
     seal = None if peer_key is None else Seal.read(peer_key)
     with live_view(telemetry, settings.run, shown=live and err.is_terminal and not quiet):
-        complete = asyncio.run(take_part(plan, client, way, folder, telemetry, seal=seal, keep_truth=keep_truth))
+        complete = asyncio.run(take_part(plan, client, connect, folder, telemetry, seal=seal, keep_truth=keep_truth))
     if not complete:
         raise typer.Exit(143)
     if not quiet:

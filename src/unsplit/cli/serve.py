@@ -52,13 +52,13 @@ def serve(
     from unsplit.cli.live import live_view
     from unsplit.data import load
     from unsplit.devices import device as checked_device
-    from unsplit.protocol.remote import Door, Telemetry, logger, make_plan, read_config
+    from unsplit.protocol.remote import ListenOptions, Telemetry, logger, make_plan, read_config
     from unsplit.protocol.remote import serve as run_server
 
     torch.set_num_threads(threads)
     settings = read_config(config)
     plan = make_plan(settings)
-    door = Door(
+    listen = ListenOptions(
         address=address,
         certificate=certificate,
         key=key,
@@ -74,7 +74,7 @@ def serve(
     telemetry = Telemetry(log=logger(json=log == "json", quiet=quiet or live))
     with live_view(telemetry, settings.run, shown=live and err.is_terminal and not quiet):
         complete = asyncio.run(
-            run_server(plan, door, out, telemetry, inputs=inputs, device=checked_device(device), record=record)
+            run_server(plan, listen, out, telemetry, inputs=inputs, device=checked_device(device), record=record)
         )
     if not complete:
         raise typer.Exit(143)

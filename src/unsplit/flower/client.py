@@ -42,11 +42,13 @@ class FlowerClient:
             theirs = str(message.content.config_records["hello"]["config"])
             if theirs != self.config.canonical():
                 raise InputError(f"The configurations differ: {'; '.join(self.config.differences(theirs))}.")
-            seat = self._seat(context)
+            loaded = self._client(context)
             for key in ("state", "about"):
                 context.state.pop(key, None)
-            stored = [] if self.folder is None else self._states(seat.client.name).stamps()
-            about = flower.ConfigRecord({"client": seat.client.name, "samples": seat.client.samples, "stored": stored})
+            stored = [] if self.folder is None else self._states(loaded.client.name).stamps()
+            about = flower.ConfigRecord(
+                {"client": loaded.client.name, "samples": loaded.client.samples, "stored": stored}
+            )
             return flower.Message(flower.RecordDict({"hello": about}), reply_to=message)
         except UnsplitError as error:
             return _refusal(error, message)
@@ -54,24 +56,24 @@ class FlowerClient:
     def train(self, message: flower.Message, context: flower.Context) -> flower.Message:
         """Answer the messages of the training; take part in the turn as the order says."""
         try:
-            seat = self._seat(context)
+            loaded = self._client(context)
             order = Order.read(message.content)
-            place = self._enter(seat, order, context)
-            received = unpack(message.content, seat.layouts, sender=SERVER, receiver=seat.client.name)
-            answers = [answer for each in received for answer in place.answer(each.to(torch.device(self.device)))]
-            if order.over >= 0 and place.steps != order.over:
-                raise InputError(f"{seat.client.name} has done {place.steps} steps, and not {order.over}.")
+            state = self._enter(loaded, order, context)
+            received = unpack(message.content, loaded.layouts, sender=SERVER, receiver=loaded.client.name)
+            answers = [answer for each in received for answer in state.answer(each.to(torch.device(self.device)))]
+            if order.over >= 0 and state.steps != order.over:
+                raise InputError(f"{loaded.client.name} has done {state.steps} steps, and not {order.over}.")
             if order.hand_off:
                 optimizer = self.config.hand_off_optimizer
-                answers.append(seat.client.hand_off(place.steps - 1, SERVER, optimizer=optimizer))
-            self._keep(place, order, context)
+                answers.append(loaded.client.hand_off(state.steps - 1, SERVER, optimizer=optimizer))
+            self._keep(state, order, context)
             if order.begin >= 0:
-                answers += seat.client.begin(order.begin)
+                answers += loaded.client.begin(order.begin)
             return flower.Message(pack(*answers, dtype=WIRE[self.config.wire]), reply_to=message)
         except UnsplitError as error:
             return _refusal(error, message)
 
-    def _seat(self, context: flower.Context) -> "Seat":
+    def _client(self, context: flower.Context) -> "LoadedClient":
         node, clients = context.node_config, self.config.clients
         name = str(node.get("client", ""))
         if not name:
@@ -83,7 +85,7 @@ class FlowerClient:
                 )
             name = clients[number]
         data, seed = node.get("data"), node.get("seed")
-        return _take_seat(
+        return _load_client(
             self.config.canonical(),
             name,
             None if data is None else str(data),
@@ -92,51 +94,51 @@ class FlowerClient:
             self.defenses,
         )
 
-    def _enter(self, seat: "Seat", order: Order, context: flower.Context) -> "Place":
+    def _enter(self, loaded: "LoadedClient", order: Order, context: flower.Context) -> "ClientState":
         """Put the party into the state from which it has to go on."""
         about = context.state.config_records.get("about")
         stamp = order.load if order.load >= 0 or about is None else _int(about["steps"])
         if about is not None and _int(about["steps"]) == stamp:
             tensors: Mapping[str, Tensor] = tensors_of(context.state.array_records["state"])
-            place = Place(seat=seat, steps=stamp, base=_int(about["base"]), seen=_int(about["seen"]))
+            state = ClientState(loaded=loaded, steps=stamp, base=_int(about["base"]), seen=_int(about["seen"]))
         else:
-            tensors, place = self._stored(seat, stamp), Place(seat=seat, steps=stamp)
+            tensors, state = self._stored(loaded, stamp), ClientState(loaded=loaded, steps=stamp)
         if order.load >= 0:
-            place.base = order.base
+            state.base = order.base
             if self.folder is not None:
-                states = self._states(seat.client.name)
+                states = self._states(loaded.client.name)
                 states.keep(*(earlier for earlier in states.stamps() if earlier <= stamp))
-        restore_segments(seat.client.segments(), tensors)
-        return place
+        restore_segments(loaded.client.segments(), tensors)
+        return state
 
-    def _stored(self, seat: "Seat", stamp: int) -> Mapping[str, Tensor]:
-        if self.folder is not None and stamp in self._states(seat.client.name).stamps():
-            return self._states(seat.client.name).load(stamp)[0]
+    def _stored(self, loaded: "LoadedClient", stamp: int) -> Mapping[str, Tensor]:
+        if self.folder is not None and stamp in self._states(loaded.client.name).stamps():
+            return self._states(loaded.client.name).load(stamp)[0]
         if stamp == 0:
-            return seat.first
+            return loaded.first
         raise InputError(
-            f"{seat.client.name} has no state of step {stamp}, from which the training goes on; give it the folder "
+            f"{loaded.client.name} has no state of step {stamp}, from which the training goes on; give it the folder "
             "that it had before, or start anew with an empty folder at the server."
         )
 
-    def _keep(self, place: "Place", order: Order, context: flower.Context) -> None:
+    def _keep(self, state: "ClientState", order: Order, context: flower.Context) -> None:
         """Keep the state in the context, and at the end of a turn, or every so often, on disk."""
-        client = place.seat.client
+        client = state.loaded.client
         tensors = segment_tensors(client.segments())
         context.state["state"] = arrays_of(tensors)
-        context.state["about"] = flower.ConfigRecord({"steps": place.steps, "base": place.base, "seen": place.seen})
-        due = order.over >= 0 or (place.moved and place.steps % self.config.checkpoint_every == 0)
+        context.state["about"] = flower.ConfigRecord({"steps": state.steps, "base": state.base, "seen": state.seen})
+        due = order.over >= 0 or (state.moved and state.steps % self.config.checkpoint_every == 0)
         if self.folder is not None and due:
             states = self._states(client.name)
-            states.save(place.steps, tensors)
-            states.keep(place.base, *states.stamps()[-2:])
+            states.save(state.steps, tensors)
+            states.keep(state.base, *states.stamps()[-2:])
 
     def _states(self, name: str) -> States:
         return States((self.folder or Path()) / name, digest=self.config.digest())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
+class LoadedClient:
     """A client in this process, with its data.
 
     Args:
@@ -151,18 +153,18 @@ class Seat:
 
 
 @dataclass(kw_only=True)
-class Place:
+class ClientState:
     """How far a client is in the training.
 
     Args:
-        seat: the client.
+        loaded: the client.
         steps: steps done.
         base: steps done when its turn began.
         seen: the last message, as a number that grows from one to the next.
         moved: a step was done now.
     """
 
-    seat: Seat
+    loaded: LoadedClient
     steps: int
     base: int = 0
     seen: int = -1
@@ -174,7 +176,7 @@ class Place:
         Raises:
             InputError: the message is late or comes a second time, or the loss is not finite.
         """
-        client, step = self.seat.client, message.step
+        client, step = self.loaded.client, message.step
         number = step * len(Kind) + list(Kind).index(message.kind)
         if number <= self.seen:
             raise InputError(f"The {message.kind.value} message of step {step} comes late, or a second time.")
@@ -195,20 +197,20 @@ class Place:
 
 
 @lru_cache(maxsize=16)
-def _take_seat(
+def _load_client(
     config: str,
     name: str,
     data: str | None,
     seed: int | None,
     device: str,
     defenses: tuple[Defense, ...],
-) -> Seat:
+) -> LoadedClient:
     """A client with its data, made once in a process."""
     read = RunConfig.model_validate_json(config)
     split = replace(read.split(), defenses=defenses)
     plan = make_plan(read, split)
     client = plan.make_client(name, data=data, seed=seed, device=torch.device(device))
-    return Seat(
+    return LoadedClient(
         client=client,
         first={key: value.clone() for key, value in segment_tensors(client.segments()).items()},
         layouts={**batch_layouts(plan), Kind.WEIGHTS: weights_layout(plan, sealed=False)},

@@ -11,20 +11,19 @@ from typing import Any
 
 import flwr.app as flower
 import torch
-from filelock import FileLock, Timeout
 from flwr.serverapp import Grid
 from torch import Tensor
 
 from unsplit.errors import InputError
-from unsplit.files import writable_folder
+from unsplit.files import locked
 from unsplit.flower.records import Order, arrays_of, pack, unpack
 from unsplit.protocol.parties import SERVER
 from unsplit.protocol.remote import RunConfig, Telemetry, logger, make_plan
 from unsplit.protocol.remote.codec import WIRE, WireError
-from unsplit.protocol.remote.host import Host, SplitFedHost
-from unsplit.protocol.remote.lane import Lane, Standing
+from unsplit.protocol.remote.host import Host
+from unsplit.protocol.remote.hosts import make_host
 from unsplit.protocol.remote.layouts import batch_layouts, weights_layout
-from unsplit.protocol.remote.serve import make_host
+from unsplit.protocol.remote.session import ResumePoints, Session
 from unsplit.types import Kind, Message, Setup
 
 _LOG = logging.getLogger("flwr")
@@ -44,11 +43,7 @@ class FlowerServer:
         """Train, and leave the server's layers in the context as "body"."""
         with ExitStack() as stack:
             folder = self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unsplit-")))
-            lock = FileLock(writable_folder(folder) / ".lock")
-            try:
-                stack.enter_context(lock.acquire(timeout=0))
-            except Timeout as error:
-                raise InputError(f"Another process uses {folder}; name another folder, or stop it first.") from error
+            stack.enter_context(locked(folder))
             telemetry = Telemetry(log=logger(quiet=True))
             device = torch.device(self.device)
             host = make_host(make_plan(self.config), folder, telemetry, inputs=self.inputs, device=device)
@@ -56,7 +51,7 @@ class FlowerServer:
                 Training(host, grid, device).run()
             finally:
                 host.stop()
-            body = next(iter(host.lanes.values())).server.body
+            body = next(iter(host.sessions.values())).server.body
             context.state["body"] = arrays_of(body.module.state_dict())
 
 
@@ -87,7 +82,7 @@ class Training:
         if self.host.finished:
             _LOG.info("all %d steps are done already; name another folder to train anew", self._config.steps)
             return
-        self._seat()
+        self._find_nodes()
         while not self.host.finished:
             begun, first = time.monotonic(), self.host.first
             turns = {name: self._turn(name) for name in self.host.awaited()}
@@ -102,7 +97,7 @@ class Training:
             speed = (self.host.first - first) / (time.monotonic() - begun)
             _LOG.info("%s: steps %d to %d, %.1f a second", ", ".join(turns), first, self.host.first - 1, speed)
 
-    def _seat(self) -> None:
+    def _find_nodes(self) -> None:
         """Wait for as many nodes as there are clients, and learn which is which."""
         wanted = len(self._config.clients)
         deadline = time.monotonic() + self._config.wait
@@ -125,36 +120,36 @@ class Training:
     def _turn(self, name: str) -> Generator[flower.RecordDict, list[Message], None]:
         """The orders of a client's turn; what it answers comes back."""
         host = self.host
-        lane = self._lane(name)
-        resume, _ = lane.agree(Standing(stored=self._stored.pop(name, ())))
+        session = host.session(name)
+        resume, _ = session.agree(ResumePoints(stored=self._stored.pop(name, ())))
         handed = host.handed_to(name)
         base = host.done[name]
-        load = base if resume == lane.first else resume
-        sent = [handed] if handed is not None and resume == lane.first else []
+        load = base if resume == session.first else resume
+        sent = [handed] if handed is not None and resume == session.first else []
         between_steps = True
-        while not (between_steps and lane.complete):
+        while not (between_steps and session.complete):
             begin = -1
             if between_steps and self._config.setup is Setup.B:
-                sent += lane.begin(name, lane.steps_done)
-                lane.settle()
+                sent += session.begin(name, session.steps_done)
+                session.settle()
             elif between_steps:
-                begin = lane.steps_done
+                begin = session.steps_done
             came = yield self._order(sent, Order(load=load, base=base, begin=begin))
             _check_batches(sent, came)
-            before, load = lane.steps_done, -1
-            sent = [answer for message in came for answer in self._answers(lane, message)]
-            between_steps = lane.steps_done > before
-        hands_off = isinstance(host, SplitFedHost) or (len(host.clients) > 1 and lane.end < self._config.steps)
-        for message in (yield self._order(sent, Order(load=load, base=base, over=lane.end, hand_off=hands_off))):
+            before, load = session.steps_done, -1
+            sent = [answer for message in came for answer in self._answers(session, message)]
+            between_steps = session.steps_done > before
+        last = Order(load=load, base=base, over=session.end, hand_off=host.hands_off(session))
+        for message in (yield self._order(sent, last)):
             host.hand(message)
-        host.over(name, lane.end)
+        host.over(name, session.end)
 
-    def _answers(self, lane: Lane, message: Message) -> list[Message]:
+    def _answers(self, session: Session, message: Message) -> list[Message]:
         classes = self._config.classes
         if message.kind is Kind.LABELS and not 0 <= int(message.tensor.min()) <= int(message.tensor.max()) < classes:
             raise WireError(f"there are labels that are not from 0 to {classes - 1}")
-        answers = lane.receive(message.to(self._device))
-        lane.settle()
+        answers = session.receive(message.to(self._device))
+        session.settle()
         return answers
 
     def _go_on(
@@ -172,9 +167,6 @@ class Training:
         records = pack(*messages, dtype=WIRE[self._config.wire])
         records["order"] = order.record()
         return records
-
-    def _lane(self, name: str) -> Lane:
-        return self.host.lanes[name if isinstance(self.host, SplitFedHost) else "turns"]
 
     def _replies(self, orders: Mapping[str, flower.RecordDict]) -> dict[str, flower.RecordDict]:
         contents = {self._nodes[name]: content for name, content in orders.items()}

@@ -1,13 +1,13 @@
 """Networks and the places where they can be cut."""
 
+from ._cuts import Cut, Parts, cuts, depth_of, head_start, split, split_head, split_u
+from ._resnet import resnet
 from .bring import sequential_of
 from .crossing import check_crossing
-from .cuts import Cut, Parts, cuts, depth_of, head_start, split, split_head, split_u
 from .named import NamedInputs
 from .norm import batch_norm_note, dense_note, refuses_single_samples
 from .paper import cifar_net, mnist_net
 from .registry import MODELS, build, build_for, check_fits, default_for
-from .resnet import resnet
 from .stages import Stages
 from .weights import distance, read_weights, start_from
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from unsplit.errors import InputError
 
-from .cuts import cuts, depth_of
+from ._cuts import cuts, depth_of
 
 
 def check_crossing(

@@ -28,7 +28,7 @@ _READS = frozenset(
 _TRACED_THROUGH = (nn.Sequential, nn.TransformerEncoder, nn.TransformerDecoder)
 
 
-class Recorder(TorchFunctionMode):
+class OperationRecorder(TorchFunctionMode):
     """Records the operations of `model`.
 
     Args:

@@ -12,10 +12,10 @@ from torch import nn
 from unsplit.errors import InputError, unknown_name
 from unsplit.randomness import draw_seed, seeded
 
+from ._cuts import cuts
+from ._resnet import resnet
 from .bring import sequential_of
-from .cuts import cuts
 from .paper import cifar_net, mnist_net
-from .resnet import resnet
 from .resnet20 import resnet20
 
 MODELS: dict[str, Callable[[], nn.Sequential]] = {

@@ -10,7 +10,7 @@ from unsplit.errors import InputError
 
 from .layers import changes_form_only, layer_of
 from .ops import Op
-from .recording import Recorder
+from .recording import OperationRecorder
 from .sizes import SAMPLES, Batch, TraceError
 
 
@@ -87,7 +87,7 @@ def trace(model: nn.Module, input_shape: tuple[int, ...], source: torch.Generato
     """
     leaves: frozenset[str] = frozenset()
     while True:
-        recorder = Recorder(model, leaves)
+        recorder = OperationRecorder(model, leaves)
         batches = [torch.rand(size, *input_shape, generator=source) for size in SAMPLES]
         try:
             with torch.no_grad():
@@ -113,7 +113,7 @@ def _first(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _needed(model: nn.Module, recorder: Recorder, start: Op, output: Op) -> Trace:
+def _needed(model: nn.Module, recorder: OperationRecorder, start: Op, output: Op) -> Trace:
     """The trace without operations that the output does not need."""
     needed, waiting = {id(output)}, [output]
     while waiting:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unsplit.errors import FormatError, InputError
 from unsplit.files import explained
 
-from .cuts import split
+from ._cuts import split
 from .stages import Stages
 
 _WITHIN = ("state_dict", "model_state_dict", "model", "weights", "net")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 import tracemalloc
 
 import grpc
@@ -14,20 +13,28 @@ from hypothesis import strategies as st
 
 from helpers.parties import Trial
 from unsplit.protocol.checkpoint import segment_tensors
-from unsplit.protocol.remote import Door, Telemetry, Way, join, logger, serve
-from unsplit.protocol.remote import service as service_module
+from unsplit.protocol.remote import (
+    ConnectOptions,
+    ListenOptions,
+    Telemetry,
+    _join,
+    admission,
+    join,
+    logger,
+    serve,
+    service,
+)
 from unsplit.protocol.remote import wire_pb2 as wire
 from unsplit.protocol.remote.codec import Arriving, WireError, encode
+from unsplit.protocol.remote.hosts import make_host
 from unsplit.protocol.remote.layouts import batch_layouts, weights_layout
-from unsplit.protocol.remote.serve import make_host
 from unsplit.protocol.remote.wire_pb2_grpc import SplitLearningStub
 from unsplit.randomness import generator
 from unsplit.types import Kind, Message
 
 ON_THE_DESK, AT_THE_LANE = 4_000, 1_000
-"""Hostile messages to the codec, and to a server's lane; the network's tests send some hundred more."""
+"""Hostile messages to the codec, and to a server's session; the network's tests send some hundred more."""
 CALM = {"derandomize": True, "deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
-join_module = sys.modules["unsplit.protocol.remote.join"]  # its name is also the function's
 SETTINGS = {"setup": "a", "clients": ["client0", "client1"], "turn": 3, "steps": 6, "cut": 3}
 
 
@@ -163,11 +170,11 @@ def host(trial, tmp_path_factory):
 )
 def test_messages_out_of_place_change_nothing(host, step, kind, sender, batch, begun):
     """Another client's, another step's, another kind's or of another size, before and within a step."""
-    lane = host.lanes["turns"]
-    lane.undo()
+    session = host.sessions["turns"]
+    session.undo()
     if begun:
-        lane.receive(Arriving.begin(smashed().payload, batch_layouts(host.plan)).message())
-    before = {name: value.clone() for name, value in segment_tensors(lane.server.segments()).items()}
+        session.receive(Arriving.begin(smashed().payload, batch_layouts(host.plan)).message())
+    before = {name: value.clone() for name, value in segment_tensors(session.server.segments()).items()}
     shape = {Kind.SMASHED: (16, 8, 8), Kind.CUT_GRAD: (16, 8, 8), Kind.LABELS: ()}.get(kind, (84,))
     dtype = torch.int64 if kind is Kind.LABELS else torch.float32
     message = Message(
@@ -178,28 +185,28 @@ def test_messages_out_of_place_change_nothing(host, step, kind, sender, batch, b
     ]  # fmt: skip
     again = sender == "client0" and step == 0 and begun and kind is Kind.SMASHED
     if again:
-        assert lane.receive(message) == []
+        assert session.receive(message) == []
     elif not in_place:
         with pytest.raises(WireError):
-            lane.receive(message)
+            session.receive(message)
     if not in_place:
-        assert lane.steps_done == 0
-        after = segment_tensors(lane.server.segments())
+        assert session.steps_done == 0
+        after = segment_tensors(session.server.segments())
         assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_a_fault_of_ours_leaves_the_lane_where_it_was(host, monkeypatch):
-    lane = host.lanes["turns"]
-    lane.undo()
+    session = host.sessions["turns"]
+    session.undo()
     layouts = batch_layouts(host.plan)
-    lane.receive(Arriving.begin(smashed().payload, layouts).message())
-    monkeypatch.setattr(lane.server, "answer", lambda _: 1 / 0)
+    session.receive(Arriving.begin(smashed().payload, layouts).message())
+    monkeypatch.setattr(session.server, "answer", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        lane.receive(Arriving.begin(labels().payload, layouts).message())
+        session.receive(Arriving.begin(labels().payload, layouts).message())
     monkeypatch.undo()
-    assert lane.steps_done == 0
-    lane.receive(Arriving.begin(smashed().payload, layouts).message())
-    assert len(lane.receive(Arriving.begin(labels().payload, layouts).message())) == 1
+    assert session.steps_done == 0
+    session.receive(Arriving.begin(smashed().payload, layouts).message())
+    assert len(session.receive(Arriving.begin(labels().payload, layouts).message())) == 1
 
 
 # Over the network. Each case: who calls, whether it begins with a hello, and what it sends then.
@@ -247,13 +254,13 @@ class Caller:
     def __init__(self, trial, address, name="client0"):
         certs = trial.certs
         self.trial, self.name = trial, name
-        self.way = Way(
+        self.connect = ConnectOptions(
             address=address, ca=certs / "ca.pem", certificate=certs / f"{name}.pem", key=certs / f"{name}.key"
         )
 
     async def send(self, frames, greeting=None):
         """Send frames, and give the status that comes of it."""
-        async with self.way.channel() as channel:
+        async with self.connect.channel() as channel:
             call = SplitLearningStub(channel).Train()
             try:
                 for frame in frames:
@@ -274,7 +281,7 @@ class Caller:
 async def serving(trial, folder, entries):
     """A server, for as long as the loop over its address lasts; then the training goes on to its end."""
     certs = trial.certs
-    door = Door(
+    listen = ListenOptions(
         address="localhost:0", certificate=certs / "server.pem", key=certs / "server.key", client_ca=certs / "ca.pem"
     )
 
@@ -284,12 +291,12 @@ async def serving(trial, folder, entries):
 
     listening = asyncio.get_running_loop().create_future()
     server = asyncio.ensure_future(
-        serve(trial.plan, door, folder / "server", Telemetry(log=Log()), listening=listening.set_result)
+        serve(trial.plan, listen, folder / "server", Telemetry(log=Log()), listening=listening.set_result)
     )
     yield f"localhost:{await listening}"
     quiet = Telemetry(log=logger(quiet=True))
     parties = [
-        join(trial.plan, trial.plan.make_client(name), Caller(trial, f"localhost:{listening.result()}", name).way,
+        join(trial.plan, trial.plan.make_client(name), Caller(trial, f"localhost:{listening.result()}", name).connect,
              folder / name, quiet)
         for name in trial.names
     ]  # fmt: skip
@@ -300,8 +307,8 @@ async def serving(trial, folder, entries):
 @pytest.fixture
 def unhurried(monkeypatch):
     """More joins than a client would need are let through, and silence is short."""
-    monkeypatch.setattr(service_module, "_JOINS", 10_000)
-    monkeypatch.setattr(service_module, "_HELLO_SECONDS", 0.5)
+    monkeypatch.setattr(admission, "_JOINS", 10_000)
+    monkeypatch.setattr(service, "_HELLO_SECONDS", 0.5)
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -355,13 +362,13 @@ def test_hellos_that_do_not_fit(tmp_path, changes, code, sentence):
 
 def test_silence_too_many_joins_and_random_bytes(tmp_path, monkeypatch):
     trial, told = Trial(tmp_path, **SETTINGS), []
-    monkeypatch.setattr(service_module, "_HELLO_SECONDS", 0.3)
-    monkeypatch.setattr(service_module, "_JOINS", 5)
+    monkeypatch.setattr(service, "_HELLO_SECONDS", 0.3)
+    monkeypatch.setattr(admission, "_JOINS", 5)
 
     async def run():
         async for address in serving(trial, tmp_path, []):
             caller = Caller(trial, address)
-            async with caller.way.channel() as channel:
+            async with caller.connect.channel() as channel:
                 silent = SplitLearningStub(channel).Train()
                 assert await silent.code() is grpc.StatusCode.DEADLINE_EXCEEDED
                 raw = channel.stream_stream("/unsplit.v1.SplitLearning/Train")
@@ -371,14 +378,14 @@ def test_silence_too_many_joins_and_random_bytes(tmp_path, monkeypatch):
                     await call.done_writing()
                     assert await call.code() is not grpc.StatusCode.OK
                     assert "Traceback" not in await call.details()
-            monkeypatch.setattr(join_module, "OPTIONS", ())  # a caller without our limits
-            async with caller.way.channel() as channel:
+            monkeypatch.setattr(_join, "OPTIONS", ())  # a caller without our limits
+            async with caller.connect.channel() as channel:
                 huge = channel.stream_stream("/unsplit.v1.SplitLearning/Train")()
                 await huge.write(b"0" * 3 * 2**20)
                 assert await huge.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             told.extend([(await caller.send([HELLO]))[0] for _ in range(7)])
             await asyncio.sleep(0.1)
-            monkeypatch.setattr(service_module, "_JOINS", 10_000)
+            monkeypatch.setattr(admission, "_JOINS", 10_000)
 
     asyncio.run(run())
     assert told.count(grpc.StatusCode.RESOURCE_EXHAUSTED) >= 2

@@ -20,9 +20,19 @@ from helpers.parties import Trial, free_port
 from unsplit.cli.join import own_seed
 from unsplit.cli.live import size, view
 from unsplit.errors import InputError
-from unsplit.protocol.remote import Door, RunConfig, Telemetry, Way, join, logger, make_plan, read_config, serve
+from unsplit.protocol.remote import (
+    ConnectOptions,
+    ListenOptions,
+    RunConfig,
+    Telemetry,
+    join,
+    logger,
+    make_plan,
+    read_config,
+    serve,
+)
 from unsplit.protocol.remote.handshake import refusal
-from unsplit.protocol.remote.serve import make_host
+from unsplit.protocol.remote.hosts import make_host
 from unsplit.randomness import generator
 
 
@@ -53,15 +63,15 @@ def log():
     return Lines()
 
 
-async def together(trial, telemetry, *, door=None):
+async def together(trial, telemetry, *, listen=None):
     """A server in this process, for as long as the loop over its address lasts."""
     certs = trial.certs
-    door = door or Door(
+    listen = listen or ListenOptions(
         address="localhost:0", certificate=certs / "server.pem", key=certs / "server.key", client_ca=certs / "ca.pem"
     )
     listening = asyncio.get_running_loop().create_future()
     server = asyncio.ensure_future(
-        serve(trial.plan, door, trial.folder / "server", telemetry, listening=listening.set_result)
+        serve(trial.plan, listen, trial.folder / "server", telemetry, listening=listening.set_result)
     )
     await asyncio.wait({server, listening}, return_when=asyncio.FIRST_COMPLETED)
     try:
@@ -71,10 +81,10 @@ async def together(trial, telemetry, *, door=None):
         await asyncio.gather(server, return_exceptions=True)
 
 
-def way_of(trial, address, name="client0", **settings):
+def connect_of(trial, address, name="client0", **settings):
     certs = trial.certs
     chosen = {"certificate": certs / f"{name}.pem", "key": certs / f"{name}.key", "patience": 5.0, **settings}
-    return Way(address=address, ca=certs / "ca.pem", **chosen)
+    return ConnectOptions(address=address, ca=certs / "ca.pem", **chosen)
 
 
 def test_both_sides_say_what_differs(trial, log):
@@ -85,8 +95,8 @@ def test_both_sides_say_what_differs(trial, log):
     async def run():
         async for address, _ in together(parties, Telemetry(log=logger(stream=log))):
             client = other.make_client("client0")
-            way = way_of(parties, address)
-            await join(other, client, way, parties.folder / "c", Telemetry(log=logger(quiet=True)))
+            connect = connect_of(parties, address)
+            await join(other, client, connect, parties.folder / "c", Telemetry(log=logger(quiet=True)))
 
     with pytest.raises(InputError, match=r"batch_size is 32 here and 64 at the server; steps is 5 here and 4"):
         asyncio.run(run())
@@ -114,19 +124,19 @@ def test_whom_tls_refuses_hears_why_at_once_and_so_does_the_server(trial, tmp_pa
 
     async def run():
         async for address, _ in together(parties, telemetry):
-            ways = {
-                "nobody": way_of(parties, address, certificate=None, key=None),
-                "another authority": way_of(
+            options = {
+                "nobody": connect_of(parties, address, certificate=None, key=None),
+                "another authority": connect_of(
                     parties, address, certificate=others / "client0.pem", key=others / "client0.key"
                 ),
-                "stranger to us": dataclasses.replace(way_of(parties, address), ca=others / "ca.pem"),
-                "another name": way_of(parties, address, server_name="other.example"),
-                "without TLS": Way(address=address, insecure=True),
+                "stranger to us": dataclasses.replace(connect_of(parties, address), ca=others / "ca.pem"),
+                "another name": connect_of(parties, address, server_name="other.example"),
+                "without TLS": ConnectOptions(address=address, insecure=True),
             }
-            way = dataclasses.replace(ways[who], patience=300.0)
+            connect = dataclasses.replace(options[who], patience=300.0)
             client = parties.plan.make_client("client0")
             try:
-                await join(parties.plan, client, way, parties.folder / "c", Telemetry(log=logger(quiet=True)))
+                await join(parties.plan, client, connect, parties.folder / "c", Telemetry(log=logger(quiet=True)))
             finally:
                 await asyncio.sleep(0.6)
 
@@ -165,7 +175,7 @@ def test_health_and_metrics(trial, log):
     """Health asks for a token like everything else; metrics are on this machine only, and count what happened."""
     parties = trial(steps=3)
     certs, port = parties.certs, free_port()
-    door = Door(
+    listen = ListenOptions(
         address="localhost:0",
         certificate=certs / "server.pem",
         key=certs / "server.key",
@@ -176,21 +186,21 @@ def test_health_and_metrics(trial, log):
 
     async def run():
         telemetry = Telemetry(log=logger(stream=log))
-        async for address, server in together(parties, telemetry, door=door):
-            way = way_of(parties, address, certificate=None, key=None, token=certs / "client0.token")
-            async with way.channel() as channel:
+        async for address, server in together(parties, telemetry, listen=listen):
+            connect = connect_of(parties, address, certificate=None, key=None, token=certs / "client0.token")
+            async with connect.channel() as channel:
                 ask = health_pb2_grpc.HealthStub(channel).Check
                 for metadata in ((), (("authorization", "Bearer " + "x" * 43),)):
                     with pytest.raises(grpc.aio.AioRpcError) as refused:
                         await ask(health_pb2.HealthCheckRequest(), metadata=metadata)
                     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
                     assert refused.value.details() == "Not admitted."
-                answer = await ask(health_pb2.HealthCheckRequest(), metadata=way.metadata())
+                answer = await ask(health_pb2.HealthCheckRequest(), metadata=connect.metadata())
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
             assert 'unsplit_refused_total{reason="token"} 2.0' in await asyncio.to_thread(_page, port)
             client = parties.plan.make_client("client0")
             quiet = Telemetry(log=logger(quiet=True))
-            assert await join(parties.plan, client, way, parties.folder / "c", quiet)
+            assert await join(parties.plan, client, connect, parties.folder / "c", quiet)
             assert await server
             assert telemetry.registry.get_sample_value("unsplit_steps_total", {"client": "client0"}) == 3
             text = StringIO()
@@ -249,7 +259,7 @@ def test_the_digest_is_of_the_settings_and_not_of_the_file(tmp_path):
 )
 def test_no_server_without_tls_but_on_loopback(settings, sentence):
     with pytest.raises(InputError, match=sentence):
-        Door(**settings)
+        ListenOptions(**settings)
 
 
 def test_a_client_with_its_own_data_draws_from_its_own_seed(tmp_path):
@@ -280,8 +290,8 @@ def test_two_processes_do_not_share_a_folder(trial):
     async def run():
         telemetry = Telemetry(log=logger(quiet=True))
         async for _ in together(parties, telemetry):
-            door = Door(address="localhost:0", insecure=True)
-            await serve(parties.plan, door, parties.folder / "server", telemetry)
+            listen = ListenOptions(address="localhost:0", insecure=True)
+            await serve(parties.plan, listen, parties.folder / "server", telemetry)
 
     with pytest.raises(InputError, match="Another process uses"):
         asyncio.run(run())
@@ -303,11 +313,11 @@ def test_a_server_started_again_in_the_first_turn_keeps_its_steps(trial):
     host, client = make_host(parties.plan, folder, quiet), parties.plan.make_client("client0")
     for step in range(5):
         for message in client.begin(step):
-            for answer in host.lanes["turns"].receive(message):
+            for answer in host.sessions["turns"].receive(message):
                 client.receive(answer)
-        host.lanes["turns"].settle()
+        host.sessions["turns"].settle()
     again = make_host(parties.plan, folder, Telemetry(log=logger(quiet=True)))
-    assert again.lanes["turns"].steps_done == 4
+    assert again.sessions["turns"].steps_done == 4
     assert len(parties.transcript()) == 4 * 3
 
 

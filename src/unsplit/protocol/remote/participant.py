@@ -13,10 +13,10 @@ from unsplit.protocol.parties import SERVER, Client
 from unsplit.protocol.remote import wire_pb2 as wire
 from unsplit.protocol.remote.codec import WireError
 from unsplit.protocol.remote.layouts import SEALED, batch_layouts, weights_layout
-from unsplit.protocol.remote.line import Line
 from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.remote.security import Seal
 from unsplit.protocol.remote.states import States
+from unsplit.protocol.remote.stream import FrameStream
 from unsplit.protocol.remote.telemetry import Telemetry
 from unsplit.protocol.segment import placed
 from unsplit.types import Kind, Message, Setup
@@ -84,7 +84,7 @@ class Participant:
             )
         )
 
-    async def take_part(self, line: Line) -> None:
+    async def take_part(self, stream: FrameStream) -> None:
         """Train whenever the server says so, until the training is over.
 
         Raises:
@@ -92,17 +92,17 @@ class Participant:
             Stopped: the client was asked to stop.
             WireError: the server sent what cannot be used.
         """
-        await line.frame()
-        while (frame := await line.frame()).WhichOneof("content") != "finished":
+        await stream.frame()
+        while (frame := await stream.frame()).WhichOneof("content") != "finished":
             if frame.WhichOneof("content") != "turn":
                 raise WireError(f"a {frame.WhichOneof('content')} frame came where a turn was expected")
             weights = None
             if frame.turn.weights:
-                weights = await line.message(await line.frame(), self._weights)
+                weights = await stream.message(await stream.frame(), self._weights)
             self._enter(frame.turn, weights)
             self.training = True
             try:
-                await self._train(line, frame.turn)
+                await self._train(stream, frame.turn)
             finally:
                 self.training = False
         self.steps_done = frame.finished.steps
@@ -127,46 +127,46 @@ class Participant:
         # A turn that is open counts those before it as done: only what it may go back to is still of use.
         self._states.keep(turn.base, *(stamp for stamp in self._states.stamps() if turn.first < stamp <= turn.resume))
 
-    async def _train(self, line: Line, turn: wire.Turn) -> None:
+    async def _train(self, stream: FrameStream, turn: wire.Turn) -> None:
         while self.steps_done < turn.end:
             if self.stop_asked and not self._unanswered:
                 self._save()
                 raise Stopped
-            await self._step(line, self.steps_done)
+            await self._step(stream, self.steps_done)
             if self.steps_done % self.plan.config.checkpoint_every == 0 or self.steps_done == turn.end:
                 self._save()
         self._write_truth(turn.end - 1)
         if turn.hand_off:
-            await line.send(self._handed(turn.end - 1))
-        await line.send(wire.Frame(over=wire.Over(step=turn.end)))
-        answer = await line.frame()
+            await stream.send(self._handed(turn.end - 1))
+        await stream.send(wire.Frame(over=wire.Over(step=turn.end)))
+        answer = await stream.frame()
         if answer.WhichOneof("content") != "over" or answer.over.step != turn.end:
             raise WireError("the server does not say that the turn is over")
 
-    async def _step(self, line: Line, step: int) -> None:
+    async def _step(self, stream: FrameStream, step: int) -> None:
         """One step; what was sent and not answered before a fault is sent again first."""
         if not self._unanswered:
             begin = wire.Frame(begin=wire.Begin(step=step))
             self._unanswered = [begin] if self.client.bottom is None else list(self.client.begin(step))
-        await line.send(*self._unanswered)
+        await stream.send(*self._unanswered)
         while self._unanswered:
-            answer = await self._answer(line, step)
+            answer = await self._answer(stream, step)
             if answer is None:
                 self._unanswered = []
                 continue
             answers: list[wire.Frame | Message] = list(self.client.answer(placed(answer, *self._modules)))
             self._unanswered, self._begun = answers, bool(answers)
-            await line.send_while(self.client.settle, *answers)
+            await stream.send_while(self.client.settle, *answers)
         self._begun = False
         self.steps_done = step + 1
         self.telemetry.step(self.client.name, step, self.client.last_loss)
 
-    async def _answer(self, line: Line, step: int) -> Message | None:
+    async def _answer(self, stream: FrameStream, step: int) -> Message | None:
         """The server's next message of this step; None where it only says that the step is done (setup b)."""
-        frame = await line.frame()
+        frame = await stream.frame()
         if frame.WhichOneof("content") == "done" and self.plan.config.setup is Setup.B and frame.done.step == step:
             return None
-        message = await line.message(frame, self._layouts)
+        message = await stream.message(frame, self._layouts)
         ours = message.sender == SERVER and message.receiver == self.client.name and message.step == step
         if not ours or message.kind not in (Kind.FEATURES, Kind.CUT_GRAD):
             raise WireError(f"a {message.kind.value} message of step {message.step} came in step {step}")

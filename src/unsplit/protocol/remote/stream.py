@@ -34,7 +34,7 @@ class Closed(Exception):  # noqa: N818 - not an error: the other side is done
     """The other side ended the connection."""
 
 
-class Line:
+class FrameStream:
     """Frames of one connection.
 
     Args:

@@ -9,20 +9,21 @@ from typing import Any
 
 import grpc
 import torch
-from filelock import FileLock, Timeout
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 from torch import Tensor
 
 from unsplit.errors import InputError, StorageError
-from unsplit.files import writable_folder, write_text
+from unsplit.files import locked, write_text
+from unsplit.protocol.remote.admission import TokenInterceptor
 from unsplit.protocol.remote.handshake import Handshakes
-from unsplit.protocol.remote.host import Host, SplitFedHost, TurnsHost
-from unsplit.protocol.remote.line import OPTIONS
+from unsplit.protocol.remote.host import Host
+from unsplit.protocol.remote.hosts import make_host
 from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.remote.security import Tokens, check_loopback, server_credentials
-from unsplit.protocol.remote.service import Gate, Service
+from unsplit.protocol.remote.service import Service
 from unsplit.protocol.remote.signals import on_signals
+from unsplit.protocol.remote.stream import OPTIONS
 from unsplit.protocol.remote.telemetry import Telemetry
 from unsplit.protocol.remote.wire_pb2_grpc import add_SplitLearningServicer_to_server
 
@@ -58,7 +59,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class ListenOptions:
     """Where a server listens and whom it lets in.
 
     Args:
@@ -95,7 +96,7 @@ class Door:
 
 async def serve(
     plan: Plan,
-    door: Door,
+    options: ListenOptions,
     folder: Path,
     telemetry: Telemetry,
     *,
@@ -108,7 +109,7 @@ async def serve(
 
     Args:
         plan: of the training.
-        door: where to listen.
+        options: where to listen, and whom to admit.
         folder: for the state, the transcript and `serve.json`; one of an earlier start is gone on with.
         telemetry: is told what happens.
         inputs: setup (b), by client.
@@ -119,57 +120,32 @@ async def serve(
     Raises:
         UnsplitError: a folder in use or of another training, a port that is taken, nobody to train with, a full disk.
     """
-    lock = FileLock(writable_folder(folder) / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"Another process uses {folder}; name another folder, or stop it first.") from error
-    try:
+    with locked(folder):
         host = make_host(plan, folder, telemetry, inputs=inputs, device=device, record=record)
-        return await _serve(host, door, folder, telemetry, listening)
-    finally:
-        lock.release()
-
-
-def make_host(
-    plan: Plan,
-    folder: Path,
-    telemetry: Telemetry,
-    *,
-    inputs: Mapping[str, Tensor] | None = None,
-    device: torch.device | str = "cpu",
-    record: bool = True,
-) -> Host:
-    """The host of a training, as new or as its folder has it."""
-    telemetry.total = plan.config.steps
-    given = plan.server_inputs() if inputs is None else inputs
-    if plan.config.mode == "turns":
-        return TurnsHost(plan, plan.make_server(given, device=device), folder, telemetry, record=record)
-    servers = {name: plan.make_server({}, device=device) for name in plan.config.clients}
-    return SplitFedHost(plan, servers, folder, telemetry, record=record)
+        return await _serve(host, options, folder, telemetry, listening)
 
 
 async def _serve(
-    host: Host, door: Door, folder: Path, telemetry: Telemetry, listening: Callable[[int], None] | None
+    host: Host, options: ListenOptions, folder: Path, telemetry: Telemetry, listening: Callable[[int], None] | None
 ) -> bool:
-    tokens = None if door.tokens is None else Tokens.read(door.tokens)
-    handshakes = Handshakes(telemetry, asks=door.client_ca is not None)
-    service = Service(host, mutual_tls=door.client_ca is not None, tokens=tokens, called=handshakes.called)
+    tokens = None if options.tokens is None else Tokens.read(options.tokens)
+    handshakes = Handshakes(telemetry, asks=options.client_ca is not None)
+    service = Service(host, mutual_tls=options.client_ca is not None, tokens=tokens, called=handshakes.called)
     server = grpc.aio.server(
         options=_SERVER_OPTIONS,
-        interceptors=[] if tokens is None else [Gate(tokens, telemetry, called=handshakes.called)],
+        interceptors=[] if tokens is None else [TokenInterceptor(tokens, telemetry, called=handshakes.called)],
         maximum_concurrent_rpcs=4 * len(host.clients) + 16,
     )
     add_SplitLearningServicer_to_server(service, server)
     condition = Health(handshakes.called)
     health_pb2_grpc.add_HealthServicer_to_server(condition, server)
-    port = _listen(server, door, handshakes)
-    metrics = None if door.metrics is None else _metrics(door.metrics, telemetry)
+    port = _listen(server, options, handshakes)
+    metrics = None if options.metrics is None else _metrics(options.metrics, telemetry)
     stopped = asyncio.Event()
     on_signals(stopped.set)
     await server.start()
     await condition.set("", health_pb2.HealthCheckResponse.SERVING)
-    telemetry.log.info("listening", address=door.address, port=port, run=host.plan.config.run)
+    telemetry.log.info("listening", address=options.address, port=port, run=host.plan.config.run)
     if listening is not None:
         listening(port)
     try:
@@ -211,16 +187,16 @@ async def _until_done(host: Host, service: Service, stopped: asyncio.Event) -> N
             task.cancel()
 
 
-def _listen(server: "grpc.aio.Server", door: Door, handshakes: Handshakes) -> int:
-    refused = InputError(f"The address {door.address} cannot be listened on; name a free port of this machine.")
+def _listen(server: "grpc.aio.Server", options: ListenOptions, handshakes: Handshakes) -> int:
+    refused = InputError(f"The address {options.address} cannot be listened on; name a free port of this machine.")
     try:
-        if door.certificate is None or door.key is None:
-            port = server.add_insecure_port(door.address)
+        if options.certificate is None or options.key is None:
+            port = server.add_insecure_port(options.address)
         else:
             credentials = server_credentials(
-                door.certificate, door.key, client_ca=door.client_ca, began=handshakes.began
+                options.certificate, options.key, client_ca=options.client_ca, began=handshakes.began
             )
-            port = server.add_secure_port(door.address, credentials)
+            port = server.add_secure_port(options.address, credentials)
     except RuntimeError as error:
         raise refused from error
     if port == 0:

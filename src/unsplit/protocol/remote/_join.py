@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from filelock import FileLock, Timeout
 
 from unsplit.errors import InputError
-from unsplit.files import writable_folder
+from unsplit.files import locked
 from unsplit.protocol.parties import Client
 from unsplit.protocol.remote import wire_pb2 as wire
+from unsplit.protocol.remote.admission import VERSION
 from unsplit.protocol.remote.codec import WIRE, WireError
 from unsplit.protocol.remote.handshake import refusal
-from unsplit.protocol.remote.line import OPTIONS, Closed, Line
 from unsplit.protocol.remote.participant import Participant, Stopped
 from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.remote.security import Seal, channel_credentials, check_loopback, read_token
-from unsplit.protocol.remote.service import FAULT, VERSION
+from unsplit.protocol.remote.service import FAULT
 from unsplit.protocol.remote.signals import on_signals
 from unsplit.protocol.remote.states import States
+from unsplit.protocol.remote.stream import OPTIONS, Closed, FrameStream
 from unsplit.protocol.remote.telemetry import Telemetry
 from unsplit.protocol.remote.wire_pb2_grpc import SplitLearningStub
 
@@ -39,7 +39,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class ConnectOptions:
     """How a client reaches the server and shows who it is.
 
     Args:
@@ -106,7 +106,7 @@ class Way:
 async def join(
     plan: Plan,
     client: Client,
-    way: Way,
+    options: ConnectOptions,
     folder: Path,
     telemetry: Telemetry,
     *,
@@ -118,7 +118,7 @@ async def join(
     Args:
         plan: of the training.
         client: the party.
-        way: to the server.
+        options: how to reach the server.
         folder: for the client's states; one of an earlier start is gone on with.
         telemetry: is told what happens.
         seal: for the hand-off "peer".
@@ -127,12 +127,7 @@ async def join(
     Raises:
         UnsplitError: refused, no server for longer than the patience, a folder in use or of another training.
     """
-    lock = FileLock(writable_folder(folder) / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"Another process uses {folder}; name another folder, or stop it first.") from error
-    try:
+    with locked(folder):
         states = States(folder / "states", digest=plan.config.digest())
         participant = Participant(
             plan,
@@ -142,7 +137,7 @@ async def join(
             seal=seal,
             truth=folder / "truth.safetensors" if keep_truth else None,
         )
-        task = asyncio.ensure_future(_persist(participant, way, telemetry))
+        task = asyncio.ensure_future(_persist(participant, options, telemetry))
         _stop_on_signals(participant, task)
         try:
             await task
@@ -151,18 +146,16 @@ async def join(
                 raise
             return False
         return True
-    finally:
-        lock.release()
 
 
-async def _persist(participant: Participant, way: Way, telemetry: Telemetry) -> None:
+async def _persist(participant: Participant, options: ConnectOptions, telemetry: Telemetry) -> None:
     """Connect, and connect again after every passing fault."""
     last_contact, pause = time.monotonic(), _FIRST_PAUSE
-    metadata = way.metadata()
+    metadata = options.metadata()
     while True:
         reached = False
         try:
-            async with way.channel() as channel:
+            async with options.channel() as channel:
                 stub = SplitLearningStub(channel)
                 terms = await stub.Terms(wire.TermsRequest(), metadata=metadata, timeout=10)
                 reached = True
@@ -171,17 +164,17 @@ async def _persist(participant: Participant, way: Way, telemetry: Telemetry) -> 
         except Closed:
             why = "the server ended the connection"
         except grpc.aio.AioRpcError as error:
-            if not reached and (refused := await asyncio.to_thread(way.refusal)) is not None:
+            if not reached and (refused := await asyncio.to_thread(options.refusal)) is not None:
                 raise InputError(refused) from error
             why = _passing(error, reached=reached)
         except WireError as error:
             raise InputError(f"The server cannot be understood: {error}.") from error
         now = time.monotonic()
         last_contact, pause = (now, _FIRST_PAUSE) if reached else (last_contact, min(2 * pause, _LONGEST_PAUSE))
-        if now - last_contact > way.patience:
+        if now - last_contact > options.patience:
             raise InputError(
-                f"No connection to {way.address} for {way.patience:g} seconds ({why}); run the same command again to "
-                "go on once the server is there."
+                f"No connection to {options.address} for {options.patience:g} seconds ({why}); run the same command "
+                "again to go on once the server is there."
             )
         if participant.stop_asked:
             raise Stopped
@@ -194,23 +187,23 @@ async def _converse(
 ) -> None:
     config, name = participant.plan.config, participant.client.name
     call = stub.Train(metadata=metadata)
-    line = Line(
+    stream = FrameStream(
         call.read,
         call.write,
         dtype=WIRE[config.wire],
         count=lambda came, left: participant.telemetry.bytes(name, came, left),
     )
     try:
-        await line.send(participant.hello(VERSION))
+        await stream.send(participant.hello(VERSION))
         if terms.version != VERSION or terms.digest != config.digest():
             # The server refuses, so that its operator reads of it as well; the sentence here says what differs.
             with contextlib.suppress(grpc.aio.AioRpcError, Closed):
-                await line.frame(timeout=5)
+                await stream.frame(timeout=5)
             raise InputError(_mismatch(participant.plan, terms))
-        await participant.take_part(line)
+        await participant.take_part(stream)
         # The server ends the connection; to hang up first could hide from it that its last word arrived.
         with contextlib.suppress(Closed, asyncio.TimeoutError, grpc.aio.AioRpcError):
-            await line.frame(timeout=5)
+            await stream.frame(timeout=5)
     except (Closed, asyncio.InvalidStateError):
         if call.done() and (code := await call.code()) is not grpc.StatusCode.OK:
             raise grpc.aio.AioRpcError(

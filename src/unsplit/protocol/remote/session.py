@@ -22,7 +22,7 @@ _ORDER: dict[Setup, tuple[Kind | None, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ResumePoints:
     """From where a client can go on.
 
     Args:
@@ -38,7 +38,7 @@ class Standing:
     stored: Sequence[int] = ()
 
 
-class Lane:
+class Session:
     """A server party and the turn that is open on it.
 
     Args:
@@ -123,24 +123,24 @@ class Lane:
             self._saved = self.steps_done
             self._states.keep(*self._states.stamps()[-2:])
 
-    def agree(self, standing: Standing) -> tuple[int, bool]:
+    def agree(self, resume_points: ResumePoints) -> tuple[int, bool]:
         """The step from which both sides can go on, where this side goes to, and whether the client's memory serves.
 
         That is where they are, if nothing was lost but the connection; else the newest state that both have kept, and
         at worst the beginning of the turn, which the client can always rebuild.
         """
         self.settle()
-        live = standing.live
+        live = resume_points.live
         if (
             live is not None
-            and standing.turn == self.first
+            and resume_points.turn == self.first
             and (
-                (live == self.steps_done and (self._stage > 0 or not standing.begun))
+                (live == self.steps_done and (self._stage > 0 or not resume_points.begun))
                 or (live == self.steps_done - 1 and any(step == live for step, _ in self._answers))
             )
         ):
             return live, True
-        stored = set(standing.stored)
+        stored = set(resume_points.stored)
         if self._stage == 0 and self.steps_done in stored:
             return self.steps_done, False
         common = [stamp for stamp in self._states.stamps() if stamp in stored and self.first < stamp <= self.steps_done]
@@ -175,7 +175,7 @@ class Lane:
         return answers
 
     def _answered(self, step: int, client: str, message: Message | None) -> list[Message]:
-        """What the party answers. Where it cannot, it may have moved part of the way, so the lane goes back."""
+        """What the party answers. Where it cannot, it may have moved part of the way, so the session goes back."""
         try:
             if message is None:
                 answers = self.server.begin(step, client)

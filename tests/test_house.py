@@ -1,0 +1,60 @@
+"""The order of the house: what a package exports is not hidden by its own modules, and private modules stay private."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import unsplit
+
+SOURCE = Path(unsplit.__file__).parent
+PACKAGES = sorted(init.parent for init in SOURCE.rglob("__init__.py"))
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def dotted(path: Path) -> tuple[str, ...]:
+    """The name of a package's folder or of a module's file, part by part."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def exported(init: Path) -> set[str]:
+    """The names in `__all__` of a package."""
+    for node in ast.parse(init.read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def imported(module: Path) -> list[tuple[str, ...]]:
+    """The modules that a module imports, and the names that it imports from them, part by part."""
+    names: list[tuple[str, ...]] = []
+    package = dotted(module) if module.name == "__init__.py" else dotted(module)[:-1]
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names += [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            origin = (*base, *(node.module or "").split(".")) if node.module else base
+            names += [(*origin, alias.name) for alias in node.names]
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: ".".join(dotted(package)))
+def test_no_module_has_the_name_of_something_that_its_package_exports(package):
+    modules = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
+    assert exported(package / "__init__.py") & modules == set()
+
+
+def test_what_starts_with_an_underscore_is_imported_by_its_own_package_only():
+    strangers = [
+        f"{'.'.join(dotted(module))} imports {'.'.join(name)}"
+        for module in MODULES
+        for name in imported(module)
+        if name[0] == "unsplit"
+        for depth, part in enumerate(name)
+        if part.startswith("_") and not part.startswith("__") and dotted(module)[:depth] != name[:depth]
+    ]
+    assert strangers == []
