@@ -45,7 +45,7 @@ def build(
     Raises:
         InputError: no such model, a function that fails, or what was returned cannot be cut.
     """
-    make = _builder(model) if isinstance(model, str) else model
+    make = builder_of(model) if isinstance(model, str) else model
     with seeded(draw_seed(generator)):
         return sequential_of(_made(make), input_shape)
 
@@ -93,7 +93,12 @@ def check_fits(model: nn.Sequential, input_shape: tuple[int, ...], classes: int)
         )
 
 
-def _builder(name: str) -> Callable[[], nn.Module]:
+def builder_of(name: str) -> Callable[[], nn.Module]:
+    """The function that builds the model of this name: one of `MODELS`, or the user's own as "module:function".
+
+    Raises:
+        InputError: there is no such model, module or function, or the module cannot be imported.
+    """
     if name in MODELS:
         return MODELS[name]
     if ":" not in name:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.auxiliary._hijack_networks import hijacking_networks
 from unsplit.attacks.observed import check_finite
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_not_negative
 from unsplit.knowledge import AuxiliaryData
 from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors

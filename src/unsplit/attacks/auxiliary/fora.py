@@ -7,11 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.auxiliary._networks import make_critic, make_decoder, make_substitute
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import AuxiliaryData
 from unsplit.optim import OptimizerSpec

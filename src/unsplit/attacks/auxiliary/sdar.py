@@ -2,11 +2,11 @@
 
 import torch
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.auxiliary._sdar_attacker import PIECE, SdarAttacker, SdarConfig
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.targets import matched_targets
-from unsplit.attacks.threat_model import attack
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
 from unsplit.types import Kind, Reconstruction, Transcript
 

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.he2019._inverse_net import mirrored
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import check_at_least_one
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientQueries
 from unsplit.optim import OptimizerSpec

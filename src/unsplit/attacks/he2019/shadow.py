@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.he2019.white_box import WhiteBoxConfig, descend_inputs
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.observed import batches
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.targets import matched_targets
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
 from unsplit.optim import OptimizerSpec

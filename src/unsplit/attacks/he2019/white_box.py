@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.objectives import relative_residual, total_variation
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_not_negative
 from unsplit.knowledge import ClientWeights
 from unsplit.optim import OptimizerSpec

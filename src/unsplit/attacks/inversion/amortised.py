@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, Misfit
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
 from unsplit.attacks.symmetry import first_layer, stretch
 from unsplit.attacks.targets import as_maps, matched_targets
-from unsplit.attacks.threat_model import attack
 from unsplit.devices import Precision
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import ClientArchitecture, KnownDefense

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.objectives import VARIATIONS, Objective, objective, relative_residual, total_variation
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
 from unsplit.attacks.targets import fresh_clone, matched_targets
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import OptimizerSpec

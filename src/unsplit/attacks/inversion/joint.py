@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.hinge import Misfit, without_last_relu
 from unsplit.attacks.inversion._leak import Leak, leaky
 from unsplit.attacks.objectives import relative_residual, variation_gradient
@@ -18,7 +19,6 @@ from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
 from unsplit.attacks.symmetry import resolve_sign, stretch
 from unsplit.attacks.targets import matched_targets
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, check_positive, unknown_name
 from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.optim import check_betas

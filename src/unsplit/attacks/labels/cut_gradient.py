@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.labels.observed import UNDECIDED
 from unsplit.attacks.labels.simulated import directions, distinct, one_sided
 from unsplit.attacks.observed import check_finite
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.knowledge import KnownSamples, LabelSpace
 from unsplit.randomness import draw_seed

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.labels.observed import UNDECIDED, checked_head, features_with_gradients
 from unsplit.attacks.labels.simulated import directions, nearest_labels
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.randomness import generator

@@ -7,9 +7,9 @@ Cross-entropy, and binary cross-entropy of each output, leave one negative numbe
 import torch
 from torch import Tensor
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.labels.observed import UNDECIDED, features_of
 from unsplit.attacks.observed import check_finite
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import HeadWeightGradient, LabelSpace
 from unsplit.types import InferredLabels, Kind, Transcript

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.labels.cut_gradient import GroupingConfig, grouped
 from unsplit.attacks.labels.observed import UNDECIDED, checked_head, features_with_gradients
 from unsplit.attacks.labels.simulated import directions, distinct, nearest_labels, simulated
 from unsplit.attacks.progress import Progress, silent
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import check_at_least_one, check_not_negative
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.losses import LossSpec

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.labels.observed import features_with_gradients
 from unsplit.attacks.labels.simulated import directions
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import HeadArchitecture, KnownTargets
 from unsplit.optim import OptimizerSpec

@@ -2,11 +2,11 @@
 
 import torch
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.labels.cut_gradient import GroupingConfig, grouped
 from unsplit.attacks.labels.observed import UNDECIDED
 from unsplit.attacks.labels.simulated import directions, one_sided
 from unsplit.attacks.observed import check_finite
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import LabelSpace
 from unsplit.randomness import generator

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, checked_head, features_of
 from unsplit.attacks.observed import check_finite, readable
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradient, LabelSpace
 from unsplit.optim import OptimizerSpec

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unsplit.attacks._threat_model import attack
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.rows.latent import Latents, RowsConfig, first_weights, latent_rows, reconstruction
-from unsplit.attacks.threat_model import attack
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientArchitecture, KnownRows
 from unsplit.types import Kind, Reconstruction, Transcript

@@ -12,7 +12,7 @@ from unsplit.experiment.auditing.rows import fitting_rows
 from unsplit.experiment.inversion import presets_for
 from unsplit.losses import LossSpec
 from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, refuses_single_samples, split_u
-from unsplit.models.registry import _builder
+from unsplit.models.registry import builder_of
 from unsplit.randomness import generator
 from unsplit.results import InputRow
 
@@ -55,7 +55,7 @@ def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequen
         raise InputError(
             f"The data have the inputs {names}; name a model that takes them, --model my_module:build_model."
         )
-    make, order = _builder(config.model), list[str]()
+    make, order = builder_of(config.model), list[str]()
 
     def packing() -> nn.Module:
         made = make()
