@@ -27,7 +27,7 @@ DEPTH = "depth (from 0: 1 keeps two modules at the client)"
 
 LOSSES = ("cross_entropy", "bce", "mse")
 REDUCTIONS = ("mean", "sum")
-GUARDS = ("splitguard", "scrutiny")
+GUARDS = ("scrutiny", "splitguard")
 PRESETS = ("joint", "joint-quick", "paper", "paper-literal", "released", "strong", "strong-quick")
 WHITE_BOX = ("white-box", "white-box-quick")
 LABEL_ATTACKS = (
@@ -56,37 +56,9 @@ METRICS = (
     "leakage",
 )
 DEFENSES = (
-    "gaussian",
-    "laplace",
-    "clip",
-    "quantise",
-    "sparsify",
-    "top-k",
-    "dropout",
-    "random-relu",
-    "nopeek",
-    "label-dp",
-    "gradient-noise",
-    "marvell",
-    "max-norm",
-    "sign",
-    "dp-sgd",
-    "deeper-cut",
-)
-STRENGTHS = (
-    "gaussian",
-    "laplace",
-    "clip",
-    "quantise",
-    "sparsify",
-    "top-k",
-    "dropout",
-    "random-relu",
-    "nopeek",
-    "label-dp",
-    "gradient-noise",
-    "max-norm",
-    "dp-sgd",
-    "deeper-cut",
-)
+    "gaussian", "laplace", "clip", "quantise", "sparsify", "top-k", "dropout", "random-relu", "nopeek", "label-dp",
+    "gradient-noise", "marvell", "max-norm", "sign", "dp-sgd", "deeper-cut",
+)  # fmt: skip
+STRENGTHS = tuple(name for name in DEFENSES if name not in ("marvell", "sign"))
+"""The defences that the trade-off tries at several strengths."""
 TABLES = ("table2", "table3", "table4", "table5", "table6", "figure2", "figure3a", "figure3b", "white-box", "labels")

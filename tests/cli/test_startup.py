@@ -12,6 +12,7 @@ from unsplit.attacks.he2019 import WHITE_BOX
 from unsplit.attacks.inversion import PRESETS
 from unsplit.cli import options
 from unsplit.defenses import DEFENSES
+from unsplit.defenses.detection import GUARDS
 from unsplit.experiment.traffic.labels import LABEL_ATTACKS
 from unsplit.studies.reproduction import TABLES
 from unsplit.studies.tradeoff import STRENGTHS
@@ -102,6 +103,7 @@ def test_every_public_name_has_a_home():
     [
         ("PRESETS", PRESETS),
         ("DEFENSES", DEFENSES),
+        ("GUARDS", GUARDS),
         ("LABEL_ATTACKS", LABEL_ATTACKS),
         ("METRICS", METRICS),
         ("STRENGTHS", STRENGTHS),

@@ -139,10 +139,9 @@ def guard(name: str | None) -> "GuardConfig | None":
         return None
     if name not in GUARDS:
         raise unknown_name("guard", name, GUARDS)
-    from unsplit.defenses.detection import ScrutinyConfig, SplitGuardConfig
+    from unsplit.defenses import detection
 
-    made: dict[str, type[GuardConfig]] = {"splitguard": SplitGuardConfig, "scrutiny": ScrutinyConfig}
-    return made[name]()
+    return detection.GUARDS[name]()
 
 
 def names(text: str) -> tuple[str, ...]:

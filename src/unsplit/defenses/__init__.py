@@ -1,10 +1,9 @@
-"""What a client may do on its side of the border: to its labels, to a message before it leaves, or to its training."""
+"""What a client may do on its side of the border: to its labels, to a message before it leaves, or to its training.
 
-from unsplit.defenses.defense import Defense, Privacy
-from unsplit.defenses.family import DEFENSES, Together, members, parse_defense, parse_defenses, together
-from unsplit.defenses.gradient_noise import GradientNoise
-from unsplit.defenses.gradients import Marvell, MaxNorm, SignGradients
-from unsplit.defenses.randomised_response import randomised_response
+A defence registers itself where its class is defined, so the modules are imported in the order of the lists of names.
+"""
+
+from unsplit.defenses.defense import DEFENSES, Defense, Privacy, register_defense
 from unsplit.defenses.smashed import (
     Clip,
     Dropout,
@@ -15,7 +14,17 @@ from unsplit.defenses.smashed import (
     Sparsify,
     TopK,
 )
-from unsplit.defenses.training import DeeperCut, LabelDP, NoPeek, PrivateTraining, distance_correlation
+
+# isort: split
+from unsplit.defenses.nopeek import NoPeek, distance_correlation
+
+# isort: split
+from unsplit.defenses.labels import LabelDP, randomised_response
+
+# isort: split
+from unsplit.defenses.family import Together, members, parse_defense, parse_defenses, together
+from unsplit.defenses.gradients import GradientNoise, Marvell, MaxNorm, SignGradients
+from unsplit.defenses.training import DeeperCut, PrivateTraining
 
 __all__ = [
     "DEFENSES",
@@ -43,5 +52,6 @@ __all__ = [
     "parse_defense",
     "parse_defenses",
     "randomised_response",
+    "register_defense",
     "together",
 ]

@@ -1,23 +1,26 @@
 """What every defence is: a value that says what a client does on its side of the border."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unsplit.errors import InputError
+
 Hook = Literal["labels", "smashed", "gradients", "penalty", "privacy", "deeper"]
-"""Where a defence can act."""
+"""Where a defence can act: a method or property of `Defense`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Privacy:
-    """DP-SGD of the client's own weights: see `PrivateTraining`.
+    """Settings of DP-SGD for the client's own weights: see `PrivateTraining`.
 
     Args:
-        noise: standard deviation of the noise over `clip`.
-        clip: the longest that one sample's gradient may be.
+        noise: standard deviation of the noise divided by `clip`.
+        clip: largest Euclidean norm that the gradient of one sample may have.
     """
 
     noise: float
@@ -30,13 +33,17 @@ class Defense:
     defence does something there. A server never sees a defence, only what it lets through.
 
     Attributes:
-        name: on the command line.
-        protects: "inputs", "labels", "model", in words.
-        knob: the setting that makes it stronger or weaker, and which way.
-        within_batches: whether it acts on samples beside others only, so that it does nothing in steps of one.
+        name: its name on the command line; `register_defense` sets this and the next two.
+        strengths: the defence as text, from mild to strong, as the trade-off tries it.
+        usual: whether the trade-off tries it where no defences are named.
+        protects: what it protects ("inputs", "labels", "model"), and how, in words.
+        knob: the setting that makes it stronger or weaker, and in which direction.
+        within_batches: whether it only acts on samples beside others, and does nothing in steps of one sample.
     """
 
     name: ClassVar[str]
+    strengths: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[bool] = False
     protects: ClassVar[str]
     knob: ClassVar[str]
     within_batches: ClassVar[bool] = False
@@ -45,25 +52,25 @@ class Defense:
         """Whether it does anything at this hook, or leaves things there as they are."""
         return getattr(type(self), hook) is not getattr(Defense, hook)
 
-    def labels(self, labels: Shaped[Tensor, "n ..."], classes: int, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def labels(self, labels: Shaped[Tensor, "n ..."], classes: int, *, generator: torch.Generator) -> Tensor:
         """The labels to train on, in place of the true ones."""
         return labels
 
-    def smashed(self, values: Float[Tensor, "n ..."], *, generator: torch.Generator) -> Float[Tensor, "n ..."]:  # noqa: ARG002
+    def smashed(self, values: Float[Tensor, "n ..."], *, generator: torch.Generator) -> Float[Tensor, "n ..."]:
         """The smashed data to send, in training and when the network is used. Gradients pass through it."""
         return values
 
     def gradients(
         self,
         gradients: Float[Tensor, "n ..."],
-        labels: Shaped[Tensor, "n ..."],  # noqa: ARG002
+        labels: Shaped[Tensor, "n ..."],
         *,
-        generator: torch.Generator,  # noqa: ARG002
+        generator: torch.Generator,
     ) -> Float[Tensor, "n ..."]:
         """The cut gradients of a batch to send, one for each sample (setups b and c)."""
         return gradients
 
-    def penalty(self, inputs: Float[Tensor, "n ..."], smashed: Float[Tensor, "n ..."]) -> Tensor | None:  # noqa: ARG002
+    def penalty(self, inputs: Float[Tensor, "n ..."], smashed: Float[Tensor, "n ..."]) -> Tensor | None:
         """What the client minimises beside the loss of the training, or None."""
         return None
 
@@ -106,3 +113,39 @@ class Defense:
 
 def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+DEFENSES: dict[str, type[Defense]] = {}
+"""The defences by name, in the order in which they were registered."""
+
+_Kind = TypeVar("_Kind", bound=Defense)
+
+
+def register_defense(
+    name: str, *, strengths: Sequence[str] = (), usual: bool = False
+) -> Callable[[type[_Kind]], type[_Kind]]:
+    """Make a subclass of `Defense` known by a name: to the command line, to files of settings and to the trade-off.
+
+    Args:
+        name: its name on the command line.
+        strengths: its settings, such as "scale=0.5", at which the trade-off tries it, from mild to strong; none to try
+            it with its defaults, where it is named.
+        usual: whether the trade-off tries it where no defences are named.
+
+    Returns:
+        A decorator of the class, which stands above `@dataclass(frozen=True, kw_only=True)`.
+
+    Raises:
+        InputError: the name belongs to another class.
+    """
+
+    def register(kind: type[_Kind]) -> type[_Kind]:
+        other = DEFENSES.get(name, kind)
+        if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
+            raise InputError(f"The name '{name}' belongs to the defence {other.__qualname__}; choose another name.")
+        kind.name, kind.usual = name, usual
+        kind.strengths = tuple(f"{name}:{settings}" for settings in strengths)
+        DEFENSES[name] = kind
+        return kind
+
+    return register

@@ -1,4 +1,4 @@
-"""The defences by name, from text, and several of them one after another."""
+"""Defences read from text, and several of them one after another."""
 
 import math
 from collections.abc import Sequence
@@ -8,44 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unsplit.defenses.defense import Defense, Hook, Privacy
-from unsplit.defenses.gradient_noise import GradientNoise
-from unsplit.defenses.gradients import Marvell, MaxNorm, SignGradients
-from unsplit.defenses.smashed import (
-    Clip,
-    Dropout,
-    GaussianNoise,
-    LaplaceNoise,
-    Quantise,
-    RandomReLU,
-    Sparsify,
-    TopK,
-)
-from unsplit.defenses.training import DeeperCut, LabelDP, NoPeek, PrivateTraining
+from unsplit.defenses.defense import DEFENSES, Defense, Hook, Privacy
 from unsplit.errors import InputError, unknown_name
-
-DEFENSES: dict[str, type[Defense]] = {
-    defense.name: defense
-    for defense in (
-        GaussianNoise,
-        LaplaceNoise,
-        Clip,
-        Quantise,
-        Sparsify,
-        TopK,
-        Dropout,
-        RandomReLU,
-        NoPeek,
-        LabelDP,
-        GradientNoise,
-        Marvell,
-        MaxNorm,
-        SignGradients,
-        PrivateTraining,
-        DeeperCut,
-    )
-}
-"""The defences by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +17,7 @@ class Together(Defense):
     """Several defences, each applied to what the ones before it made.
 
     Args:
-        members: in order.
+        members: the defences in the order in which they act.
 
     Raises:
         InputError: DP-SGD twice.
@@ -122,7 +86,7 @@ class Together(Defense):
 
 
 def together(defenses: Sequence[Defense]) -> Defense:
-    """One defence that does what all of these do, in order."""
+    """One defence that does what all of these do, one after another."""
     return defenses[0] if len(defenses) == 1 else Together(members=tuple(defenses))
 
 
@@ -136,7 +100,7 @@ def parse_defense(text: str) -> Defense:
     """A defence from text such as "gaussian:scale=0.5", or "gaussian:0.5" for its settings in their order, or "sign".
 
     Raises:
-        InputError: an unknown defence or setting, or a value that it cannot have.
+        InputError: an unknown defence or setting, or a value that the setting cannot have.
     """
     name, _, settings = text.strip().partition(":")
     if name not in DEFENSES:

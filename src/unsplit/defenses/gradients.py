@@ -5,67 +5,80 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unsplit.defenses.defense import Defense
-from unsplit.defenses.gradient_noise import GradientNoise
-from unsplit.errors import check_not_negative
+from unsplit.defenses.defense import Defense, register_defense
+from unsplit.errors import InputError, check_not_negative, unknown_name
+
+SHAPES = ("aligned", "isotropic")
 
 
+@register_defense(
+    "gradient-noise", strengths=("scale=1,shape=aligned", "scale=2,shape=aligned", "scale=4,shape=aligned"), usual=True
+)
 @dataclass(frozen=True, kw_only=True)
-class MaxNorm(Defense):
-    """Noise along each sample's own gradient, so that all gradients of a batch have the same expected length: that of
-    the longest.
+class GradientNoise(Defense):
+    """Gaussian noise on each sample's cut gradient, of a power set by how far apart the classes' gradients are.
 
     Args:
-        scale: standard deviation of the noise over the one that Li et al. derive; 1 is theirs.
+        scale: standard deviation of the noise divided by that of the classes' mean gradients about their common mean; 0
+            or more.
+        shape: "aligned" puts all of it in the directions in which the classes differ, in the manner of Marvell;
+            "isotropic" spreads the same power over all directions.
+
+    Raises:
+        InputError: a negative scale, or an unknown shape.
 
     Reference:
-        Li et al., "Label leakage and protection in two-party split learning", 2022, section 4 (max_norm).
+        Li et al., "Label leakage and protection in two-party split learning", 2022 (Marvell, and its baseline iso).
+
+    Departures:
+        Marvell solves for the covariance that hides two classes best under a limit on the power. For many classes there
+        is no such solution; noise with the covariance of the class means is its form for two classes of equal size and
+        much noise.
     """
 
-    name: ClassVar[str] = "max-norm"
-    protects: ClassVar[str] = "labels: the length of a cut gradient does not tell rare from common classes"
+    protects: ClassVar[str] = "labels: cut gradients tell classes less well apart"
     knob: ClassVar[str] = "scale: more noise hides more"
     within_batches: ClassVar[bool] = True
     scale: float = 1.0
+    shape: str = "aligned"
 
     def __post_init__(self) -> None:
         check_not_negative(self, "scale")
+        if self.shape not in SHAPES:
+            raise unknown_name("shape of gradient noise", self.shape, SHAPES)
 
-    def gradients(self, gradients: Tensor, labels: Tensor, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def gradients(
+        self, gradients: Float[Tensor, "n ..."], labels: Shaped[Tensor, "n ..."], *, generator: torch.Generator
+    ) -> Float[Tensor, "n ..."]:
+        if labels.ndim != 1 or labels.is_floating_point():
+            raise InputError(
+                "gradient-noise is shaped by classes, and these labels are those of a regression; take another defence."
+            )
         flat = gradients.flatten(1)
-        squares = flat.square().sum(1, keepdim=True)
-        spread = (squares.max() / squares.clamp_min(torch.finfo(flat.dtype).tiny) - 1).clamp_min(0).sqrt()
-        noise = torch.randn((len(flat), 1), generator=generator).to(flat)
-        # A gradient of zero has no direction to put noise in.
-        factor = torch.where(squares > 0, 1 + self.scale * spread * noise, torch.ones_like(spread))
-        return (flat * factor).reshape(gradients.shape)
+        present, counts = torch.unique(labels, return_counts=True)
+        means = torch.stack([flat[labels == label].mean(0) for label in present])
+        # Weighted so that rows' outer products add up to the covariance of the class means.
+        spread = (means - flat.mean(0)) * (counts / len(labels)).sqrt()[:, None]
+        if self.shape == "aligned":
+            noise = torch.randn(len(flat), len(spread), generator=generator).to(flat) @ spread
+        else:
+            size = (spread.square().sum() / flat.shape[1]).sqrt()
+            noise = torch.randn(flat.shape, generator=generator).to(flat) * size
+        noisy: Tensor = flat + self.scale * noise
+        return noisy.reshape(gradients.shape)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SignGradients(Defense):
-    """Only the signs of cut gradients are sent, times the mean magnitude of the batch.
-
-    Reference:
-        Bernstein et al., "signSGD", 2018, at the cut; proposed to send less, and tried against label inference.
-    """
-
-    name: ClassVar[str] = "sign"
-    protects: ClassVar[str] = "labels: magnitudes are not sent, and fewer bytes are"
-    knob: ClassVar[str] = "none"
-
-    def gradients(self, gradients: Tensor, labels: Tensor, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        return gradients.sign() * gradients.abs().mean()
-
-
+@register_defense("marvell")
 @dataclass(frozen=True, kw_only=True)
 class Marvell(Defense):
     """Gaussian noise on cut gradients whose shape hides best, under a limit on its power, which of two classes a sample
     has: each class gets its own noise, more of it along the line between the classes' means.
 
     Args:
-        power: of the noise over the squared distance of the two classes' mean gradients; 0 or more.
+        power: power of the noise divided by the squared distance of the two classes' mean gradients; 0 or more.
 
     Reference:
         Li et al., "Label leakage and protection in two-party split learning", 2022, section 4 (Marvell).
@@ -75,7 +88,6 @@ class Marvell(Defense):
         - Their dimension-by-dimension search is a general constrained minimiser here.
     """
 
-    name: ClassVar[str] = "marvell"
     protects: ClassVar[str] = "labels: cut gradients tell classes less well apart"
     knob: ClassVar[str] = "power: more noise hides more"
     within_batches: ClassVar[bool] = True
@@ -109,6 +121,53 @@ class Marvell(Defense):
         return noisy.reshape(gradients.shape)
 
 
+@register_defense("max-norm", strengths=("scale=0.5", "scale=1", "scale=2"))
+@dataclass(frozen=True, kw_only=True)
+class MaxNorm(Defense):
+    """Noise along each sample's own gradient, so that all gradients of a batch have the same expected length: that of
+    the longest.
+
+    Args:
+        scale: standard deviation of the noise divided by the one that Li et al. derive, 0 or more; 1 is theirs.
+
+    Reference:
+        Li et al., "Label leakage and protection in two-party split learning", 2022, section 4 (max_norm).
+    """
+
+    protects: ClassVar[str] = "labels: the length of a cut gradient does not tell rare from common classes"
+    knob: ClassVar[str] = "scale: more noise hides more"
+    within_batches: ClassVar[bool] = True
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "scale")
+
+    def gradients(self, gradients: Tensor, labels: Tensor, *, generator: torch.Generator) -> Tensor:
+        flat = gradients.flatten(1)
+        squares = flat.square().sum(1, keepdim=True)
+        spread = (squares.max() / squares.clamp_min(torch.finfo(flat.dtype).tiny) - 1).clamp_min(0).sqrt()
+        noise = torch.randn((len(flat), 1), generator=generator).to(flat)
+        # A gradient of zero has no direction to put noise in.
+        factor = torch.where(squares > 0, 1 + self.scale * spread * noise, torch.ones_like(spread))
+        return (flat * factor).reshape(gradients.shape)
+
+
+@register_defense("sign")
+@dataclass(frozen=True, kw_only=True)
+class SignGradients(Defense):
+    """Only the signs of cut gradients are sent, times the mean magnitude of the batch.
+
+    Reference:
+        Bernstein et al., "signSGD", 2018, at the cut; proposed to send less, and tried against label inference.
+    """
+
+    protects: ClassVar[str] = "labels: magnitudes are not sent, and fewer bytes are"
+    knob: ClassVar[str] = "none"
+
+    def gradients(self, gradients: Tensor, labels: Tensor, *, generator: torch.Generator) -> Tensor:
+        return gradients.sign() * gradients.abs().mean()
+
+
 def marvell_variances(
     apart: float, within: tuple[float, float], share: float, dimensions: int, power: float
 ) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -119,11 +178,14 @@ def marvell_variances(
     other direction, where the mean power of the noise is at most `power`.
 
     Args:
-        share: of the second class among the samples.
-        dimensions: of the gradients.
+        apart: squared distance between the two means, above 0.
+        within: variance of each class in every direction, for the first and the second class.
+        share: share of the samples that have the second class, between 0 and 1.
+        dimensions: number of entries of one sample's gradient.
+        power: limit on the mean power of the noise, above 0.
 
     Returns:
-        `along` and `across`, each for the first and the second class.
+        `along` and `across`: two variances each, for the first and the second class.
     """
     from scipy.optimize import minimize
 

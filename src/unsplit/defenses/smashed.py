@@ -11,71 +11,72 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unsplit.defenses.defense import Defense
+from unsplit.defenses.defense import Defense, register_defense
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
 
 _PULL = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianNoise(Defense):
+class _Noise(Defense):
+    """Base of noise that is added to smashed data, in proportion to their root mean square."""
+
+    protects: ClassVar[str] = "inputs: each message says less about its sample"
+    knob: ClassVar[str] = "scale: more noise hides more"
+    scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "scale")
+
+    @property
+    def noise(self) -> float:
+        return self.scale
+
+    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
+        return values + self.scale * _size(values) * self._unit(values, generator)
+
+    def _unit(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise of standard deviation 1, of the shape of `values`."""
+        raise NotImplementedError
+
+
+@register_defense("gaussian", strengths=("scale=0.5", "scale=1", "scale=2"), usual=True)
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(_Noise):
     """Gaussian noise on smashed data.
 
     Args:
-        scale: standard deviation of the noise over the root mean square of the batch; 0 or more.
+        scale: standard deviation of the noise divided by the root mean square of the batch; 0 or more.
 
     Reference:
         Titcombe, Hall, Papadopoulos, Romanini, "Practical defences against model inversion attacks for split neural
         networks", 2021. The noise is relative here: weights can grow until fixed noise no longer hides anything.
     """
 
-    name: ClassVar[str] = "gaussian"
-    protects: ClassVar[str] = "inputs: each message says less about its sample"
-    knob: ClassVar[str] = "scale: more noise hides more"
-    scale: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_not_negative(self, "scale")
-
-    @property
-    def noise(self) -> float:
-        return self.scale
-
-    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(values.shape, generator=generator).to(values)
-        return values + self.scale * _size(values) * noise
+    def _unit(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.randn(values.shape, generator=generator).to(values)
 
 
+@register_defense("laplace", strengths=("scale=0.5", "scale=1", "scale=2"))
 @dataclass(frozen=True, kw_only=True)
-class LaplaceNoise(Defense):
+class LaplaceNoise(_Noise):
     """Laplace noise on smashed data.
 
     Args:
-        scale: standard deviation of the noise over the root mean square of the batch; 0 or more.
+        scale: standard deviation of the noise divided by the root mean square of the batch; 0 or more.
 
     Reference:
         Titcombe et al. 2021, as `GaussianNoise`. It is local differential privacy only together with clipping.
     """
 
-    name: ClassVar[str] = "laplace"
-    protects: ClassVar[str] = "inputs: each message says less about its sample"
-    knob: ClassVar[str] = "scale: more noise hides more"
-    scale: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_not_negative(self, "scale")
-
-    @property
-    def noise(self) -> float:
-        return self.scale
-
-    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
-        return values + self.scale * _size(values) * _laplace(values, generator)
+    def _unit(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        return _laplace(values, generator)
 
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         return (values - observed).abs() * _size(observed)
 
 
+@register_defense("clip", strengths=("limit=0.5", "limit=0.2", "limit=0.1"), usual=True)
 @dataclass(frozen=True, kw_only=True)
 class Clip(Defense):
     """Smashed data are clipped to a range.
@@ -87,7 +88,6 @@ class Clip(Defense):
         The bounding step of Abadi et al. 2016 and of every local mechanism; by itself it claims little.
     """
 
-    name: ClassVar[str] = "clip"
     protects: ClassVar[str] = "inputs: strong activations are cut off"
     knob: ClassVar[str] = "limit: a lower one hides more"
     limit: float = 1.0
@@ -95,8 +95,8 @@ class Clip(Defense):
     def __post_init__(self) -> None:
         check_positive(self, "limit")
 
-    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        return values.clamp(-self.limit, self.limit)
+    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
+        return self.expected(values)
 
     def expected(self, values: Tensor) -> Tensor:
         return values.clamp(-self.limit, self.limit)
@@ -107,19 +107,19 @@ class Clip(Defense):
         return torch.where(observed.abs() >= self.limit * (1 - 1e-6), short, (values - observed).square())
 
 
+@register_defense("quantise", strengths=("bits=4", "bits=2", "bits=1"), usual=True)
 @dataclass(frozen=True, kw_only=True)
 class Quantise(Defense):
     """Smashed data are rounded to a few levels between the smallest and the largest of the batch. The client trains as
     if it had not rounded (straight-through).
 
     Args:
-        bits: for each number, 1 to 16.
+        bits: number of bits for each value, 1 to 16.
 
     Reference:
         Bengio, Léonard, Courville 2013 for the gradient; a common way to send less.
     """
 
-    name: ClassVar[str] = "quantise"
     protects: ClassVar[str] = "inputs: small differences are lost, and fewer bytes are sent"
     knob: ClassVar[str] = "bits: fewer hide more"
     bits: int = 4
@@ -129,7 +129,7 @@ class Quantise(Defense):
         if self.bits > 16:
             raise InputError(f"bits is {self.bits}; it must be from 1 to 16.")
 
-    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         low, step = self._levels(values.detach())
         rounded = (values.detach() - low).div(step).round().mul(step).add(low)
         return values + (rounded - values.detach())
@@ -148,18 +148,34 @@ class Quantise(Defense):
         return low, ((high - low) / (2**self.bits - 1)).clamp_min(torch.finfo(values.dtype).tiny)
 
 
+class _Sparse(Defense):
+    """Base of defences after which many numbers are 0; by default those smaller than all that was sent of a sample."""
+
+    def packed_bytes(self, sent: Tensor) -> float:
+        # A bit for each number that says whether it is there, and four bytes for each that is.
+        return sent.numel() / 8 + 4.0 * float((sent != 0).sum())
+
+    def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
+        flat = observed.flatten(1).abs()
+        least = torch.where(flat > 0, flat, math.inf).min(1).values
+        # A sample of which nothing was sent says nothing.
+        limit = least.reshape(-1, *[1] * (observed.ndim - 1))
+        return torch.where(observed != 0, (values - observed).square(), functional.relu(values.abs() - limit).square())
+
+
+@register_defense("sparsify", strengths=("threshold=0.5", "threshold=1", "threshold=2"))
 @dataclass(frozen=True, kw_only=True)
-class Sparsify(Defense):
+class Sparsify(_Sparse):
     """Numbers of small magnitude are not sent: they become 0.
 
     Args:
-        threshold: what is smaller than this share of the batch's root mean square is dropped; 0 or more.
+        threshold: numbers whose magnitude is below this multiple of the batch's root mean square are dropped; 0 or
+            more.
 
     Reference:
         As magnitude pruning of messages in distributed training (Strom 2015).
     """
 
-    name: ClassVar[str] = "sparsify"
     protects: ClassVar[str] = "inputs: weak activations are not sent"
     knob: ClassVar[str] = "threshold: a higher one hides more"
     threshold: float = 1.0
@@ -167,18 +183,13 @@ class Sparsify(Defense):
     def __post_init__(self) -> None:
         check_not_negative(self, "threshold")
 
-    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         return values * (values.detach().abs() >= self.threshold * _size(values))
 
-    def packed_bytes(self, sent: Tensor) -> float:
-        return _packed_zeros(sent)
 
-    def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
-        return _dropped_below(values, observed)
-
-
+@register_defense("top-k", strengths=("keep=0.2", "keep=0.1", "keep=0.05"), usual=True)
 @dataclass(frozen=True, kw_only=True)
-class TopK(Defense):
+class TopK(_Sparse):
     """Of each sample only the numbers of largest magnitude are sent; the others become 0.
 
     Args:
@@ -189,7 +200,6 @@ class TopK(Defense):
         baseline this is); proposed there to send less.
     """
 
-    name: ClassVar[str] = "top-k"
     protects: ClassVar[str] = "inputs: weak activations are not sent, and fewer bytes are"
     knob: ClassVar[str] = "keep: less hides more"
     keep: float = 0.1
@@ -198,39 +208,44 @@ class TopK(Defense):
         if not 0 < self.keep <= 1:
             raise InputError(f"keep is {self.keep}; it must be above 0 and at most 1, for example 0.1.")
 
-    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         sizes = values.detach().flatten(1).abs()
         kept = sizes.topk(max(1, round(self.keep * sizes.shape[1])), 1).indices
         mask = torch.zeros_like(sizes).scatter_(1, kept, 1.0)
         return values * mask.reshape(values.shape)
 
-    def packed_bytes(self, sent: Tensor) -> float:
-        return _packed_zeros(sent)
-
-    def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
-        return _dropped_below(values, observed)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Dropout(Defense):
+class _Dropping(_Sparse):
+    """Base of defences that set each number to 0 with a probability of `rate`."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise InputError(f"rate is {self.rate}; it must be from 0 up to 1.")
+
+    def _kept(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """1 where a number is kept, and 0 where it is dropped, of the shape of `values`."""
+        return (torch.rand(values.shape, generator=generator) >= self.rate).to(values)
+
+
+@register_defense("dropout", strengths=("rate=0.3", "rate=0.6", "rate=0.9"), usual=True)
+@dataclass(frozen=True, kw_only=True)
+class Dropout(_Dropping):
     """Dropout at the cut, when the network is used too: numbers become 0 at random, the others grow in proportion.
 
     Args:
-        rate: share of the numbers that is dropped, from 0 up to 1.
+        rate: share of the numbers that is dropped, 0 or more and below 1.
 
     Reference:
         He, Zhang, Lee, "Attacking and protecting data privacy in edge-cloud collaborative inference systems", IEEE
         Internet of Things Journal 2020, which proposes it against inversion.
     """
 
-    name: ClassVar[str] = "dropout"
     protects: ClassVar[str] = "inputs: a random part of each message is missing"
     knob: ClassVar[str] = "rate: a higher one hides more"
     rate: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise InputError(f"rate is {self.rate}; it must be from 0 up to 1.")
 
     @property
     def noise(self) -> float:
@@ -238,24 +253,21 @@ class Dropout(Defense):
         return float((self.rate / (1 - self.rate)) ** 0.5) / 2
 
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
-        kept = torch.rand(values.shape, generator=generator) >= self.rate
-        return values * kept.to(values) / (1 - self.rate)
-
-    def packed_bytes(self, sent: Tensor) -> float:
-        return _packed_zeros(sent)
+        return values * self._kept(values, generator) / (1 - self.rate)
 
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         seen = (values / (1 - self.rate) - observed).square()
         return torch.where(observed != 0, seen, (1 - self.rate) * _bounded(values, observed))
 
 
+@register_defense("random-relu", strengths=("rate=0.3,scale=0.3", "rate=0.6,scale=0.6", "rate=0.8,scale=1"), usual=True)
 @dataclass(frozen=True, kw_only=True)
-class RandomReLU(Defense):
+class RandomReLU(_Dropping):
     """A random ReLU at the cut: each number passes the ReLU with Laplace noise with some chance, and is 0 otherwise.
 
     Args:
-        rate: chance of 0, from 0 up to 1.
-        scale: standard deviation of the noise over the root mean square of the batch; 0 or more.
+        rate: probability that a number becomes 0, 0 or more and below 1.
+        scale: standard deviation of the noise divided by the root mean square of the batch; 0 or more.
 
     Reference:
         After Mao, Xin, Li, Yang, Li, "Secure split learning against property inference, data reconstruction, and
@@ -265,7 +277,6 @@ class RandomReLU(Defense):
         Their budget is shared out between both parts and adapted as training goes on; here both are fixed.
     """
 
-    name: ClassVar[str] = "random-relu"
     protects: ClassVar[str] = "inputs: a random part of each message is missing, the rest is noisy"
     knob: ClassVar[str] = "rate, scale: higher ones hide more"
     rate: float = 0.3
@@ -273,30 +284,21 @@ class RandomReLU(Defense):
 
     def __post_init__(self) -> None:
         check_not_negative(self, "scale")
-        if not 0 <= self.rate < 1:
-            raise InputError(f"rate is {self.rate}; it must be from 0 up to 1.")
+        super().__post_init__()
 
     @property
     def noise(self) -> float:
         return self.scale
 
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
-        kept = torch.rand(values.shape, generator=generator) >= self.rate
+        kept = self._kept(values, generator)
         noisy = values + self.scale * _size(values) * _laplace(values, generator)
-        return functional.relu(noisy) * kept.to(values)
-
-    def packed_bytes(self, sent: Tensor) -> float:
-        return _packed_zeros(sent)
+        return functional.relu(noisy) * kept
 
     def misfit(self, values: Tensor, observed: Tensor) -> Tensor:
         return torch.where(
             observed > 0, (values - observed).square(), (1 - self.rate) * _bounded(functional.relu(values), observed)
         )
-
-
-def _packed_zeros(sent: Tensor) -> float:
-    """Bytes of a bit for each number that says whether it is there, and four for each that is."""
-    return sent.numel() / 8 + 4.0 * float((sent != 0).sum())
 
 
 def _size(values: Tensor) -> Tensor:
@@ -308,15 +310,6 @@ def _laplace(values: Tensor, generator: torch.Generator) -> Tensor:
     """Laplace noise of standard deviation 1, of the shape of `values`."""
     unit = (torch.rand(values.shape, generator=generator) - 0.5).clamp(-0.4999999, 0.4999999)
     return (-unit.sign() * torch.log1p(-2 * unit.abs()) / math.sqrt(2)).to(values)
-
-
-def _dropped_below(values: Tensor, observed: Tensor) -> Tensor:
-    """Misfit where what is missing is known to be smaller than all that was sent of the sample."""
-    flat = observed.flatten(1).abs()
-    least = torch.where(flat > 0, flat, math.inf).min(1).values
-    # A sample of which nothing was sent says nothing.
-    limit = least.reshape(-1, *[1] * (observed.ndim - 1))
-    return torch.where(observed != 0, (values - observed).square(), functional.relu(values.abs() - limit).square())
 
 
 def _bounded(values: Tensor, observed: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Guards: how a client tells from the gradients that it gets back whether the server trains for something else."""
 
-from unsplit.defenses.detection.guard import Guard, GuardConfig, HijackSuspected, Verdict
+from unsplit.defenses.detection.guard import GUARDS, Guard, GuardConfig, HijackSuspected, Verdict, register_guard
 from unsplit.defenses.detection.scrutiny import (
     Likeness,
     Scrutinizer,
@@ -19,6 +19,7 @@ from unsplit.defenses.detection.splitguard import (
 )
 
 __all__ = [
+    "GUARDS",
     "Guard",
     "GuardConfig",
     "HijackSuspected",
@@ -32,6 +33,7 @@ __all__ = [
     "angle",
     "fitting_error",
     "likeness",
+    "register_guard",
     "scrutiny_score",
     "splitguard_distance",
     "splitguard_score",

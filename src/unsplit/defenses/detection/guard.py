@@ -1,8 +1,9 @@
 """What every guard is: something a client asks which labels to send, and shows the gradients that come back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,11 +14,11 @@ from unsplit.errors import UnsplitError
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a guard thinks at a step.
+    """What a guard concludes at a step.
 
     Args:
-        guard: its name.
-        step: after whose gradient.
+        guard: name of the guard.
+        step: number of the step whose gradient was the last that the guard saw.
         score: from 0 (as from a server with another objective) to 1 (as from one that trains for these labels).
         alarm: whether the guard's policy calls it an attack.
     """
@@ -32,7 +33,7 @@ class HijackSuspected(UnsplitError):  # noqa: N818 - an outcome that a caller ha
     """A client stops because its guard thinks that the server does not train for the task.
 
     Attributes:
-        verdict: the guard's last.
+        verdict: the last verdict of the guard.
     """
 
     def __init__(self, client: str, verdict: Verdict) -> None:
@@ -51,7 +52,8 @@ class Guard(ABC):
     train on a step where `trains` says no. A step that is done again, after a fault, changes nothing.
 
     Attributes:
-        verdicts: all so far.
+        name: its name on the command line; `register_guard` sets it.
+        verdicts: all verdicts so far, in the order of the steps.
     """
 
     name: ClassVar[str]
@@ -67,7 +69,7 @@ class Guard(ABC):
         self._sent = (step, sent)
         return sent
 
-    def trains(self, step: int) -> bool:  # noqa: ARG002
+    def trains(self, step: int) -> bool:
         """Whether the client may train on this step's gradient."""
         return True
 
@@ -75,9 +77,9 @@ class Guard(ABC):
         """Take in what came back.
 
         Args:
-            step: the step.
-            gradient: the cut gradient, a row for each sample.
-            weights: the gradient of the client's first weights that follows from it.
+            step: number of the step.
+            gradient: cut gradient of the step's batch, shape [n, ...], one row for each sample.
+            weights: gradient of the client's first weights that follows from it, in the shape of these weights.
 
         Returns:
             A verdict, where this step gave rise to one.
@@ -92,11 +94,15 @@ class Guard(ABC):
             self.verdicts.append(verdict)
         return verdict
 
-    def _labels(self, step: int, labels: Tensor) -> Tensor:  # noqa: ARG002
+    def _labels(self, step: int, labels: Tensor) -> Tensor:
         return labels
 
     @abstractmethod
     def _observe(self, step: int, gradient: Tensor, weights: Tensor, labels: Tensor) -> Verdict | None: ...
+
+    def _newest(self, score: float, window: int) -> list[float]:
+        """The scores of the newest verdicts and this one: at most `window` of them."""
+        return [*(verdict.score for verdict in self.verdicts), score][-window:]
 
     def _verdict(self, step: int, score: float, *, alarm: bool) -> Verdict:
         return Verdict(guard=self.name, step=step, score=score, alarm=alarm)
@@ -110,6 +116,31 @@ class GuardConfig(ABC):
         """A guard that has seen nothing yet, for one client.
 
         Args:
-            classes: how many there are.
-            generator: of what it draws.
+            classes: number of classes of the labels.
+            generator: draws what is random in the guard.
         """
+
+
+GUARDS: dict[str, type[GuardConfig]] = {}
+"""The settings of the guards by the names of the guards."""
+
+_Kind = TypeVar("_Kind", bound=Guard)
+
+
+def register_guard(name: str, settings: type[GuardConfig]) -> Callable[[type[_Kind]], type[_Kind]]:
+    """Make a subclass of `Guard` known to the command line by a name.
+
+    Args:
+        name: its name on the command line.
+        settings: its settings; without arguments they are those that the command line uses.
+
+    Returns:
+        A decorator of the class.
+    """
+
+    def register(kind: type[_Kind]) -> type[_Kind]:
+        kind.name = name
+        GUARDS[name] = settings
+        return kind
+
+    return register

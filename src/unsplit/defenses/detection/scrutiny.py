@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from unsplit.defenses.detection.guard import Guard, GuardConfig, Verdict
+from unsplit.defenses.detection.guard import Guard, GuardConfig, Verdict, register_guard
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
 
 
@@ -22,16 +21,16 @@ class ScrutinyConfig(GuardConfig):
     `threshold` come from exploratory runs (`docs/detection.md`).
 
     Args:
-        start: steps before the first verdict.
-        interval: steps between two scores, whose likenesses are averaged.
-        history: newest steps that the curves are fitted to.
-        degree: of the polynomials that are fitted.
-        fit_weight: of the fitting error in the score.
-        gap_exponent: the gap counts to the power of one less this, from 0 to below 1.
-        shift, slope: the score is sigmoid(slope * (product of the three parts - shift)).
-        window: newest scores that vote.
-        votes: of them that must be below the threshold for an alarm, at most `window`.
-        threshold: below it a server is suspected, from 0 to 1.
+        start: number of steps before the first verdict, 0 or more.
+        interval: number of steps between two scores, over which the likenesses are averaged; at least 1.
+        history: number of the newest steps that the curves are fitted to, more than `degree`.
+        degree: degree of the polynomials that are fitted, 0 or more.
+        fit_weight: factor of the fitting error in the score, 0 or more.
+        gap_exponent: the gap counts to the power of 1 - gap_exponent; 0 or more and below 1.
+        shift, slope: the score is sigmoid(slope * (product of the three parts - shift)); 0 or more, and above 0.
+        window: number of the newest scores that vote, at least 1.
+        votes: number of these scores that must be below the threshold for an alarm, from 1 to `window`.
+        threshold: score below which a server is suspected, from 0 to 1.
 
     Raises:
         InputError: a number out of its range.
@@ -62,7 +61,7 @@ class ScrutinyConfig(GuardConfig):
         if not 0 <= self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; it must be from 0 to 1.")
 
-    def guard(self, *, classes: int, generator: torch.Generator) -> "Scrutinizer":  # noqa: ARG002
+    def guard(self, *, classes: int, generator: torch.Generator) -> "Scrutinizer":
         """A scrutinizer for one client; it draws nothing."""
         return Scrutinizer(self)
 
@@ -135,6 +134,7 @@ def scrutiny_score(gap: float, error: float, overlap: float, config: ScrutinyCon
     return 1 / (1 + math.exp(-config.slope * (wide * smooth * apart - config.shift)))
 
 
+@register_guard("scrutiny", ScrutinyConfig)
 class Scrutinizer(Guard):
     """The guard of one client. It changes nothing in the training.
 
@@ -150,15 +150,13 @@ class Scrutinizer(Guard):
         - Curves are fitted to the newest `history` steps, so that the work for a step does not grow.
     """
 
-    name: ClassVar[str] = "scrutiny"
-
     def __init__(self, config: ScrutinyConfig) -> None:
         super().__init__()
         self.config = config
         self._seen: deque[Likeness] = deque(maxlen=max(config.history, config.interval))
         self._count = 0
 
-    def _observe(self, step: int, gradient: Tensor, weights: Tensor, labels: Tensor) -> Verdict | None:  # noqa: ARG002
+    def _observe(self, step: int, gradient: Tensor, weights: Tensor, labels: Tensor) -> Verdict | None:
         found = likeness(gradient, labels)
         if found is None:
             return None
@@ -175,6 +173,5 @@ class Scrutinizer(Guard):
         history = list(self._seen)[-config.history :]
         error = sum(fitting_error([getattr(one, part) for one in history], config.degree) for part in ("same", "other"))
         score = scrutiny_score(mean.gap, error / 2, mean.overlap, config)
-        scores = [*(verdict.score for verdict in self.verdicts), score][-config.window :]
-        alarm = sum(one < config.threshold for one in scores) >= config.votes
+        alarm = sum(one < config.threshold for one in self._newest(score, config.window)) >= config.votes
         return self._verdict(step, score, alarm=alarm)

@@ -3,13 +3,12 @@
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unsplit.defenses.detection.guard import Guard, GuardConfig, Verdict
+from unsplit.defenses.detection.guard import Guard, GuardConfig, Verdict, register_guard
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive, unknown_name
 from unsplit.randomness import draw_seed, generator, numbered_seed
 
@@ -23,18 +22,18 @@ class SplitGuardConfig(GuardConfig):
     the others come from exploratory runs (`docs/detection.md`).
 
     Args:
-        fake_share: probability that a step's labels are wrong on purpose, between 0 and 1.
-        randomised: share of a fake batch's labels that are wrong, above 0 up to 1.
-        start: steps before the first fake batch, and before anything is kept.
+        fake_share: probability that a step's labels are wrong on purpose, above 0 and below 1.
+        randomised: share of a fake batch's labels that are wrong, above 0 and at most 1.
+        start: number of steps before the first fake batch, and before anything is kept; 0 or more.
         regular: what fake batches are compared with: "neighbours" are the regular steps right before and right after
             each of the last `memory` fake ones, "halves" (the authors') all regular steps, dealt out at random.
-        memory: newest fake batches that count, with "neighbours".
-        alpha, beta: the score is sigmoid(alpha * distance) ^ beta.
+        memory: number of the newest fake batches that count, with "neighbours"; at least 1.
+        alpha, beta: the score is sigmoid(alpha * distance) ^ beta; both above 0.
         policy: "fast" judges by the newest score, "mean" by the mean of the last `window`, "voting" by the majority
             of the last `window`.
-        window: scores that "mean" and "voting" look at.
-        patience: fake batches before the first verdict may be an alarm.
-        threshold: below it a server is suspected, from 0 to 1.
+        window: number of the newest scores that "mean" and "voting" use, at least 1.
+        patience: number of fake batches before a verdict may be an alarm, at least 1.
+        threshold: score below which a server is suspected, from 0 to 1.
 
     Raises:
         InputError: a number out of its range, or an unknown name.
@@ -145,7 +144,7 @@ class _Neighbours:
         self._waiting: list[tuple[Tensor, Tensor]] = []
         self._before: Tensor | None = None
 
-    def add(self, gradient: Tensor, *, fake: bool, half: int) -> bool:  # noqa: ARG002
+    def add(self, gradient: Tensor, *, fake: bool, half: int) -> bool:
         """Take in a gradient; returns whether there is something new to judge."""
         if fake:
             if self._before is not None:
@@ -165,6 +164,7 @@ class _Neighbours:
         return fakes, before, after
 
 
+@register_guard("splitguard", SplitGuardConfig)
 class SplitGuard(Guard):
     """The guard of one client.
 
@@ -182,8 +182,6 @@ class SplitGuard(Guard):
         - Lengths that all agree give a distance of 0, where the code divides by zero.
         - The policies are named after the paper's; their details and numbers are ours.
     """
-
-    name: ClassVar[str] = "splitguard"
 
     def __init__(self, config: SplitGuardConfig, classes: int, *, generator: torch.Generator) -> None:
         super().__init__()
@@ -214,7 +212,7 @@ class SplitGuard(Guard):
         wrong = which < max(1, round(self.config.randomised * len(labels)))
         return torch.where(wrong, (labels.cpu() + shift) % self._classes, labels.cpu()).to(labels.device)
 
-    def _observe(self, step: int, gradient: Tensor, weights: Tensor, labels: Tensor) -> Verdict | None:  # noqa: ARG002
+    def _observe(self, step: int, gradient: Tensor, weights: Tensor, labels: Tensor) -> Verdict | None:
         self._seen += 1
         if self._seen <= self.config.start:
             return None
@@ -231,7 +229,7 @@ class SplitGuard(Guard):
             return False
         if config.policy == "fast":
             return score < config.threshold
-        scores = [*(verdict.score for verdict in self.verdicts), score][-config.window :]
+        scores = self._newest(score, config.window)
         if config.policy == "mean":
             return sum(scores) / len(scores) < config.threshold
         return 2 * sum(one < config.threshold for one in scores) > len(scores)

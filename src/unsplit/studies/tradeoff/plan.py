@@ -5,40 +5,16 @@ from dataclasses import dataclass, replace
 
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig
 from unsplit.data import Dataset
-from unsplit.defenses import parse_defenses
+from unsplit.defenses import DEFENSES, parse_defenses
 from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.studies.tradeoff.cell import ATTACKS_ON_INPUTS, TradeoffCell, Work, smaller
 
 STRENGTHS: dict[str, tuple[str, ...]] = {
-    "gaussian": ("gaussian:scale=0.5", "gaussian:scale=1", "gaussian:scale=2"),
-    "laplace": ("laplace:scale=0.5", "laplace:scale=1", "laplace:scale=2"),
-    "clip": ("clip:limit=0.5", "clip:limit=0.2", "clip:limit=0.1"),
-    "quantise": ("quantise:bits=4", "quantise:bits=2", "quantise:bits=1"),
-    "sparsify": ("sparsify:threshold=0.5", "sparsify:threshold=1", "sparsify:threshold=2"),
-    "top-k": ("top-k:keep=0.2", "top-k:keep=0.1", "top-k:keep=0.05"),
-    "dropout": ("dropout:rate=0.3", "dropout:rate=0.6", "dropout:rate=0.9"),
-    "random-relu": (
-        "random-relu:rate=0.3,scale=0.3",
-        "random-relu:rate=0.6,scale=0.6",
-        "random-relu:rate=0.8,scale=1",
-    ),
-    "nopeek": ("nopeek:weight=1", "nopeek:weight=5", "nopeek:weight=20"),
-    "label-dp": ("label-dp:epsilon=4", "label-dp:epsilon=2", "label-dp:epsilon=1"),
-    "gradient-noise": (
-        "gradient-noise:scale=1,shape=aligned",
-        "gradient-noise:scale=2,shape=aligned",
-        "gradient-noise:scale=4,shape=aligned",
-    ),
-    "max-norm": ("max-norm:scale=0.5", "max-norm:scale=1", "max-norm:scale=2"),
-    "dp-sgd": ("dp-sgd:noise=0.5,clip=1", "dp-sgd:noise=1,clip=1", "dp-sgd:noise=2,clip=1"),
-    "deeper-cut": ("deeper-cut:modules=1", "deeper-cut:modules=2", "deeper-cut:modules=4"),
+    name: defense.strengths for name, defense in DEFENSES.items() if defense.strengths
 }
 """The strengths at which each defence is tried, from mild to strong."""
 
-USUAL = (
-    "gaussian", "clip", "quantise", "top-k", "dropout", "random-relu", "nopeek", "label-dp", "gradient-noise",
-    "deeper-cut",
-)  # fmt: skip
+USUAL = tuple(name for name, defense in DEFENSES.items() if defense.usual)
 """The defences that are tried where none are named."""
 
 BUDGETS: Mapping[str, Work] = {
@@ -101,10 +77,8 @@ class TradeoffSelection:
         """The defences as text, none first, each once."""
         found = ["none"]
         for name in self.defenses:
-            if name in STRENGTHS:
-                found += STRENGTHS[name]
-            else:
-                found.append(" + ".join(map(str, parse_defenses(name))) or "none")
+            strengths = DEFENSES[name].strengths if name in DEFENSES else ()
+            found += strengths or [" + ".join(map(str, parse_defenses(name))) or "none"]
         return list(dict.fromkeys(found))
 
 
