@@ -8,12 +8,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks import Progress, silent
-from unsplit.attacks.inversion import InversionConfig, invert, preset
+from unsplit.attacks import Progress, silent, threat_model
+from unsplit.attacks.inversion import preset
+from unsplit.attacks.registry import ClientForm, named
+from unsplit.attacks.settings import AttackSettings
 from unsplit.data import Dataset
 from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
-from unsplit.knowledge import ClientArchitecture, KnownDefense
+from unsplit.experiment.attacker import Attacker
+from unsplit.knowledge import ClientWeights
 from unsplit.metrics import (
     baseline,
     likeness,
@@ -25,7 +28,7 @@ from unsplit.metrics import (
     ssim,
     trivial_guesses,
 )
-from unsplit.models import depth_of, split
+from unsplit.models import depth_of, distance, split
 from unsplit.protocol import SplitConfig, predicted, split_training
 from unsplit.randomness import generator
 from unsplit.results import InversionRow
@@ -83,58 +86,59 @@ def observe_inference(
 def run_inversion(
     model: nn.Sequential,
     cut: int | str,
-    preset_name: str,
+    name: str,
     evaluation: Evaluation,
     *,
     state: Literal["before", "after"],
     seed: int,
     device: torch.device,
-    settings: InversionConfig | None = None,
+    settings: AttackSettings | None = None,
     defenses: Sequence[Defense] = (),
-    known: KnownDefense | None = None,
+    attacker: Attacker | None = None,
     progress: Progress = silent,
 ) -> tuple[InversionRow, Tensor]:
-    """Attack `model` cut at `cut` with one preset (or with other `settings` under its name), where the client has
-    `defenses`, of which the attacker knows what `known` says; returns the scores and the pictures [n, *input shape].
+    """Attack `model` cut at `cut`; returns the scores and the pictures [n, *input shape].
+
+    Args:
+        model: the whole network, with the client's weights as they are in this `state`.
+        cut: depth of the cut, or the name of the last module before it.
+        name: name of the attack, in `registry.ATTACKS`.
+        evaluation: the truth, and more of the client's inputs.
+        state: whether the client is attacked before or after its training.
+        seed: seed of the attack, and of what the defences draw.
+        device: where it computes.
+        settings: settings of the attack under its name; None for the name's own.
+        defenses: what the client does to its smashed data.
+        attacker: what the server knows beside the architecture; one that knows the defence runs the attack's adaptive
+            form. None for a server that knows nothing more.
+        progress: told how far the attack is.
 
     Raises:
-        InputError: a preset that has no form that knows a defence.
+        InputError: an attack that has no form that knows a defence, or knowledge that the attacker lacks.
     """
-    depth = depth_of(model, cut)
-    bottom, _ = split(model, cut)
-    chosen = settings or preset(preset_name, depth)
-    others = more_for(chosen, evaluation)
-    view = observe_inference(model, cut, evaluation.targets, device, others, defenses=defenses, seed=seed)
-    architecture = ClientArchitecture.of(bottom, evaluation.targets.input_shape)
-    started = time.perf_counter()
-    found = inverted(view, architecture, chosen, known, seed=seed, progress=progress)
-    seconds = time.perf_counter() - started
-    row, pictures = scored(found, model, depth, preset_name, evaluation, state=state, seconds=seconds, device=device)
-    if known is None:
-        return row, pictures
-    return row.model_copy(update={"aware": True, "pictures": row.pictures.replace(".png", "-aware.png")}), pictures
-
-
-def inverted(
-    view: Transcript,
-    architecture: ClientArchitecture,
-    settings: InversionConfig,
-    known: KnownDefense | None = None,
-    *,
-    seed: int,
-    progress: Progress = silent,
-) -> Reconstruction:
-    """What the attack with these settings makes of a view, knowing of a defence what `known` says.
-
-    Raises:
-        InputError: the attack has no form that knows a defence.
-    """
-    if known is None:
-        return invert(view, architecture, settings, generator=generator(seed), progress=progress)
-    adaptive = settings.adaptive_attack
-    if adaptive is None:
+    depth, server = depth_of(model, cut), attacker or Attacker()
+    (bottom, _), one, targets = split(model, cut), named(name), evaluation.targets
+    chosen = settings or one.settings(ClientForm.of(depth, bottom, targets.input_shape))
+    attack = one.attack if server.defense is None else one.adaptive
+    if attack is None:
         raise InputError("This preset has no form that knows a defence; take joint, strong or one of their kind.")
-    return adaptive(view, architecture, known, settings, generator=generator(seed), progress=progress)
+    others = more_for(chosen, evaluation)
+    view = observe_inference(model, cut, targets, device, others, defenses=defenses, seed=seed)
+    kinds = threat_model(attack).knows
+    none = targets.images[:0]
+    inputs = (none if others is None else others, none if evaluation.others is None else evaluation.others)
+    knows = server.knowledge(kinds, model, depth, targets, inputs, device)
+    started = time.perf_counter()
+    found = attack(view, *knows, chosen, generator=generator(seed), progress=progress)
+    seconds = time.perf_counter() - started
+    row, pictures = scored(found, model, depth, name, evaluation, state=state, seconds=seconds, device=device)
+    told: dict[str, object] = {}
+    if server.defense is not None:
+        told = {"aware": True, "pictures": row.pictures.replace(".png", "-aware.png")}
+    if ClientWeights in kinds and server.published is not None:
+        # The client's own may have moved on since.
+        told["drift"] = distance(split(server.published, depth)[0], bottom)
+    return row.model_copy(update=told), pictures
 
 
 def scored(
@@ -178,7 +182,7 @@ def scored(
     return row, pictures
 
 
-def more_for(settings: InversionConfig, evaluation: Evaluation) -> Tensor | None:
+def more_for(settings: AttackSettings, evaluation: Evaluation) -> Tensor | None:
     """As many of the client's other inputs as an attack with these settings learns from; None if from none."""
     if not settings.samples_wanted or evaluation.others is None:
         return None

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from unsplit.attacks import threat_model
-from unsplit.attacks.inversion import adaptive_attack_of, attack_of, preset
 from unsplit.attacks.labels import (
     group_by_cut_gradient,
     infer_from_known_samples,
     infer_from_weight_gradients,
 )
+from unsplit.attacks.registry import named
 from unsplit.knowledge import HeadArchitecture, Knowledge, KnownDefense, KnownSamples
 from unsplit.results import ThreatModelRow
 
@@ -21,11 +21,11 @@ def described(function: Callable[..., object], *also: type[Knowledge]) -> Threat
     return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=knows)
 
 
-def threats_of_inversion(presets: Sequence[str], *, aware: bool) -> list[ThreatModelRow]:
-    """Those of the attacks behind these presets, and where the client's defences are known of their adaptive forms."""
-    settings = [preset(name, 1) for name in presets]
-    adaptive = [adaptive_attack_of(one) for one in settings] if aware else []
-    return [described(attack) for attack in [*map(attack_of, settings), *adaptive] if attack is not None]
+def threats_of_inversion(names: Sequence[str], *, aware: bool) -> list[ThreatModelRow]:
+    """Those of the attacks of these names, and where the client's defences are known of their adaptive forms."""
+    adaptive = [named(name).adaptive for name in names] if aware else []
+    attacks = [*(named(name).attack for name in names), *adaptive]
+    return [described(attack) for attack in attacks if attack is not None]
 
 
 def threats_of_labels(*, single: bool, aware: bool) -> list[ThreatModelRow]:

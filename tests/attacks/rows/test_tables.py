@@ -13,7 +13,7 @@ from unsplit.attacks.rows import RowsConfig, invert_from_known_rows, invert_from
 from unsplit.attacks.rows.latent import latent_rows
 from unsplit.data import Splits, from_tensors
 from unsplit.experiment import AuditConfig
-from unsplit.experiment.auditing.rows import fitting_rows
+from unsplit.experiment.auditing.fitting import fitting_rows
 from unsplit.experiment.auditing.run import audit
 from unsplit.knowledge import ClientArchitecture, ColumnStatistics, KnownRows
 from unsplit.metrics import mse, skill, trivial_guesses
@@ -158,7 +158,7 @@ def wine():
 
 
 def test_an_audit_of_a_table_tries_both_and_says_what_is_not_identifiable(wine, monkeypatch):
-    monkeypatch.setattr("unsplit.experiment.auditing.rows.RowsConfig", lambda: dataclasses.replace(QUICK, steps=300))
+    monkeypatch.setattr("unsplit.attacks.registry.RowsConfig", lambda: dataclasses.replace(QUICK, steps=300))
     config = AuditConfig(
         model="tables:net", cuts=(1,), presets=("joint-quick",), states=("before",), label_setups=(), epochs=1,
         targets_per_class=5,

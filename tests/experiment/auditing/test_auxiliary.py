@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from unsplit.attacks.auxiliary import fora_preset, sdar_preset
+from unsplit.attacks.auxiliary import FORA_PRESETS, SDAR_PRESETS, fora_preset, sdar_preset
 from unsplit.data import load
 from unsplit.errors import InputError
 from unsplit.experiment import AuditConfig, audit
-from unsplit.experiment.auditing.auxiliary import auxiliary_data
+from unsplit.experiment.auditing.fitting import auxiliary_data
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def short(monkeypatch):
     fora = dataclasses.replace(
         fora_preset("quick"), iterations=4, inverse_iterations=4, substitute_width=4, inverse_width=4
     )
-    for name, settings in (("sdar_preset", sdar), ("fora_preset", fora)):
-        monkeypatch.setattr(f"unsplit.experiment.auditing.auxiliary.{name}", lambda _, settings=settings: settings)
+    monkeypatch.setitem(SDAR_PRESETS, "quick", sdar)
+    monkeypatch.setitem(FORA_PRESETS, "quick", fora)
 
 
 @pytest.mark.usefixtures("short")

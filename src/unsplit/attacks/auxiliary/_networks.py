@@ -11,6 +11,9 @@ from unsplit.errors import InputError
 
 Shape = tuple[int, ...]
 
+WINDOW = 1000
+"""Smashed samples beside the targets that an audit lets these attacks learn from."""
+
 _EMBEDDING = 50
 _SLOPE = 0.2
 _DROPPED = 0.4

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks.auxiliary._networks import (
+    WINDOW,
     make_decoder,
     make_feature_discriminator,
     make_picture_discriminator,
 )
 from unsplit.attacks.observed import check_finite, class_numbers, readable
+from unsplit.attacks.settings import AttackSettings
 from unsplit.devices import Precision, check_precision, reduces_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
@@ -27,7 +29,7 @@ PIECE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class SdarConfig:
+class SdarConfig(AttackSettings):
     """Settings of SDAR. The defaults are the preset `paper` for the vanilla setup.
 
     Args:
@@ -65,6 +67,13 @@ class SdarConfig:
         if self.batch_size < 2:
             raise InputError(f"batch_size is {self.batch_size}; batch norm needs at least 2.")
         check_precision(self.reduced_precision)
+
+    @property
+    def samples_wanted(self) -> int:
+        return WINDOW
+
+    def computing(self, precision: Precision) -> "SdarConfig":
+        return replace(self, reduced_precision=precision)
 
 
 SDAR_PRESETS = {

@@ -11,6 +11,7 @@ from torch.nn import functional
 from unsplit.attacks._threat_model import attack
 from unsplit.attacks.auxiliary._hijack_networks import hijacking_networks
 from unsplit.attacks.observed import check_finite
+from unsplit.attacks.settings import AttackSettings
 from unsplit.errors import InputError, check_at_least_one, check_not_negative
 from unsplit.knowledge import AuxiliaryData
 from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
@@ -18,7 +19,7 @@ from unsplit.types import Kind, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
-class HijackConfig:
+class HijackConfig(AttackSettings):
     """Settings of the feature-space hijacking attack. The defaults are the preset `reference`.
 
     Args:

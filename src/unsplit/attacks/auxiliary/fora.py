@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.auxiliary._networks import make_critic, make_decoder, make_substitute
+from unsplit.attacks.auxiliary._networks import WINDOW, make_critic, make_decoder, make_substitute
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.settings import AttackSettings
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import AuxiliaryData
 from unsplit.optim import OptimizerSpec
@@ -23,7 +24,7 @@ _KERNELS = tuple(2.0**power for power in range(-3, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForaConfig:
+class ForaConfig(AttackSettings):
     """Settings of FORA. The defaults are the preset `paper`.
 
     Args:
@@ -67,6 +68,10 @@ class ForaConfig:
             raise InputError(f"batch_size is {self.batch_size}; batch norm needs at least 2.")
         if not 0 <= self.matching <= 1:
             raise InputError(f"matching is {self.matching}; it is a share, from 0 to 1.")
+
+    @property
+    def samples_wanted(self) -> int:
+        return WINDOW
 
 
 FORA_PRESETS = {

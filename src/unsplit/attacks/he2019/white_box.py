@@ -11,6 +11,7 @@ from unsplit.attacks._threat_model import attack
 from unsplit.attacks.objectives import relative_residual, total_variation
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.settings import AttackSettings
 from unsplit.errors import InputError, check_at_least_one, check_not_negative
 from unsplit.knowledge import ClientWeights
 from unsplit.optim import OptimizerSpec
@@ -18,7 +19,7 @@ from unsplit.types import Kind, Reconstruction, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhiteBoxConfig:
+class WhiteBoxConfig(AttackSettings):
     """Settings of the white-box inversion; see `white_box_reference` for those of its authors.
 
     Args:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from unsplit.attacks.hinge import without_last_relu
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress
+from unsplit.attacks.settings import AttackSettings
 from unsplit.attacks.symmetry import first_layer
 from unsplit.attacks.targets import matched_targets
 from unsplit.errors import InputError, check_at_least_one, check_positive
@@ -33,7 +34,7 @@ _LEAST_ERROR = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowsConfig:
+class RowsConfig(AttackSettings):
     """Settings of the attacks on tables.
 
     Args:
@@ -64,6 +65,10 @@ class RowsConfig:
         check_at_least_one(self, "samples", "steps", "batch", "width", "restarts", "rounds")
         check_positive(self, "decoder_rate", "clone_rate")
         check_betas(self.betas)
+
+    @property
+    def samples_wanted(self) -> int:
+        return self.samples
 
 
 class Latents(NamedTuple):

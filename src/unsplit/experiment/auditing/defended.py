@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from unsplit.attacks.inversion import adaptive_attack_of, preset
+from unsplit.attacks.registry import named
 from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
@@ -112,7 +112,7 @@ def defense_notes(config: AuditConfig) -> tuple[str, ...]:
     if not config.aware:
         return tuple(found)
     if known_defense(config) is not None:
-        plain = [name for name in config.presets if adaptive_attack_of(preset(name, 1)) is None]
+        plain = [name for name in config.presets if named(name).adaptive is None]
         if plain and config.cuts:
             found.append(f"The preset {', '.join(plain)} has no form that knows a defence, and was run without.")
     unused = [

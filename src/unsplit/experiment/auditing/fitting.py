@@ -5,16 +5,22 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from unsplit.data import Dataset, Splits, as_read
+from unsplit.data import Dataset, Splits, as_read, load
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
-from unsplit.experiment.auditing.rows import fitting_rows
 from unsplit.experiment.inversion import presets_for
 from unsplit.losses import LossSpec
 from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, refuses_single_samples, split_u
 from unsplit.models.registry import builder_of
 from unsplit.randomness import generator
 from unsplit.results import InputRow
+
+MOST_COLUMNS = 128
+"""The time of a search by statistics grows with the cube of the columns."""
+
+TEST = "test"
+"""What stands for the test part of the data themselves, without the targets."""
+_SAMPLES = 1000
 
 
 def network_for(config: AuditConfig, splits: Splits, device: torch.device) -> tuple[nn.Sequential, str, Splits]:
@@ -103,6 +109,35 @@ def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[
     return replace(config, presets=fitting, label_setups=setups), (*notes, *about_rows)
 
 
+def fitting_rows(config: AuditConfig, train: Dataset) -> tuple[AuditConfig, tuple[str, ...]]:
+    """The configuration with the attacks on tables that these data allow, and what there is to say of them."""
+    if len(train.input_shape) != 1 or train.inputs or not (config.cuts and config.states):
+        return replace(config, row_knowledge=()), ()
+    columns, names = train.input_shape[0], config.row_knowledge
+    number = min(config.known_rows, len(train))
+    notes = [
+        f"Behind a first dense layer the smashed data of rows are the same for every affine map of the {columns} "
+        "columns that the layer's weights undo, so rows are not identifiable from smashed data and the architecture: "
+        "'joint' finds them up to such a map at best. "
+        + (
+            f"{' and '.join(_told(name, number) for name in names)} were used to find the map."
+            if names
+            else "Nothing that could find the map was tried (--row-knowledge)."
+        )
+    ]
+    if "statistics" in names and columns > MOST_COLUMNS:
+        names = tuple(name for name in names if name != "statistics")
+        notes = [
+            f"The search by the columns' statistics takes up to {MOST_COLUMNS} columns and there are {columns}; it was "
+            "left out."
+        ]
+    return replace(config, row_knowledge=names, known_rows=number), tuple(notes)
+
+
+def _told(name: str, rows: int) -> str:
+    return f"{rows} known rows" if name == "known-rows" else "the columns' published statistics"
+
+
 _TOKENS = "The network reads its inputs as tokens, by an embedding, and no attack here recovers tokens"
 
 
@@ -125,6 +160,29 @@ def targets_of(test: Dataset, config: AuditConfig) -> Dataset:
     targets = test.one_per_class(config.targets_per_class)
     number = min(len(targets), config.most_targets)
     return targets.subset(torch.linspace(0, len(targets) - 1, number).round().long())
+
+
+def auxiliary_data(name: str, splits: Splits, targets: Dataset, image_size: tuple[int, ...] | None) -> Dataset:
+    """The server's own data: at most a thousand samples, none of them a target.
+
+    Args:
+        name: of a data set, a path, or "test".
+        splits: the client's data.
+        targets: what is attacked.
+        image_size: height and width that a folder's pictures are brought to.
+
+    Raises:
+        InputError: data of another shape or with other classes.
+    """
+    data = splits.test if name == TEST else load(name, image_size=image_size).train
+    if data.input_shape != targets.input_shape or len(data.classes) != len(targets.classes) or data.regression:
+        raise InputError(
+            f"The auxiliary data '{name}' have inputs of shape {data.input_shape} in {len(data.classes)} classes, the "
+            f"client's {targets.input_shape} in {len(targets.classes)}; name data of the same form, or 'test'."
+        )
+    flat = targets.images.flatten(1)
+    foreign = [not bool((flat == image).all(1).any()) for image in data.images.flatten(1)]
+    return data.subset(torch.tensor(foreign).nonzero().flatten()[:_SAMPLES])
 
 
 def named_inputs(train: Dataset) -> tuple[InputRow, ...]:

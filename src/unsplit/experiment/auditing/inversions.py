@@ -1,31 +1,38 @@
-"""The inversions of an audit: every state, preset and cut, kept as they end."""
+"""The inversions of an audit: every state, attack and cut, kept as they end."""
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress
-from unsplit.attacks.he2019 import WHITE_BOX
-from unsplit.attacks.inversion import adaptive_attack_of, preset
+from unsplit.attacks.registry import ClientForm, named, passive_with
+from unsplit.attacks.settings import AttackSettings
 from unsplit.data import Dataset
 from unsplit.devices import resolved_precision
-from unsplit.experiment.auditing.auxiliary import ATTACKS as AUXILIARY_ATTACKS
-from unsplit.experiment.auditing.auxiliary import run_with_auxiliary
+from unsplit.experiment.attacker import Attacker
 from unsplit.experiment.auditing.cache import Cell, Cells, fingerprint
-from unsplit.experiment.auditing.config import STATES, AuditConfig, State
+from unsplit.experiment.auditing.config import STATES, AuditConfig
 from unsplit.experiment.auditing.defended import known_defense
-from unsplit.experiment.auditing.rows import run_on_rows
 from unsplit.experiment.inversion import Evaluation, run_inversion
-from unsplit.experiment.known_weights import run_white_box
 from unsplit.experiment.provenance import versions
+from unsplit.knowledge import AuxiliaryData, ClientWeights, ColumnStatistics, KnownRows
+from unsplit.models import split
 from unsplit.results import InversionRow
 
 Networks = Mapping[str, Mapping[int, nn.Sequential]]
 """By state, and then by the depth of the cut."""
+
+
+def attacks_beside(config: AuditConfig) -> tuple[str, ...]:
+    """The names of the attacks that are run beside the presets, as the server knows more than the architecture."""
+    public = () if config.known_weights is None else (config.white_box,)
+    own = () if config.auxiliary is None else passive_with(AuxiliaryData)
+    return (*public, *config.row_knowledge, *own)
 
 
 def invert_networks(
@@ -39,39 +46,37 @@ def invert_networks(
     stages: Callable[[str], Progress],
     tell: Callable[[InversionRow, Tensor, Tensor], None],
 ) -> tuple[list[InversionRow], list[Tensor]]:
-    """Attack the networks at every cut, with every preset; returns the rows and the pictures of each.
+    """Attack the networks at every cut, with every attack; returns the rows and the pictures of each.
 
     Args:
-        config: of the audit.
+        config: settings of the audit.
         networks: what is attacked.
         evaluation: the truth.
         own: data of the attacker's own, for attacks that use such; None for none.
-        seed: of the attacks.
+        seed: seed of the attacks.
         device: where they compute.
         folder: keeps what ended; None keeps nothing.
         stages: follows the progress.
         tell: told of each attack as it ends: its row, the targets, what it made of them.
     """
     cells = Cells(folder / "cells" if folder is not None else None)
-    known = known_defense(config)
+    precision = resolved_precision(config.reduced_precision, device)
+    defense, targets = known_defense(config), evaluation.targets
+    weights = {id(one): fingerprint(one.state_dict()) for of_state in networks.values() for one in of_state.values()}
     found: list[Cell] = []
-
-    def ended(cell: Cell) -> None:
-        found.append(cell)
-        tell(cell[0], evaluation.targets.images, cell[1])
-
-    for state in STATES:
-        if state not in config.states:
-            continue
+    for state in (one for one in STATES if one in config.states):
         here = networks[state]
-        weights = {id(network): fingerprint(network.state_dict()) for network in here.values()}
-        for name, depth in itertools.product(config.presets, here):
-            settings = preset(name, depth, precision=resolved_precision(config.reduced_precision, device))
-            adaptive = known is not None and adaptive_attack_of(settings) is not None
-            for aware in (False, True) if adaptive else (False,):
+        for name, depth in itertools.product((*config.presets, *attacks_beside(config)), here):
+            network, published = here[depth], networks["before"][depth]
+            form = ClientForm.of(depth, split(network, depth)[0], targets.input_shape)
+            settings = named(name).settings(form).computing(precision)
+            unaware = Attacker(published=published, own=own, known_rows=config.known_rows)
+            adaptive = defense is not None and named(name).adaptive is not None
+            for attacker in (unaware, replace(unaware, defense=defense)) if adaptive else (unaware,):
+                aware = attacker.defense is not None
                 run = functools.partial(
                     run_inversion,
-                    here[depth],
+                    network,
                     depth,
                     name,
                     evaluation,
@@ -80,91 +85,36 @@ def invert_networks(
                     device=device,
                     settings=settings,
                     defenses=config.defenses,
-                    known=known if aware else None,
+                    attacker=attacker,
                     progress=stages(f"inverting depth {depth}, {state} training, {name}{', aware' if aware else ''}"),
                 )
-                attack = [state, depth, name, repr(settings), seed, config.device]
-                key = _key(config, weights[id(here[depth])], evaluation, attack, aware=aware)
-                ended(cells.get_or_run(key, run))
-        for depth in here if config.known_weights is not None else ():
-            run = functools.partial(
-                run_white_box,
-                here[depth],
-                networks["before"][depth],
-                depth,
-                config.white_box,
-                evaluation,
-                state=state,
-                seed=seed,
-                device=device,
-                defenses=config.defenses,
-                progress=stages(f"inverting depth {depth}, {state} training, {config.white_box}"),
-            )
-            attack = [state, depth, config.white_box, repr(WHITE_BOX[config.white_box](1, colour=False)), seed]
-            known_from = fingerprint(networks["before"][depth].state_dict())
-            key = _key(config, weights[id(here[depth])], evaluation, [*attack, config.device, known_from], aware=False)
-            ended(cells.get_or_run(key, run))
-        for name, depth in itertools.product(config.row_knowledge, here):
-            run = functools.partial(
-                run_on_rows,
-                here[depth],
-                depth,
-                name,
-                evaluation,
-                state=state,
-                known_rows=config.known_rows,
-                seed=seed,
-                device=device,
-                defenses=config.defenses,
-                progress=stages(f"inverting depth {depth}, {state} training, {name}"),
-            )
-            attack = [state, depth, name, config.known_rows, seed, config.device]
-            ended(cells.get_or_run(_key(config, weights[id(here[depth])], evaluation, attack, aware=False), run))
-        if own is not None:
-            for cell in _with_auxiliary(config, state, here, own, evaluation, seed, device, stages):
-                ended(cell)
+                attack = [state, depth, name, *_told(config, name, settings, seed)]
+                if ClientWeights in named(name).knows:
+                    attack.append(weights[id(published)])
+                if AuxiliaryData in named(name).knows and own is not None:
+                    attack.append(fingerprint({"images": own.images, "labels": own.labels}))
+                cell = cells.get_or_run(_key(config, weights[id(network)], evaluation, attack, aware=aware), run)
+                found.append(cell)
+                tell(cell[0], targets.images, cell[1])
     return [row for row, _ in found], [inputs for _, inputs in found]
 
 
+def _told(config: AuditConfig, name: str, settings: AttackSettings, seed: int) -> list[object]:
+    """What tells an attack of this name from another."""
+    of_rows = {KnownRows, ColumnStatistics} & {*named(name).knows}
+    return [config.known_rows if of_rows else repr(settings), seed, config.device]
+
+
 def _key(
-    config: AuditConfig, weights: str, evaluation: Evaluation, attack: Sequence[object], *, aware: bool
+    config: AuditConfig, weights: str, evaluation: Evaluation, attack: list[object], *, aware: bool
 ) -> dict[str, object]:
     """All that determines a cell."""
     key: dict[str, object] = {
         "weights": weights,
         "targets": fingerprint({"images": evaluation.targets.images}),
-        "attack": list(attack),
+        "attack": attack,
         "version": versions()["unsplit"],
     }
     if config.defenses:
         key |= {"defenses": list(map(repr, config.defenses)), "aware": aware}
     return key
-
-
-def _with_auxiliary(
-    config: AuditConfig,
-    state: State,
-    networks: Mapping[int, nn.Sequential],
-    own: Dataset,
-    evaluation: Evaluation,
-    seed: int,
-    device: torch.device,
-    stages: Callable[[str], Progress],
-) -> list[Cell]:
-    """The attacks of a server with data of its own."""
-    return [
-        run_with_auxiliary(
-            networks[depth],
-            depth,
-            name,
-            own,
-            evaluation,
-            state=state,
-            seed=seed,
-            device=device,
-            defenses=config.defenses,
-            precision=config.reduced_precision,
-            progress=stages(f"inverting depth {depth}, {state} training, {name}"),
-        )
-        for name, depth in itertools.product(AUXILIARY_ATTACKS, networks)
-    ]

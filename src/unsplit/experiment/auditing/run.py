@@ -10,12 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.he2019 import invert_white_box
 from unsplit.attacks.labels import infer_by_surrogate
 from unsplit.data import Scaling, Splits, load
 from unsplit.devices import device as checked_device
-from unsplit.experiment.auditing.auxiliary import ATTACKS as AUXILIARY_ATTACKS
-from unsplit.experiment.auditing.auxiliary import auxiliary_data
 from unsplit.experiment.auditing.config import AuditConfig
 from unsplit.experiment.auditing.defended import (
     check_defenses,
@@ -25,12 +22,11 @@ from unsplit.experiment.auditing.defended import (
     known_defense,
     label_batch,
 )
-from unsplit.experiment.auditing.fitting import cut_depths, fitting, network_for, targets_of
-from unsplit.experiment.auditing.inversions import invert_networks
+from unsplit.experiment.auditing.fitting import auxiliary_data, cut_depths, fitting, network_for, targets_of
+from unsplit.experiment.auditing.inversions import attacks_beside, invert_networks
 from unsplit.experiment.auditing.labels import run_labels
-from unsplit.experiment.auditing.rows import ATTACKS as ROW_ATTACKS
 from unsplit.experiment.auditing.trainings import train_networks
-from unsplit.experiment.auditing.u_shape import run_whole
+from unsplit.experiment.auditing.u_shape import attack_u_shape
 from unsplit.experiment.inversion import Evaluation, more_inputs
 from unsplit.experiment.known_weights import known_network
 from unsplit.experiment.provenance import provenance
@@ -127,7 +123,7 @@ def audit(
     whole = None
     if config.u_shape is not None:
         progress = stages("taking everything from the U-shape")
-        whole = run_whole(
+        whole = attack_u_shape(
             untrained, splits, evaluation, config, seed=draw_seed(source), device=device, progress=progress
         )
     result = AuditResult(
@@ -197,9 +193,7 @@ def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
     defended = known_defense(config) is not None
     if config.cuts and config.states:
         rows += threats_of_inversion(config.presets, aware=defended)
-        rows += [] if config.known_weights is None else [described(invert_white_box)]
-        rows += [] if config.auxiliary is None else map(described, AUXILIARY_ATTACKS.values())
-        rows += [described(ROW_ATTACKS[name]) for name in config.row_knowledge]
+        rows += threats_of_inversion(attacks_beside(config), aware=False)
     if config.label_setups and config.label_heads and config.label_optimizers:
         rows += threats_of_labels(single=label_batch(config) == 1, aware=corrects_labels(config))
     if config.u_shape is not None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.inversion import adaptive_attack_of, preset
+from unsplit.attacks.inversion import preset
 from unsplit.attacks.labels import SurrogateConfig, correct_labels, infer_by_surrogate, name_groups
 from unsplit.data import Splits
 from unsplit.defenses import Defense
@@ -15,7 +15,7 @@ from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
 from unsplit.experiment.auditing.defended import corrects_labels, known_defense
 from unsplit.experiment.auditing.label_watch import first_of_each_class, stolen_head, true_labels, unknown_to
-from unsplit.experiment.inversion import Evaluation, inverted, more_for, picture_scores
+from unsplit.experiment.inversion import Evaluation, more_for, picture_scores
 from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownDefense, LabelSpace
 from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy
@@ -25,7 +25,7 @@ from unsplit.results import CostRow, UShapeRow
 from unsplit.types import Kind, Setup, Transcript
 
 
-class Whole(NamedTuple):
+class UShapeAttack(NamedTuple):
     """What the attack on the U-shape gave, without and with knowing the client's defences, and what these cost."""
 
     row: UShapeRow
@@ -35,7 +35,7 @@ class Whole(NamedTuple):
     costs: tuple[CostRow, ...]
 
 
-def run_whole(
+def attack_u_shape(
     model: nn.Sequential,
     splits: Splits,
     evaluation: Evaluation,
@@ -44,7 +44,7 @@ def run_whole(
     seed: int,
     device: torch.device,
     progress: Progress = silent,
-) -> Whole:
+) -> UShapeAttack:
     """Train in setup (c) and take everything from what the server sees, with one known label of each class.
 
     Args:
@@ -86,7 +86,7 @@ def run_whole(
     if known is not None or corrects:
         aware = attack.run(known=known, corrected=corrects)
     costs = () if config.defense is None else (attack.cost(config.defense, seconds),)
-    return Whole(row, pictures, aware[0], aware[1], costs)
+    return UShapeAttack(row, pictures, aware[0], aware[1], costs)
 
 
 class _Attack:
@@ -136,8 +136,10 @@ class _Attack:
         targets, others = self._evaluation.targets.images, more_for(chosen, self._evaluation)
         smashed = self._training.infer((targets if others is None else torch.cat([targets, others])).to(self._device))
         bottom = ClientArchitecture.of(self._training.active().segments()["bottom"].module, self._shape)
-        adaptive = known if adaptive_attack_of(chosen) is not None else None
-        rebuilt = inverted(smashed, bottom, chosen, adaptive, seed=self._seed)
+        if known is not None and chosen.adaptive_attack is not None:
+            rebuilt = chosen.adaptive_attack(smashed, bottom, known, chosen, generator=generator(self._seed))
+        else:
+            rebuilt = chosen.attack(smashed, bottom, chosen, generator=generator(self._seed))
         pictures, unknown = rebuilt.inputs[: len(targets)].cpu(), unknown_to(self._known, len(self._truth))
         aware = known is not None or corrected
         row = UShapeRow(

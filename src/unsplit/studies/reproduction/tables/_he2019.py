@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unsplit.attacks import threat_model
 from unsplit.attacks.he2019 import (
     ShadowConfig,
     WhiteBoxConfig,
@@ -16,8 +17,8 @@ from unsplit.attacks.he2019 import (
     white_box_reference,
 )
 from unsplit.data import Dataset
+from unsplit.experiment.attacker import Attacker
 from unsplit.experiment.inversion import Evaluation, observe_inference, picture_scores
-from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientWeights, OwnTop
 from unsplit.metrics import accuracy
 from unsplit.models import build, split
 from unsplit.protocol import predicted
@@ -28,8 +29,14 @@ from unsplit.studies.reproduction.clients import ClientAttackCell
 from unsplit.studies.reproduction.selection import Selection, depths_of
 from unsplit.studies.reproduction.tables._inversion import inversion_cells
 from unsplit.studies.targets import evaluation
+from unsplit.types import Reconstruction
 
 Collaborative = Literal["white box", "query-free, own data", "query-free, no data"]
+_ATTACKS: dict[Collaborative, Callable[..., Reconstruction]] = {
+    "white box": invert_white_box,
+    "query-free, own data": invert_by_shadow,
+    "query-free, no data": invert_by_shadow_without_data,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +58,18 @@ class CollaborativeCell(ClientAttackCell):
 
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Values, Tensors]:
         model, judged = self.attacked(needed), evaluation(self.dataset)
-        bottom, top = split(model, self.depth)
-        shape, draws = judged.targets.input_shape, generator(self.seed)
+        attack, targets, device = _ATTACKS[self.attack], judged.targets, torch.device(self.device)
         own, others = self._shares(judged)
-        view = observe_inference(model, self.depth, judged.targets, torch.device(self.device))
-        if isinstance(self.settings, WhiteBoxConfig):
-            found = invert_white_box(
-                view, ClientWeights(bottom=bottom, input_shape=shape), self.settings, generator=draws
-            )
-        else:
-            architecture = ClientArchitecture.of(bottom, shape)
-            served = OwnTop(top=top, classes=len(own.classes))
-            if self.attack == "query-free, no data":
-                found = invert_by_shadow_without_data(view, architecture, served, self.settings, generator=draws)
-            else:
-                labelled = AuxiliaryData(inputs=own.images, labels=own.labels)
-                found = invert_by_shadow(view, architecture, served, labelled, self.settings, generator=draws)
+        view = observe_inference(model, self.depth, targets, device)
+        none = (targets.images[:0], targets.images[:0])
+        knows = Attacker(published=model, own=own).knowledge(
+            threat_model(attack).knows, model, self.depth, targets, none, device
+        )
+        found = attack(view, *knows, self.settings, generator=generator(self.seed))
         pictures = found.inputs.cpu()
         row: Values = {"residual": float(found.residual.mean()), **picture_scores(pictures, judged)}
         if found.clones:
-            outputs = predicted(others.images, found.clones[0], top, device=self.device)
+            outputs = predicted(others.images, found.clones[0], split(model, self.depth)[1], device=self.device)
             row["clone_accuracy"] = accuracy(outputs, others.labels)
         return row, {"inputs": pictures}
 
