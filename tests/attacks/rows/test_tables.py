@@ -163,7 +163,7 @@ def test_an_audit_of_a_table_tries_both_and_says_what_is_not_identifiable(wine, 
         model="tables:net", cuts=(1,), presets=("joint-quick",), states=("before",), label_setups=(), epochs=1,
         targets_per_class=5,
     )  # fmt: skip
-    monkeypatch.setattr("unsplit.models.registry._builder", lambda _: lambda: net(13))
+    monkeypatch.setattr("unsplit.models.registry.builder_of", lambda _: lambda: net(13))
     found = audit(config, splits=wine)
     rows = {row.preset: row for row in found.result.inversion}
     assert list(rows) == ["joint-quick", "known-rows", "statistics"]
