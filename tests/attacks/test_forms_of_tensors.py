@@ -14,9 +14,9 @@ from unsplit.attacks.inversion import PRESETS, JointConfig
 from unsplit.attacks.observed import class_numbers
 from unsplit.data import Dataset
 from unsplit.errors import InputError
+from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
+from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
 from unsplit.experiment.traffic.follow import follow
-from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
-from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
 from unsplit.models import build, split
 from unsplit.protocol.store import read_manifest
 from unsplit.randomness import generator
@@ -224,10 +224,10 @@ def test_what_is_carried_across_is_named_and_not_kept(tmp_path):
 def test_the_last_batch_with_samples_is_attacked(tmp_path, monkeypatch):
     observed_scans(tmp_path / "t")
     monkeypatch.setitem(PRESETS, "joint-quick", lambda *_: JointConfig(steps=2))
-    found = attack_inputs(tmp_path / "t", InversionRequest(preset="joint-quick"), tmp_path / "a")
+    found = attack_recorded(tmp_path / "t", AttackConfig(preset="joint-quick"), tmp_path / "a")
     assert found.inputs == 3
     told = []
-    request = InversionRequest(preset="joint-quick")
+    request = AttackConfig(preset="joint-quick")
     follow(tmp_path / "t", request, tmp_path / "f", quiet_for=0.2, tell=lambda step, *_: told.append(step))
     assert told == [0]
     audited = audit_recorded(tmp_path / "t", RecordedConfig(presets=("joint-quick",))).result.recorded

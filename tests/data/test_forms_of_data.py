@@ -21,8 +21,7 @@ from unsplit.errors import DataError, InputError, StorageError
 from unsplit.experiment import AuditConfig, audit
 from unsplit.experiment.inversion import presets_for
 from unsplit.experiment.traffic.labels import read_known
-from unsplit.experiment.traffic.recorded_inputs import about_the_range
-from unsplit.experiment.traffic.truth import RecordedTruth, read_truth
+from unsplit.experiment.traffic.truth import RecordedTruth, about_the_range, read_truth
 from unsplit.randomness import generator, seeded
 from unsplit.ranges import UNIT, InputRange
 from unsplit.studies.tradeoff import TradeoffSelection, fitting_selection

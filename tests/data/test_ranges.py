@@ -12,8 +12,8 @@ from unsplit import keep_truth, observe
 from unsplit.attacks.he2019 import WhiteBoxConfig, invert_white_box
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert, presets
 from unsplit.attacks.objectives import relative_residual
-from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
-from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
+from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
 from unsplit.experiment.traffic.truth import read_truth
 from unsplit.knowledge import ClientArchitecture, ClientWeights
 from unsplit.models import build, split
@@ -129,8 +129,8 @@ def test_a_client_that_says_a_range_is_held_to_it(tmp_path):
 
 def test_an_attack_without_truth_gives_pictures_in_the_client_s_units(trained, pictures, tmp_path):
     folder = traffic(tmp_path, trained, pictures, (0.0, 255.0))
-    request = InversionRequest(input_range=InputRange.of((0, 255)))
-    attack_inputs(folder / "traffic", request, tmp_path / "found")
+    request = AttackConfig(input_range=InputRange.of((0, 255)))
+    attack_recorded(folder / "traffic", request, tmp_path / "found")
     tensors = load_file(tmp_path / "found" / "reconstruction.safetensors")
     assert float((tensors["inputs"] - 255 * pictures[0]).square().mean().sqrt()) < 0.05 * 255
     smashed = load_transcript(folder / "traffic").messages[0].tensor

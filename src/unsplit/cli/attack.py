@@ -10,10 +10,9 @@ from unsplit.choices import LABEL_ATTACKS, PRESETS
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
-from unsplit.errors import unknown_name
 
 if TYPE_CHECKING:
-    from unsplit.experiment.traffic.follow import Findings, Request
+    from unsplit.experiment.traffic.attack import Findings
 
 EXAMPLES = """**Examples**
 
@@ -73,54 +72,41 @@ def attack(
     """
     import torch
 
+    from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
     from unsplit.experiment.traffic.follow import follow as run_follow
-    from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
-    from unsplit.experiment.traffic.labels import LabelRequest, attack_labels
     from unsplit.losses import LossSpec
     from unsplit.optim import parse_optimizer
-    from unsplit.ranges import UNIT, InputRange
+    from unsplit.ranges import InputRange
 
     torch.set_num_threads(threads)
-    if goal not in ("inputs", "labels"):
-        raise unknown_name("goal", goal, ("inputs", "labels"))
-    request: Request
-    if goal == "inputs":
-        request = InversionRequest(
-            model=model,
-            cut=options.one_cut(cut),
-            input_shape=options.integers(input_shape, "input_shape"),
-            input_range=UNIT if input_range is None else InputRange.of(input_range),
-            preset=preset,
-            known_weights=known_weights,
-            white_box=white_box,
-            last=last,
-            seed=seed,
-            device=device,
-            reduced_precision=reduced_precision,
-        )
-    else:
-        request = LabelRequest(
-            attack=label_attack,
-            model=model,
-            head=head,
-            classes=classes,
-            loss=LossSpec(name=loss, label_smoothing=label_smoothing),
-            optimizer=parse_optimizer(optimizer),
-            known=known,
-            seed=seed,
-            device=device,
-        )
+    config = AttackConfig(
+        goal=goal,
+        model=model,
+        cut=options.one_cut(cut),
+        # The head of a network that can be cut without running it needs no shape.
+        input_shape=options.integers(input_shape, "input_shape") if goal == "inputs" else None,
+        input_range=None if input_range is None else InputRange.of(input_range),
+        preset=preset,
+        known_weights=known_weights,
+        white_box=white_box,
+        last=last,
+        label_attack=label_attack,
+        head=head,
+        classes=classes,
+        loss=LossSpec(name=loss, label_smoothing=label_smoothing),
+        optimizer=parse_optimizer(optimizer),
+        known=known,
+        seed=seed,
+        device=device,
+        reduced_precision=reduced_precision,
+    )
     printer = _Printer(quiet=quiet, json=json)
     with progress_bars(quiet=quiet) as bars:
         progress = bars.stage("inverting" if goal == "inputs" else "inferring labels")
         if follow is not None:
-            run_follow(transcript, request, out, quiet_for=follow, tell=printer.step, progress=progress)
+            run_follow(transcript, config, out, quiet_for=follow, tell=printer.step, progress=progress)
             return
-        found: Findings
-        if isinstance(request, InversionRequest):
-            found = attack_inputs(transcript, request, out, progress=progress)
-        else:
-            found = attack_labels(transcript, request, out, progress=progress)
+        found = attack_recorded(transcript, config, out, progress=progress)
     printer.end(out, found)
 
 
@@ -132,24 +118,22 @@ class _Printer:
 
     def end(self, folder: Path, found: "Findings") -> None:
         """The one attack there is."""
-        if self._json:
-            typer.echo(found.model_dump_json(indent=1))
-        elif not self._quiet:
-            console.print(_line(folder, found), soft_wrap=True, markup=False)
+        self._say("", found.model_dump_json(indent=1), folder, found)
 
     def step(self, step: int, folder: Path, found: "Findings") -> None:
         """One of several attacks, by its newest step, in one line."""
+        line = dumps({"step": step, "folder": str(folder), **found.model_dump(mode="json")})
+        self._say(f"Step {step}: ", line, folder, found)
+
+    def _say(self, begin: str, json: str, folder: Path, found: "Findings") -> None:
         if self._json:
-            line = {"step": step, "folder": str(folder), **found.model_dump(mode="json")}
-            typer.echo(dumps(line))
+            typer.echo(json)
         elif not self._quiet:
-            console.print(f"Step {step}: {_line(folder, found)}", soft_wrap=True, markup=False)
+            console.print(begin + _line(folder, found), soft_wrap=True, markup=False)
 
 
 def _line(folder: Path, found: "Findings") -> str:
-    from unsplit.experiment.traffic.inputs import InversionFindings
-
-    if isinstance(found, InversionFindings):
+    if found.goal == "inputs":
         return (
             f"{found.inputs} inputs and a clone in {folder / found.tensors}; relative residual {found.residual:.2g}, "
             f"sign {found.sign}."

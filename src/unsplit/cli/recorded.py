@@ -16,7 +16,7 @@ from unsplit.cli.console import progress_bars
 from unsplit.cli.outcome import Asked, conclude, with_outcomes
 from unsplit.errors import InputError
 from unsplit.experiment import AuditConfig
-from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
 from unsplit.files import writable_folder
 from unsplit.report import write_recorded_report
 from unsplit.report.numbers import decimals, error, percent

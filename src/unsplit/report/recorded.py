@@ -3,7 +3,7 @@
 import base64
 from pathlib import Path
 
-from unsplit.experiment.traffic.run import RecordedAudit
+from unsplit.experiment.traffic.audit import RecordedAudit
 from unsplit.files import replacing, writable_folder, write_text
 from unsplit.report._findings import GRADES, Finding, Level, grade, level
 from unsplit.report.box import box

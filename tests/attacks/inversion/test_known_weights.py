@@ -14,8 +14,9 @@ from unsplit.attacks.he2019 import white_box_quick, white_box_reference
 from unsplit.attacks.inversion import JointConfig, presets
 from unsplit.data import Splits, from_tensors
 from unsplit.errors import UnsplitError
-from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
-from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
+from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.follow import follow
 from unsplit.files import write_tensors
 from unsplit.models import build, distance, read_weights, registry, split, start_from
 from unsplit.optim import OptimizerSpec
@@ -199,9 +200,12 @@ def test_recorded_traffic_is_inverted_by_who_knows_the_weights(config, splits, t
     assert row.scores.mse < 0.1 * row.scores.mse_best_trivial
     assert row.scores.mse_scale_free < 0.01 * row.scores.mse_best_trivial
     assert [model.attack for model in found.result.threat_models] == ["invert_white_box"]
-    request = InversionRequest(model="backbone", cut="act", input_shape=SHAPE, known_weights=config.known_weights)
-    alone = attack_inputs(tmp_path / "transcript", request, tmp_path / "out")
+    request = AttackConfig(model="backbone", cut="act", input_shape=SHAPE, known_weights=config.known_weights)
+    alone = attack_recorded(tmp_path / "transcript", request, tmp_path / "out")
     assert alone.residual == pytest.approx(row.residual)
+    told = []
+    follow(tmp_path / "transcript", request, tmp_path / "f", quiet_for=0.2, tell=lambda *each: told.append(each[2]))
+    assert [found.residual for found in told] == [alone.residual]
 
 
 def test_the_authors_settings_stay_as_they_are():

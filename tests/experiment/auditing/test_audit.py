@@ -14,8 +14,8 @@ from unsplit import AuditConfig, Pictures, audit, files, write_report
 from unsplit.cli.app import main
 from unsplit.data import Splits, from_tensors
 from unsplit.errors import DataError, InputError, UnsplitError
-from unsplit.experiment.traffic.inputs import InversionRequest, attack_inputs
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelRequest, attack_labels
+from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
+from unsplit.experiment.traffic.labels import LABEL_ATTACKS
 from unsplit.experiment.training import TrainConfig, train
 from unsplit.models import build
 from unsplit.optim import OptimizerSpec
@@ -181,7 +181,7 @@ def test_a_training_its_checkpoint_and_its_transcript(digits, small, tmp_path, m
     assert (summary.steps, summary.messages) == (12, 6)
     with pytest.raises(InputError, match="holds a run already"):
         train(TrainConfig(split=split, steps=12), tmp_path / "run")
-    found = attack_inputs(tmp_path / "run" / "transcript", InversionRequest(), tmp_path / "attack")
+    found = attack_recorded(tmp_path / "run" / "transcript", AttackConfig(), tmp_path / "attack")
     assert found.inputs == 20
     assert (tmp_path / "attack" / "reconstruction.safetensors").exists()
     config = dataclasses.replace(CONFIG, presets=("joint",), cuts=(3,), label_setups=())
@@ -195,11 +195,13 @@ def test_labels_of_a_stored_transcript(small, tmp_path, monkeypatch):
     monkeypatch.setattr("unsplit.experiment.training.load", lambda _: small)
     split = SplitConfig(setup=Setup.B, clients=2, turn=1, batch_size=1, client_optimizer=SGD, server_optimizer=SGD)
     train(TrainConfig(split=split, steps=80), tmp_path / "run")
-    groups = attack_labels(tmp_path / "run" / "transcript", LabelRequest(attack="k-means"), tmp_path / "groups")
+    groups = attack_recorded(
+        tmp_path / "run" / "transcript", AttackConfig(goal="labels", label_attack="k-means"), tmp_path / "groups"
+    )
     assert not groups.named
     assert len(groups.labels) == 80
-    request = LabelRequest(attack="matching", optimizer=SGD)
-    named = attack_labels(tmp_path / "run" / "transcript", request, tmp_path / "named")
+    request = AttackConfig(goal="labels", label_attack="matching", optimizer=SGD)
+    named = attack_recorded(tmp_path / "run" / "transcript", request, tmp_path / "named")
     assert named.named
     assert named.steps == tuple(range(1, 79))
     assert (tmp_path / "named" / "head.safetensors").exists()
@@ -227,11 +229,11 @@ def test_every_label_attack_reads_a_stored_transcript(name, recorded, tmp_path):
     first = [(int((truth == label).nonzero()[0]), label) for label in range(10)]
     (tmp_path / "known.csv").write_text("position,label\n" + "".join(f"{at},{label}\n" for at, label in first))
     named = name in ("nearest", "k-means", "surrogate", "spectral", "features")
-    request = LabelRequest(
-        attack=name, classes=2 if name in TWO_CLASSES else 10, optimizer=SGD,
+    request = AttackConfig(
+        goal="labels", label_attack=name, classes=2 if name in TWO_CLASSES else 10, optimizer=SGD,
         known=tmp_path / "known.csv" if named else None,
     )  # fmt: skip
-    found = attack_labels(transcript, request, tmp_path / "out")
+    found = attack_recorded(transcript, request, tmp_path / "out")
     assert found.named == (name not in TWO_CLASSES)
     assert len(found.labels) == len(found.steps) == (98 if name in ("sign", "matching", "least-squares") else 100)
     assert found.undecided == sum(label < 0 for label in found.labels)
@@ -251,13 +253,17 @@ def test_a_file_of_known_samples_that_is_none(content, words, recorded, tmp_path
     if content is not None:
         (tmp_path / "known.csv").write_text(content)
     with pytest.raises(UnsplitError, match=f"(?i){words}") as caught:
-        attack_labels(recorded[0], LabelRequest(attack="k-means", known=tmp_path / "known.csv"), tmp_path / "out")
+        attack_recorded(
+            recorded[0],
+            AttackConfig(goal="labels", label_attack="k-means", known=tmp_path / "known.csv"),
+            tmp_path / "out",
+        )
     assert "\n" not in str(caught.value)
 
 
 def test_known_samples_must_be_named_to_compare_with(recorded, tmp_path):
     with pytest.raises(InputError, match="name a file of them with --known"):
-        attack_labels(recorded[0], LabelRequest(attack="nearest"), tmp_path)
+        attack_recorded(recorded[0], AttackConfig(goal="labels", label_attack="nearest"), tmp_path)
 
 
 def test_a_resumed_training_leaves_what_an_undisturbed_one_leaves(small, tmp_path, monkeypatch):

@@ -11,9 +11,8 @@ from helpers.programs import program
 from unsplit.attacks.inversion import JointConfig, presets
 from unsplit.errors import FormatError, InputError
 from unsplit.experiment.traffic import follow as following
+from unsplit.experiment.traffic.attack import AttackConfig
 from unsplit.experiment.traffic.follow import follow
-from unsplit.experiment.traffic.inputs import InversionRequest
-from unsplit.experiment.traffic.labels import LabelRequest
 from unsplit.models import build
 from unsplit.protocol import Recorder, SplitConfig, TranscriptWriter, load_transcript, save_transcript, split_training
 from unsplit.randomness import generator
@@ -70,7 +69,7 @@ def test_it_sees_what_is_written_beside_it_and_ends(transcript, tmp_path):
         go.release()
 
     training.start()
-    attacks = follow(tmp_path / "t", InversionRequest(), tmp_path / "out", quiet_for=3, tell=tell)
+    attacks = follow(tmp_path / "t", AttackConfig(), tmp_path / "out", quiet_for=3, tell=tell)
     go.release()
     training.join()
     assert told == [(step, f"step-{step:06d}", 4) for step in (3, 7, 11)]
@@ -85,7 +84,7 @@ def test_it_sees_what_is_written_beside_it_and_ends(transcript, tmp_path):
         assert all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
 
 
-@pytest.mark.parametrize("request_", [InversionRequest(last=2), LabelRequest()], ids=["inputs", "labels"])
+@pytest.mark.parametrize("request_", [AttackConfig(last=2), AttackConfig(goal="labels")], ids=["inputs", "labels"])
 def test_it_changes_nothing(request_, transcript, tmp_path):
     folder = save_transcript(transcript, tmp_path / "t")
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
@@ -100,7 +99,13 @@ def test_labels_up_to_the_last_complete_step(transcript, tmp_path):
         writer.append(message)
     writer.flush()
     told = []
-    follow(tmp_path / "t", LabelRequest(), tmp_path / "out", quiet_for=0.2, tell=lambda *each: told.append(each))
+    follow(
+        tmp_path / "t",
+        AttackConfig(goal="labels"),
+        tmp_path / "out",
+        quiet_for=0.2,
+        tell=lambda *each: told.append(each),
+    )
     ((step, folder, found),) = told
     assert (step, len(found.labels), found.steps) == (10, 44, tuple(range(11)))
     assert json.loads((folder / "attack.json").read_text())["attack"] == "surrogate"
@@ -109,7 +114,7 @@ def test_labels_up_to_the_last_complete_step(transcript, tmp_path):
 def test_a_training_that_goes_back_is_followed(transcript, tmp_path, monkeypatch):
     """A writer that forgets and writes again all the time is never taken for a damaged transcript."""
     seen, stop = [], threading.Event()
-    monkeypatch.setattr(following, "_attack", lambda view, *_: seen.append(view.tensor(Kind.SMASHED)))
+    monkeypatch.setattr(following, "attack_recorded", lambda view, *_, **__: seen.append(view.tensor(Kind.SMASHED)))
     monkeypatch.setattr(following, "_PAUSE", 0.0)
 
     def train():
@@ -134,7 +139,7 @@ def test_a_training_that_goes_back_is_followed(transcript, tmp_path, monkeypatch
             stop.set()
 
     try:
-        attacks = follow(tmp_path / "t", InversionRequest(), tmp_path / "out", quiet_for=2, tell=tell)
+        attacks = follow(tmp_path / "t", AttackConfig(), tmp_path / "out", quiet_for=2, tell=tell)
     finally:
         stop.set()
         training.join()
@@ -143,7 +148,7 @@ def test_a_training_that_goes_back_is_followed(transcript, tmp_path, monkeypatch
 
 
 def test_steps_that_come_again_are_attacked_again(transcript, tmp_path, monkeypatch):
-    monkeypatch.setattr(following, "_attack", lambda view, *_: view.steps[-1])
+    monkeypatch.setattr(following, "attack_recorded", lambda view, *_, **__: view.steps[-1])
     writer = TranscriptWriter(tmp_path / "t", "server")
     for message in transcript:
         writer.append(message)
@@ -172,7 +177,7 @@ def test_steps_that_come_again_are_attacked_again(transcript, tmp_path, monkeypa
 
             threading.Thread(target=go_on).start()
 
-    assert follow(tmp_path / "t", InversionRequest(), tmp_path / "out", quiet_for=2, tell=tell) == 2
+    assert follow(tmp_path / "t", AttackConfig(), tmp_path / "out", quiet_for=2, tell=tell) == 2
     assert told == [11, 8]
 
 
@@ -185,23 +190,23 @@ def test_real_damage_is_told(how, transcript, tmp_path):
     else:
         shard.write_bytes(shard.read_bytes()[:1000])
     with pytest.raises(FormatError, match=how):
-        follow(folder, InversionRequest(), tmp_path / "out", quiet_for=5)
+        follow(folder, AttackConfig(), tmp_path / "out", quiet_for=5)
 
 
 def test_nothing_to_attack(transcript, tmp_path):
     with pytest.raises(InputError, match=r"No smashed data were stored in .* within 0.1 seconds"):
-        follow(tmp_path / "t", InversionRequest(), tmp_path / "out", quiet_for=0.1)
+        follow(tmp_path / "t", AttackConfig(), tmp_path / "out", quiet_for=0.1)
     folder = save_transcript(transcript.of(Kind.SMASHED), tmp_path / "t")
     with pytest.raises(InputError, match="No cut gradients were stored"):
-        follow(folder, LabelRequest(), tmp_path / "out", quiet_for=0.1)
+        follow(folder, AttackConfig(goal="labels"), tmp_path / "out", quiet_for=0.1)
 
 
 def test_an_attack_that_cannot_work_says_why(transcript, tmp_path):
     folder = save_transcript(transcript, tmp_path / "t")
     with pytest.raises(InputError, match="name that with --cut"):
-        follow(folder, InversionRequest(cut="conv2"), tmp_path / "out", quiet_for=60)
+        follow(folder, AttackConfig(cut="conv2"), tmp_path / "out", quiet_for=60)
     with pytest.raises(InputError, match="name a file of them with --known"):
-        follow(folder, LabelRequest(attack="nearest"), tmp_path / "out", quiet_for=0.1)
+        follow(folder, AttackConfig(goal="labels", label_attack="nearest"), tmp_path / "out", quiet_for=0.1)
 
 
 def test_the_command(transcript, tmp_path, monkeypatch, capsys):

@@ -13,9 +13,9 @@ from helpers.reports import Page
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, presets
 from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate, infer_from_handed_weights
 from unsplit.errors import FormatError, InputError, UnsplitError
-from unsplit.experiment.traffic import recorded_labels
-from unsplit.experiment.traffic.recorded_inversion import NEAR_STEPS, near
-from unsplit.experiment.traffic.run import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
+from unsplit.experiment.traffic.inversion import NEAR_STEPS, near
+from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelAttack
 from unsplit.experiment.traffic.truth import read_truth
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.metrics import accuracy_up_to_names, chance, mse, psnr, skill, ssim, trivial_guesses
@@ -40,13 +40,13 @@ def short(monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=20))
     monkeypatch.setitem(presets.PRESETS, "strong-quick", lambda _: quick)
     hasty = SurrogateConfig(starts=1, rounds=1, passes=2)
-    monkeypatch.setattr(recorded_labels, "SurrogateConfig", lambda: hasty)
+    monkeypatch.setitem(LABEL_ATTACKS, "surrogate", LabelAttack(infer_by_surrogate, lambda _: hasty))
 
 
 @pytest.fixture
 def thorough(monkeypatch):
     """Label inference as it is."""
-    monkeypatch.setattr(recorded_labels, "SurrogateConfig", SurrogateConfig)
+    monkeypatch.setitem(LABEL_ATTACKS, "surrogate", LabelAttack(infer_by_surrogate, lambda _: SurrogateConfig()))
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_what_attacks_see_of_a_client_that_moves(batch, name, expected):
         for step in range(30)
     ]
     view = Transcript(observer="server", messages=messages)
-    seen = near(view, 25, presets.PRESETS[name](1))
+    seen = near(view, 25, presets.PRESETS[name](1).samples_wanted)
     assert seen.steps == tuple(range(26 - expected, 26))
     assert expected <= NEAR_STEPS
     assert bool((seen.tensor(Kind.SMASHED)[-batch:] == 25).all())

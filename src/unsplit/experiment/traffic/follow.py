@@ -3,27 +3,39 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from unsplit.attacks import Progress, readable, silent
 from unsplit.errors import FormatError, InputError, StorageError
-from unsplit.experiment.traffic.inputs import InversionFindings, InversionRequest, attack_inputs
-from unsplit.experiment.traffic.labels import LabelFindings, LabelRequest, attack_labels
+from unsplit.experiment.known_weights import sent_in_training
+from unsplit.experiment.traffic.attack import AttackConfig, Findings, attack_recorded
 from unsplit.protocol import load_transcript
 from unsplit.protocol.store import MANIFEST
 from unsplit.types import Kind, Transcript
 
-Request = InversionRequest | LabelRequest
-Findings = InversionFindings | LabelFindings
 Tell = Callable[[int, Path, Findings], None]
 """Called after each attack with the newest step that it saw, its folder, and what it found."""
 
 _PAUSE = 0.5
-_LABEL_KINDS = (Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS)
+
+
+class _Needs(NamedTuple):
+    """What an attack needs: the kind of message whose steps can be attacked, in words, and all that it reads."""
+
+    kind: Kind
+    words: str
+    reads: tuple[Kind, ...]
+
+
+_NEEDS = {
+    "inputs": _Needs(Kind.SMASHED, "smashed data", (Kind.SMASHED,)),
+    "labels": _Needs(Kind.FEATURE_GRAD, "cut gradients", (Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS)),
+}
 
 
 def follow(
     transcript: Path,
-    request: Request,
+    config: AttackConfig,
     folder: Path,
     *,
     quiet_for: float,
@@ -37,7 +49,7 @@ def follow(
 
     Args:
         transcript: its folder, which may not be there yet; it is only read.
-        request: the attack: of the inputs of the last step or steps, or of all labels so far.
+        config: the attack: of the inputs of the last step or steps, or of all labels so far.
         folder: gets a folder `step-NNNNNN` for each attack, by its newest step.
         quiet_for: seconds without anything new after which it ends.
         tell: told of each attack.
@@ -60,14 +72,14 @@ def follow(
         if stored in (b"", seen):
             time.sleep(min(_PAUSE, quiet_for / 4))
             continue
-        seen, view = _read(transcript, request)
-        newest = _newest(view, request)
+        seen, view, training = _read(transcript, config)
+        newest = _newest(view, config)
         if newest > attacked:
             place = folder / f"step-{newest:06d}"
             try:
-                found = _attack(view, request, place, progress)
+                found = attack_recorded(view, config, place, training=training, progress=progress)
             except InputError as error:
-                if isinstance(request, InversionRequest):
+                if config.goal == "inputs":
                     raise
                 failure = error  # more steps may be what it needs
             else:
@@ -75,20 +87,16 @@ def follow(
                 tell(newest, place, found)
         attacked, heard = newest, time.monotonic()
     if not attacks:
-        raise failure or _nothing(transcript, request, quiet_for)
+        raise failure or InputError(
+            f"No {_NEEDS[config.goal].words} were stored in {transcript} within {quiet_for:g} seconds; start the "
+            "training first, or wait longer with --follow."
+        )
     return attacks
 
 
-def _nothing(transcript: Path, request: Request, quiet_for: float) -> InputError:
-    what = "smashed data" if isinstance(request, InversionRequest) else "cut gradients"
-    return InputError(
-        f"No {what} were stored in {transcript} within {quiet_for:g} seconds; start the training first, or wait longer "
-        "with --follow."
-    )
-
-
-def _read(transcript: Path, request: Request) -> tuple[bytes, Transcript]:
-    """The manifest, and the messages that the attack needs, in memory: later the training may drop their files.
+def _read(transcript: Path, config: AttackConfig) -> tuple[bytes, Transcript, bool]:
+    """The manifest, the messages that the attack needs, in memory, since the training may drop their files later, and
+    whether the transcript is of a training.
 
     Checksums are left alone, since every look would read everything again. The manifest is replaced before a file that
     it named is dropped, and no file changes while it is named. So a file that is not as the manifest says is damaged if
@@ -98,8 +106,9 @@ def _read(transcript: Path, request: Request) -> tuple[bytes, Transcript]:
         stored = _manifest(transcript)
         try:
             view = load_transcript(transcript, verify=False)
-            chosen = _chosen(view, request)
-            return stored, Transcript(observer=view.observer, messages=list(chosen))
+            chosen = readable(view.of(*_NEEDS[config.goal].reads))
+            chosen = chosen.last(config.last) if config.goal == "inputs" else chosen
+            return stored, Transcript(observer=view.observer, messages=list(chosen)), sent_in_training(view)
         except (FormatError, StorageError):
             if _manifest(transcript) == stored:
                 raise
@@ -113,19 +122,6 @@ def _manifest(transcript: Path) -> bytes:
         return b""
 
 
-def _chosen(view: Transcript, request: Request) -> Transcript:
-    if isinstance(request, InversionRequest):
-        return readable(view.of(Kind.SMASHED)).last(request.last)
-    return readable(view.of(*_LABEL_KINDS))
-
-
-def _newest(view: Transcript, request: Request) -> int:
+def _newest(view: Transcript, config: AttackConfig) -> int:
     """The newest step that can be attacked; -1 if there is none."""
-    kind = Kind.SMASHED if isinstance(request, InversionRequest) else Kind.FEATURE_GRAD
-    return max(view.of(kind).steps, default=-1)
-
-
-def _attack(view: Transcript, request: Request, folder: Path, progress: Progress) -> Findings:
-    if isinstance(request, InversionRequest):
-        return attack_inputs(view, request, folder, progress=progress)
-    return attack_labels(view, request, folder, progress=progress)
+    return max(view.of(_NEEDS[config.goal].kind).steps, default=-1)

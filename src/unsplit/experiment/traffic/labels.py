@@ -1,15 +1,15 @@
-"""Label attacks on a stored transcript, by name."""
+"""Label inference from recorded traffic: the table of the attacks, and what an attacker knows for them."""
 
 import csv
 import functools
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
-import torch
+from torch import nn
 
-from unsplit.attacks import Progress, readable, silent
+from unsplit.attacks import Progress, silent, threat_model
 from unsplit.attacks.labels import (
     GroupingConfig,
     MatchingConfig,
@@ -25,181 +25,108 @@ from unsplit.attacks.labels import (
     infer_from_handed_weights,
     infer_from_known_samples,
     infer_from_weight_gradients,
-    name_groups,
 )
-from unsplit.devices import device as checked_device
-from unsplit.errors import InputError, unknown_name
-from unsplit.files import explained, writable_folder, write_tensors, write_text
+from unsplit.errors import InputError
+from unsplit.experiment.traffic.attacker import Attacker
+from unsplit.files import explained
 from unsplit.knowledge import (
     ClientLoss,
     ClientOptimizer,
     HeadArchitecture,
     HeadWeightGradient,
+    Knowledge,
     KnownSamples,
     LabelSpace,
 )
-from unsplit.losses import LossSpec
-from unsplit.models import build, split_head
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol import load_transcript
 from unsplit.randomness import generator
-from unsplit.results import Row
 from unsplit.types import InferredLabels, Kind, Transcript
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelRequest:
-    """Infer labels.
+class LabelAttack(NamedTuple):
+    """A label attack, and the settings that suit a client with this optimiser; None for an attack without settings."""
 
-    Args:
-        attack: a name in `LABEL_ATTACKS`.
-        model: the network's architecture, by name or "module:function".
-        head: weighted layers of the client's head.
-        classes: how many there are.
-        loss: the client's.
-        optimizer: the client's; read by attacks on weight gradients.
-        known: a CSV file of positions (among the judged samples, from 0) and labels that are known, or None.
-        seed: of the attack.
-        device: where it computes.
-
-    Raises:
-        InputError: an unknown attack.
-    """
-
-    attack: str = "surrogate"
-    model: str = "mnist-net"
-    head: int = 1
-    classes: int = 10
-    loss: LossSpec = field(default_factory=LossSpec)
-    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    known: Path | None = None
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.attack not in LABEL_ATTACKS:
-            raise unknown_name("label attack", self.attack, LABEL_ATTACKS)
+    run: Callable[..., InferredLabels]
+    settings: Callable[[OptimizerSpec], object] | None = None
 
 
-class LabelFindings(Row):
-    """The contents of `attack.json` after label inference; -1 stands for "undecided"."""
-
-    goal: Literal["labels"] = "labels"
-    attack: str
-    named: bool
-    known: int
-    steps: tuple[int, ...]
-    undecided: int
-    margin: float | None
-    head: str | None
-    labels: tuple[int, ...]
-
-
-class _Attacker:
-    """A transcript, and what the request says that the attacker knows; models are built when they are asked for."""
-
-    def __init__(self, view: Transcript, request: LabelRequest, progress: Progress) -> None:
-        self.view, self.request, self.progress = view, request, progress
-        self.space = LabelSpace(classes=request.classes)
-        self.loss = ClientLoss(spec=request.loss)
-        self.known = None if request.known is None else read_known(request.known)
-
-    @property
-    def generator(self) -> torch.Generator:
-        return generator(self.request.seed)
-
-    @property
-    def architecture(self) -> HeadArchitecture:
-        return HeadArchitecture.of(split_head(build(self.request.model, generator=generator(0)), self.request.head)[1])
-
-    @functools.cached_property
-    def gradients(self) -> HeadWeightGradient:
-        return head_weight_gradients(self.view, ClientOptimizer(spec=self.request.optimizer))
-
-    def groups(self, method: str) -> InferredLabels:
-        config = GroupingConfig(method=method)
-        return group_by_cut_gradient(self.view, self.space, config, generator=self.generator)
-
-    def nearest(self) -> InferredLabels:
-        if self.known is None:
-            raise InputError("The attack 'nearest' compares with known samples; name a file of them with --known.")
-        return infer_from_known_samples(self.view, self.known)
-
-    def surrogate(self) -> InferredLabels:
-        return infer_by_surrogate(
-            self.view,
-            self.architecture,
-            self.space,
-            self.loss,
-            SurrogateConfig(),
-            generator=self.generator,
-            progress=self.progress,
-        )
-
-    def matching(self) -> InferredLabels:
-        config = MatchingConfig(clone_optimizer=self.request.optimizer)
-        return infer_from_weight_gradients(
-            self.view, self.gradients, self.architecture, self.space, config, generator=self.generator
-        )
-
-
-LABEL_ATTACKS: dict[str, Callable[[_Attacker], InferredLabels]] = {
-    "surrogate": _Attacker.surrogate,
-    "k-means": lambda attacker: attacker.groups("k-means"),
-    "spectral": lambda attacker: attacker.groups("spectral"),
-    "features": lambda attacker: group_by_features(
-        attacker.view, attacker.space, GroupingConfig(), generator=attacker.generator
-    ),
-    "nearest": _Attacker.nearest,
-    "norm": lambda attacker: infer_from_gradient_norm(attacker.view, attacker.space),
-    "direction": lambda attacker: infer_from_gradient_direction(attacker.view, attacker.space),
-    "sign": lambda attacker: infer_by_sign(attacker.view, attacker.gradients, attacker.space),
-    "matching": _Attacker.matching,
-    "least-squares": lambda attacker: infer_from_batch_gradients(attacker.view, attacker.gradients, attacker.space),
-    "handed-weights": lambda attacker: infer_from_handed_weights(
-        attacker.view, attacker.architecture, attacker.space, attacker.loss
-    ),
+LABEL_ATTACKS = {
+    "surrogate": LabelAttack(infer_by_surrogate, lambda _: SurrogateConfig()),
+    "k-means": LabelAttack(group_by_cut_gradient, lambda _: GroupingConfig(method="k-means")),
+    "spectral": LabelAttack(group_by_cut_gradient, lambda _: GroupingConfig(method="spectral")),
+    "features": LabelAttack(group_by_features, lambda _: GroupingConfig()),
+    "nearest": LabelAttack(infer_from_known_samples),
+    "norm": LabelAttack(infer_from_gradient_norm),
+    "direction": LabelAttack(infer_from_gradient_direction),
+    "sign": LabelAttack(infer_by_sign),
+    "matching": LabelAttack(infer_from_weight_gradients, lambda optimizer: MatchingConfig(clone_optimizer=optimizer)),
+    "least-squares": LabelAttack(infer_from_batch_gradients),
+    "handed-weights": LabelAttack(infer_from_handed_weights),
 }
 """The label attacks by the name that the command line has for them."""
 
-_FROM_WEIGHT_GRADIENTS = ("sign", "matching", "least-squares")
 
+class LabelView:
+    """Recorded features and cut gradients, and what their attacker knows; models are built when an attack needs them.
 
-def attack_labels(
-    transcript: Path | Transcript, request: LabelRequest, folder: Path, *, progress: Progress = silent
-) -> LabelFindings:
-    """Infer the labels of a transcript, or of one stored in a folder; leaves `attack.json` in `folder`, and the clone
-    head's weights where the attack has one.
-
-    Raises:
-        UnsplitError: a transcript that cannot be read or lacks what the attack needs.
+    Args:
+        view: the recording, of which no step waits for its cut gradients, on the device on which attacks compute.
+        attacker: the knowledge and the settings of all attacks.
+        head: gives the client's head, whose weights are not used.
+        classes: the number of classes.
+        optimizer: the client's optimiser; read by attacks on weight gradients.
+        known: samples whose labels are known, or None.
     """
-    stored = load_transcript(transcript) if isinstance(transcript, Path) else transcript
-    view = readable(answered(stored)).to(checked_device(request.device))
-    attacker = _Attacker(view, request, progress)
-    found = LABEL_ATTACKS[request.attack](attacker)
-    if attacker.known is not None and not found.named:
-        found = name_groups(found, attacker.known, attacker.space)
-    if request.attack in _FROM_WEIGHT_GRADIENTS:
-        steps = attacker.gradients.steps
-    else:
-        steps = view.of(Kind.FEATURES if request.attack == "features" else Kind.FEATURE_GRAD).steps
-    head = None
-    if found.clone is not None:
-        head = "head.safetensors"
-        write_tensors(writable_folder(folder) / head, dict(found.clone.state_dict()))
-    findings = LabelFindings(
-        attack=request.attack,
-        named=found.named,
-        known=0 if attacker.known is None else len(attacker.known.indices),
-        steps=steps,
-        undecided=int((found.labels < 0).sum()),
-        margin=None if found.margin is None else float(found.margin[found.labels >= 0].mean()),
-        head=head,
-        labels=tuple(found.labels.tolist()),
-    )
-    write_text(writable_folder(folder) / "attack.json", findings.model_dump_json(indent=1) + "\n")
-    return findings
+
+    def __init__(
+        self,
+        view: Transcript,
+        attacker: Attacker,
+        head: Callable[[], nn.Module],
+        *,
+        classes: int,
+        optimizer: OptimizerSpec | None = None,
+        known: KnownSamples | None = None,
+    ) -> None:
+        self._view, self._seed = view, attacker.seed
+        self._optimizer = optimizer or OptimizerSpec()
+        self._known: dict[type[Knowledge], Callable[[], Knowledge]] = {
+            ClientLoss: lambda: ClientLoss(spec=attacker.loss),
+            HeadArchitecture: lambda: HeadArchitecture.of(head()),
+            HeadWeightGradient: lambda: self._gradients,
+            KnownSamples: lambda: _needed(known),
+            LabelSpace: lambda: LabelSpace(classes=classes),
+        }
+
+    @functools.cached_property
+    def _gradients(self) -> HeadWeightGradient:
+        return head_weight_gradients(self._view, ClientOptimizer(spec=self._optimizer))
+
+    def infer(self, name: str, progress: Progress = silent) -> InferredLabels:
+        """What the attack of this name in `LABEL_ATTACKS` reads, from the knowledge in its signature.
+
+        Raises:
+            InputError: a recording that lacks messages, or knowledge that there is not.
+        """
+        run, settings = LABEL_ATTACKS[name]
+        known = [self._known[kind]() for kind in threat_model(run).knows]
+        config = [] if settings is None else [settings(self._optimizer)]
+        offered = {"generator": generator(self._seed), "progress": progress}
+        taken = inspect.signature(run).parameters
+        return run(self._view, *known, *config, **{key: value for key, value in offered.items() if key in taken})
+
+    def steps(self, name: str) -> tuple[int, ...]:
+        """The steps whose samples the attack of this name judges."""
+        model = threat_model(LABEL_ATTACKS[name].run)
+        if HeadWeightGradient in model.knows:
+            return self._gradients.steps
+        return self._view.of(Kind.FEATURE_GRAD if Kind.FEATURE_GRAD in model.reads else Kind.FEATURES).steps
+
+
+def _needed(known: KnownSamples | None) -> KnownSamples:
+    if known is None:
+        raise InputError("The attack 'nearest' compares with known samples; name a file of them with --known.")
+    return known
 
 
 def answered(view: Transcript) -> Transcript:
