@@ -83,9 +83,9 @@ def traces(monkeypatch, splits, **changes):
     found = {}
     watch, whole = label_runs.watch_hand_offs, u_shape_runs._Attack
 
-    def watched(*args, setup, **more):
-        training, view = watch(*args, setup=setup, **more)
-        found[f"labels in setup ({setup})"] = hashed(view)
+    def watched(model, splits, how):
+        training, view = watch(model, splits, how)
+        found[f"labels in setup ({how.setup})"] = hashed(view)
         return training, view
 
     def attacked(training, view, *args):

@@ -1,7 +1,6 @@
 """The attacker of SDAR: four networks that learn from each step of a training that they watch."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -9,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks.auxiliary._learning import Part, Resumable
 from unsplit.attacks.auxiliary._networks import (
     WINDOW,
     make_decoder,
@@ -20,7 +20,7 @@ from unsplit.attacks.settings import AttackSettings
 from unsplit.devices import Precision, check_precision, reduces_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
-from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
+from unsplit.optim import OptimizerSpec
 from unsplit.randomness import draw_seed, seeded
 from unsplit.types import Kind, Transcript
 
@@ -101,7 +101,7 @@ def sdar_preset(name: str) -> SdarConfig:
     return SDAR_PRESETS[name]
 
 
-class SdarAttacker:
+class SdarAttacker(Resumable):
     """What a passive server runs beside a training: `observe` tells it of a step, `invert` is its harvest.
 
     It computes with copies and draws from its own generator, so a training that is watched is the training that is
@@ -212,26 +212,9 @@ class SdarAttacker:
         self.decoder.train()
         return self._low + self._range * torch.cat(found)
 
-    def state(self) -> dict[str, Tensor]:
-        """All that learning changes, the generator apart."""
-        return {
-            f"{part}/{name}": value.detach().clone()
-            for part, network in self._networks().items()
-            for name, value in network.state_dict().items()
-        } | {
-            f"{part}.optimizer/{name}": value.detach().clone()
-            for part, optimizer in self._steps.items()
-            for name, value in state_tensors(optimizer).items()
-        }
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
-        for part, network in self._networks().items():
-            network.load_state_dict(_beginning(f"{part}/", state))
-            load_state_tensors(self._steps[part], _beginning(f"{part}.optimizer/", state))
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {part: getattr(self, part) for part in self._steps}
+    def parts(self) -> dict[str, Part]:
+        """The simulator, the decoder and the two discriminators."""
+        return {part: (getattr(self, part), optimizer) for part, optimizer in self._steps.items()}
 
     def _learn_features(self, inputs: Tensor, own: Tensor, smashed: Tensor, labels: Tensor | None) -> None:
         simulated = self.simulator(inputs)
@@ -283,10 +266,6 @@ def _step(optimizer: torch.optim.Optimizer, network: nn.Module, gradients: tuple
     for value, gradient in zip(weights, gradients, strict=True):
         value.grad = gradient
     optimizer.step()
-
-
-def _beginning(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _checked_labels(data: AuxiliaryData, picture: tuple[int, ...]) -> Tensor:

@@ -1,6 +1,5 @@
 """Feature-space hijacking (Pasquini et al. 2021): a server that answers smashed data with gradients of its own."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,11 +9,12 @@ from torch.nn import functional
 
 from unsplit.attacks._threat_model import attack
 from unsplit.attacks.auxiliary._hijack_networks import hijacking_networks
+from unsplit.attacks.auxiliary._learning import Part, Resumable, gradient_penalty, step
 from unsplit.attacks.observed import check_finite
 from unsplit.attacks.settings import AttackSettings
 from unsplit.errors import InputError, check_at_least_one, check_not_negative
 from unsplit.knowledge import AuxiliaryData
-from unsplit.optim import OptimizerSpec, load_state_tensors, state_tensors
+from unsplit.optim import OptimizerSpec
 from unsplit.types import Kind, Transcript
 
 
@@ -52,7 +52,7 @@ class HijackConfig(AttackSettings):
         check_not_negative(self, "penalty")
 
 
-class Hijacker:
+class Hijacker(Resumable):
     """What sits at the server in place of the rest of the network: `answer` is its gradient, `invert` its harvest.
 
     Its attributes are the three networks and the losses of the last iteration.
@@ -90,9 +90,12 @@ class Hijacker:
         features = features.detach()
         critic_loss = self.critic(features).mean() - self.critic(private).mean()
         if self._config.penalty:
-            critic_loss = critic_loss + self._config.penalty * self._penalty(private, features)
-        _step(self._autoencoder_step, own_loss)
-        _step(self._critic_step, critic_loss)
+            steepness = gradient_penalty(
+                self.critic, private, features, self._generator, by_channel=self._config.penalty_by_channel
+            )
+            critic_loss = critic_loss + self._config.penalty * steepness
+        step(self._autoencoder_step, own_loss)
+        step(self._critic_step, critic_loss)
         self.losses = {
             "client": float(client_loss.detach()),
             "own": float(own_loss.detach()),
@@ -107,47 +110,10 @@ class Hijacker:
         decoded: Tensor = self.decoder(smashed)
         return low + (high - low) * (decoded + 1) / 2
 
-    def state(self) -> dict[str, Tensor]:
-        """All that `answer` changes, the generator apart."""
-        return {
-            f"{part}/{name}": value.detach().clone()
-            for part, (network, _) in self._networks().items()
-            for name, value in network.state_dict().items()
-        } | {
-            f"{part}.optimizer/{name}": value.detach().clone()
-            for part, (_, optimizer) in self._networks().items()
-            for name, value in state_tensors(optimizer).items()
-        }
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
-        for part, (network, optimizer) in self._networks().items():
-            network.load_state_dict(_beginning(f"{part}/", state))
-            load_state_tensors(optimizer, _beginning(f"{part}.optimizer/", state))
-
-    def _networks(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
+    def parts(self) -> dict[str, Part]:
+        """The pilot with the decoder behind it, and the critic."""
         autoencoder = nn.Sequential(self.pilot, self.decoder)
         return {"autoencoder": (autoencoder, self._autoencoder_step), "critic": (self.critic, self._critic_step)}
-
-    def _penalty(self, private: Tensor, features: Tensor) -> Tensor:
-        count = min(len(private), len(features))
-        share = torch.rand(count, *[1] * (private.dim() - 1), generator=self._generator).to(private.device)
-        between = (share * private[:count] + (1 - share) * features[:count]).requires_grad_()
-        (slope,) = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
-        start = 2 if self._config.penalty_by_channel else 1
-        # The norm has no derivative at zero, where a channel of the critic is dead.
-        norm: Tensor = (slope.flatten(start).square().sum(-1) + 1e-12).sqrt()
-        return (norm - 1).square().mean()
-
-
-def _beginning(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    optimizer.step()
 
 
 @attack(goal="the private inputs", reads=(Kind.SMASHED,), forges=(Kind.CUT_GRAD,))

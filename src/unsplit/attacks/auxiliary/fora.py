@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks._threat_model import attack
+from unsplit.attacks.auxiliary._learning import gradient_penalty, step
 from unsplit.attacks.auxiliary._networks import WINDOW, make_critic, make_decoder, make_substitute
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.observed import check_finite
@@ -219,13 +220,13 @@ def _match(
         loss = config.matching * discrepancy
         if config.matching < 1:
             loss = loss + (1 - config.matching) * critic(made).mean()
-        _step(own_step, loss)
+        step(own_step, loss)
         if config.matching < 1:
             made = made.detach()
             loss = critic(real).mean() - critic(made).mean()
             if config.penalty:
-                loss = loss + config.penalty * _penalty(critic, real, made, generator)
-            _step(critic_step, loss)
+                loss = loss + config.penalty * gradient_penalty(critic, real, made, generator)
+            step(critic_step, loss)
         progress(number + 1, total, float(discrepancy.detach()))
 
 
@@ -245,17 +246,8 @@ def _undo(
         with torch.no_grad():
             made = substitute(pictures[drawn])
         loss = functional.mse_loss(inverse(made, None), wanted[drawn])
-        _step(optimizer, loss)
+        step(optimizer, loss)
         progress(config.iterations + number + 1, total, float(loss.detach()))
-
-
-def _penalty(critic: nn.Module, real: Tensor, made: Tensor, generator: torch.Generator) -> Tensor:
-    share = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator).to(real.device)
-    between = (share * real + (1 - share) * made).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    # The norm has no derivative at zero.
-    norm: Tensor = (slope.flatten(1).square().sum(1) + 1e-12).sqrt()
-    return (norm - 1).square().mean()
 
 
 def _drawn(values: Tensor, config: ForaConfig, generator: torch.Generator) -> Tensor:
@@ -264,9 +256,3 @@ def _drawn(values: Tensor, config: ForaConfig, generator: torch.Generator) -> Te
 
 def _batch(values: Tensor, config: ForaConfig, generator: torch.Generator) -> Tensor:
     return values[_drawn(values, config, generator)]
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    optimizer.step()

@@ -1,6 +1,7 @@
 """What the label experiments share: a watched training, its true labels, what the server knows, and a stolen head."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,39 +19,56 @@ _LAST = 300
 """Steps at the end whose features train a stolen head: those of earlier ones come from a body of the past."""
 
 
-def watch_hand_offs(
-    model: nn.Sequential,
-    splits: Splits,
-    *,
-    setup: str,
-    head: int,
-    steps: int,
-    batch_size: int,
-    optimizer: OptimizerSpec,
-    defenses: tuple[Defense, ...] = (),
-    seed: int,
-    device: torch.device,
-) -> tuple[SplitTraining, Transcript]:
-    """Train `model` from its present weights, two clients with these defences in turns of one step, whose weights (and
-    where it takes them, moments) pass through the server, and what the server saw.
+@dataclass(frozen=True, kw_only=True)
+class HandOffs:
+    """A training by two clients in turns of one step, whose weights (and where it takes them, moments) pass through the
+    server.
+
+    Args:
+        setup: "b" or "c".
+        head: number of layers with weights in the clients' head.
+        samples: number of samples to observe, in steps of `batch_size`.
+        batch_size: number of samples in each step.
+        optimizer: optimiser of both parties.
+        defenses: what the clients do on their side of the border.
+        seed: seed of the training and of the attacks on it.
+        device: where it computes.
     """
+
+    setup: str = "b"
+    head: int
+    samples: int
+    batch_size: int = 1
+    optimizer: OptimizerSpec
+    defenses: tuple[Defense, ...] = ()
+    seed: int
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        """How many steps the samples take."""
+        return -(-self.samples // self.batch_size)
+
+
+def watch_hand_offs(model: nn.Sequential, splits: Splits, how: HandOffs) -> tuple[SplitTraining, Transcript]:
+    """Train `model` from its present weights; returns the training, and what the server saw."""
     config = SplitConfig(
-        setup=Setup(setup),
+        setup=Setup(how.setup),
         cut=0,
-        head=head,
+        head=how.head,
         clients=2,
-        batch_size=batch_size,
+        batch_size=how.batch_size,
         turn=1,
-        hand_off_optimizer=optimizer.name.lower() != "sgd" or bool(optimizer.options),
-        client_optimizer=optimizer,
-        server_optimizer=optimizer,
-        defenses=defenses,
+        hand_off_optimizer=how.optimizer.name.lower() != "sgd" or bool(how.optimizer.options),
+        client_optimizer=how.optimizer,
+        server_optimizer=how.optimizer,
+        defenses=how.defenses,
     )
-    train = splits.train
-    training = split_training(model, train.images, train.labels, config, generator=generator(seed), device=device)
+    train, draws = splits.train, generator(how.seed)
+    training = split_training(model, train.images, train.labels, config, generator=draws, device=how.device)
     recorder = training.record(Recorder(observer=SERVER))
     # The gradient of a step lies between two hand-offs, and each hand-off waits for the next step to begin.
-    training.run(steps + 2)
+    training.run(how.steps + 2)
     return training, recorder.transcript()
 
 

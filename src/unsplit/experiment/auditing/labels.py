@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from unsplit.attacks.labels import (
@@ -21,11 +20,15 @@ from unsplit.attacks.labels import (
     train_clone_head,
 )
 from unsplit.data import Splits
-from unsplit.defenses import Defense
-from unsplit.experiment.auditing.label_watch import first_of_each_class, true_labels, unknown_to, watch_hand_offs
+from unsplit.experiment.auditing.label_watch import (
+    HandOffs,
+    first_of_each_class,
+    true_labels,
+    unknown_to,
+    watch_hand_offs,
+)
 from unsplit.knowledge import ClientLoss, ClientOptimizer, HeadArchitecture, LabelSpace
 from unsplit.metrics import Share, accuracy, accuracy_up_to_names, chance, label_accuracy
-from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SplitTraining, predicted
 from unsplit.randomness import generator
 from unsplit.results import LabelRow
@@ -35,94 +38,38 @@ _BRIEFLY = CloneHeadConfig(epochs=5)
 """Training of a head that shall learn what noisy labels have in common, and not each of them by heart."""
 
 
-def run_labels(
-    model: nn.Sequential,
-    splits: Splits,
-    *,
-    setup: str,
-    head: int,
-    samples: int,
-    batch_size: int = 1,
-    optimizer: OptimizerSpec,
-    defenses: tuple[Defense, ...] = (),
-    aware: bool = False,
-    seed: int,
-    device: torch.device,
-) -> list[LabelRow]:
-    """Train `model` from its present weights, two clients in turns of one step whose weights pass through the server,
-    and read the labels from what the server saw.
+def run_labels(model: nn.Sequential, splits: Splits, how: HandOffs, *, aware: bool = False) -> list[LabelRow]:
+    """Train `model` from its present weights, and read the labels from what the server saw.
 
     Args:
         model: the whole network.
         splits: the clients' data, and the test set.
-        setup: "b" or "c".
-        head: layers with weights in the clients' head.
-        samples: to observe, in steps of `batch_size`; in steps of one, weight gradients are read too.
-        batch_size: samples a step.
-        optimizer: of both parties.
-        defenses: what the clients do on their side of the border.
+        how: the training; where its steps are of one sample, weight gradients are read too.
         aware: correct the labels as well, as an attacker does who knows that labels or gradients are changed.
-        seed: of everything.
-        device: where it computes.
     """
-    steps = -(-samples // batch_size)
-    training, view = watch_hand_offs(
-        model,
-        splits,
-        setup=setup,
-        head=head,
-        steps=steps,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        defenses=defenses,
-        seed=seed,
-        device=device,
-    )
-    audit = _LabelAudit(training, view, splits, head, steps, optimizer, seed)
-    return audit.rows(single=batch_size == 1, aware=aware)
+    training, view = watch_hand_offs(model, splits, how)
+    return _LabelAudit(training, view, splits, how).rows(aware=aware)
 
 
-def run_handed_over(
-    model: nn.Sequential,
-    splits: Splits,
-    *,
-    head: int,
-    steps: int,
-    batch_size: int,
-    optimizer: OptimizerSpec,
-    seed: int,
-    device: torch.device,
-) -> dict[str, object]:
-    """Train `model` with two clients in turns of one step, whose weights pass through the server, and read the labels
-    with their names.
-    """
-    training, view = watch_hand_offs(
-        model,
-        splits,
-        setup="b",
-        head=head,
-        steps=steps,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        seed=seed,
-        device=device,
-    )
+def run_handed_over(model: nn.Sequential, splits: Splits, how: HandOffs) -> dict[str, object]:
+    """Train `model`, and read the labels with their names from what the server saw."""
+    training, view = watch_hand_offs(model, splits, how)
     space = LabelSpace(classes=len(splits.train.classes))
     architecture = HeadArchitecture.of(training.active().segments()["head"].module)
-    gradients = head_weight_gradients(view, ClientOptimizer(spec=optimizer))
+    gradients = head_weight_gradients(view, ClientOptimizer(spec=how.optimizer))
     truth = true_labels(training, gradients.steps)
     found = {}
-    if batch_size == 1:
+    if how.batch_size == 1:
         found["sign rule"] = infer_by_sign(view, gradients, space).labels
-        matching = MatchingConfig(clone_optimizer=optimizer)
+        matching = MatchingConfig(clone_optimizer=how.optimizer)
         found["matching"] = infer_from_weight_gradients(
-            view, gradients, architecture, space, matching, generator=generator(seed)
+            view, gradients, architecture, space, matching, generator=generator(how.seed)
         ).labels
-    if head == 1:
+    if how.head == 1:
         found["least squares"] = infer_from_batch_gradients(view, gradients, space).labels
     within = view.between(0, gradients.steps[-1])
     found["weights handed over"] = infer_from_handed_weights(within, architecture, space, ClientLoss()).labels[
-        batch_size:
+        how.batch_size :
     ]
     attacks = [{"attack": name, "accuracy": label_accuracy(labels, truth).value} for name, labels in found.items()]
     return {"chance": chance(truth), "attacks": attacks}
@@ -131,47 +78,33 @@ def run_handed_over(
 class _LabelAudit:
     """The attacks on one transcript, their truth kept apart."""
 
-    def __init__(
-        self,
-        training: SplitTraining,
-        view: Transcript,
-        splits: Splits,
-        head: int,
-        steps: int,
-        optimizer: OptimizerSpec,
-        seed: int,
-    ) -> None:
-        self._training = training
-        self._transcript = view
-        self._seen = self._transcript.between(0, steps - 1)
-        self._test = splits.test
-        self._depth = head
-        self._optimizer = optimizer
-        self._seed = seed
+    def __init__(self, training: SplitTraining, view: Transcript, splits: Splits, how: HandOffs) -> None:
+        self._training, self._transcript, self._test, self._how = training, view, splits.test, how
+        self._seen = view.between(0, how.steps - 1)
         self._space = LabelSpace(classes=len(splits.train.classes))
         self._head = training.active().segments()["head"].module
 
-    def rows(self, *, single: bool, aware: bool) -> list[LabelRow]:
-        """Every attack's row: on steps of a `single` sample or of more, and with `aware` of a defence corrected too."""
-        rows = self._from_weight_gradients(aware=aware) if single else []
+    def rows(self, *, aware: bool) -> list[LabelRow]:
+        """Every attack's row: of weight gradients too where steps are of one sample, and corrected too if `aware`."""
+        rows = self._from_weight_gradients(aware=aware) if self._how.batch_size == 1 else []
         return [*rows, *self._from_cut_gradients(aware=aware)]
 
     def _from_weight_gradients(self, *, aware: bool) -> list[LabelRow]:
         view, architecture = self._transcript, HeadArchitecture.of(self._head)
-        gradients = head_weight_gradients(view, ClientOptimizer(spec=self._optimizer))
+        gradients = head_weight_gradients(view, ClientOptimizer(spec=self._how.optimizer))
         truth = true_labels(self._training, gradients.steps)
         rows = []
         for trained in (False, True):
-            config = MatchingConfig(train_clone=trained, clone_optimizer=self._optimizer)
+            config = MatchingConfig(train_clone=trained, clone_optimizer=self._how.optimizer)
             found = infer_from_weight_gradients(
-                view, gradients, architecture, self._space, config, generator=generator(self._seed)
+                view, gradients, architecture, self._space, config, generator=generator(self._how.seed)
             )
             rows.append(
                 self._row(found, truth, observed="weight_grad", clone_head="trained" if trained else "untrained")
             )
         seen = view.where(lambda header: header.kind is Kind.FEATURES and header.step in gradients.steps)
         clone = train_clone_head(
-            seen, found.labels, architecture, self._space, CloneHeadConfig(), generator=generator(self._seed)
+            seen, found.labels, architecture, self._space, CloneHeadConfig(), generator=generator(self._how.seed)
         )
         scores = {"head_accuracy": self._head_accuracy(clone), "head_reference": self._head_accuracy(self._head)}
         rows[1] = rows[1].model_copy(update=scores)
@@ -182,7 +115,7 @@ class _LabelAudit:
 
     def _from_cut_gradients(self, *, aware: bool) -> list[LabelRow]:
         truth = true_labels(self._training, self._seen.steps)
-        groups = group_by_cut_gradient(self._seen, self._space, GroupingConfig(), generator=generator(self._seed))
+        groups = group_by_cut_gradient(self._seen, self._space, GroupingConfig(), generator=generator(self._how.seed))
         rows = [self._row(groups, truth, observed="cut_grad")]
         corrected = self._corrected(self._seen, groups) if aware else None
         if corrected is not None:
@@ -203,7 +136,12 @@ class _LabelAudit:
         if not bool((found.labels >= 0).any()):
             return found
         clone = train_clone_head(
-            view, found.labels, HeadArchitecture.of(self._head), self._space, _BRIEFLY, generator=generator(self._seed)
+            view,
+            found.labels,
+            HeadArchitecture.of(self._head),
+            self._space,
+            _BRIEFLY,
+            generator=generator(self._how.seed),
         )
         return correct_labels(view, replace(found, clone=clone), last=len(view.steps), calibrated=True)
 
@@ -216,8 +154,8 @@ class _LabelAudit:
             {
                 "setup": self._training.setup.value,
                 "batch_size": self._training.active().batch_at(0),
-                "depth": self._depth,
-                "optimizer": str(self._optimizer),
+                "depth": self._how.head,
+                "optimizer": str(self._how.optimizer),
                 "samples": len(truth),
                 "accuracy": named.value if named else None,
                 "low": shown.low,

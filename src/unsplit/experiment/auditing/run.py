@@ -24,6 +24,7 @@ from unsplit.experiment.auditing.defended import (
 )
 from unsplit.experiment.auditing.fitting import auxiliary_data, cut_depths, fitting, network_for, targets_of
 from unsplit.experiment.auditing.inversions import attacks_beside, invert_networks
+from unsplit.experiment.auditing.label_watch import HandOffs
 from unsplit.experiment.auditing.labels import run_labels
 from unsplit.experiment.auditing.trainings import train_networks
 from unsplit.experiment.auditing.u_shape import attack_u_shape
@@ -170,19 +171,17 @@ def _infer_labels(
     rows: list[LabelRow] = []
     for number, (setup, head, optimizer) in enumerate(runs):
         progress(number, len(runs), float("nan"))
-        rows += run_labels(
-            model,
-            splits,
+        how = HandOffs(
             setup=setup,
             head=head,
             samples=config.label_steps,
             batch_size=label_batch(config),
             optimizer=optimizer,
             defenses=config.defenses,
-            aware=corrects_labels(config),
             seed=seed,
             device=device,
         )
+        rows += run_labels(model, splits, how, aware=corrects_labels(config))
     progress(len(runs), len(runs), float("nan"))
     return rows
 

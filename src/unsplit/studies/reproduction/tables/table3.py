@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unsplit.experiment.auditing.label_watch import HandOffs
 from unsplit.experiment.auditing.labels import run_labels
 from unsplit.optim import OptimizerSpec
 from unsplit.studies.grid.cell import Cell, Tensors, Values
@@ -39,16 +40,14 @@ class LabelCell(Cell):
 
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Values, Tensors]:  # noqa: ARG002
         splits = data(self.dataset)
-        rows = run_labels(
-            network(splits, self.seed),
-            splits,
-            setup="b",
+        how = HandOffs(
             head=self.depth,
             samples=self.steps,
             optimizer=self.optimizer,
             seed=self.seed,
             device=torch.device(self.device),
         )
+        rows = run_labels(network(splits, self.seed), splits, how)
         return {"attacks": [row.model_dump() for row in rows]}, {}
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unsplit.defenses import GradientNoise
+from unsplit.experiment.auditing.label_watch import HandOffs
 from unsplit.experiment.auditing.labels import run_handed_over
 from unsplit.losses import LossSpec
 from unsplit.optim import OptimizerSpec
@@ -79,17 +80,15 @@ class HandedOverCell(Cell):
 
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Values, Tensors]:  # noqa: ARG002
         splits = data(self.dataset)
-        scores = run_handed_over(
-            network(splits, self.seed),
-            splits,
+        how = HandOffs(
             head=self.head,
-            steps=self.steps,
+            samples=self.steps * self.batch_size,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             seed=self.seed,
             device=torch.device(self.device),
         )
-        return scores, {}
+        return run_handed_over(network(splits, self.seed), splits, how), {}
 
 
 FIRST = "first 50 steps"
