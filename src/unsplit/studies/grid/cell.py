@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ REVISION = 2
 """Raised when a change of the code changes numbers, so that older cells are no longer taken for the new ones."""
 
 
-Values = dict[str, object]
+Values = dict[str, Any]
 """What a cell measured, by name: numbers, words and lists of them."""
 Tensors = dict[str, Tensor]
 

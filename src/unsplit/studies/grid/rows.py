@@ -134,8 +134,14 @@ def read_rows(path: Path) -> list[ResultRow]:
         raise FormatError(f"{path} is damaged or no list of results; run `unsplit reproduce report` again.") from error
 
 
-def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean, and the ends of its 95 % interval by Student's t; no ends for a single value."""
+def interval(
+    values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float | None, float | None, float | None]:
+    """Mean of some values, and the ends of its 95 % interval by Student's t, within bounds; no ends for a single value,
+    and all None for none.
+    """
+    if not values:
+        return None, None, None
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None, None
@@ -143,4 +149,4 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
 
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
     half = float(t.ppf(0.975, len(values) - 1)) * spread
-    return mean, mean - half, mean + half
+    return mean, max(mean - half, bounds[0]), min(mean + half, bounds[1])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from unsplit.studies.grid.rows import ResultRow
 
@@ -17,7 +18,7 @@ def only(rows: Iterable[ResultRow], **wanted: object) -> ResultRow | None:
     return found[0] if found else None
 
 
-def distinct(rows: Iterable[ResultRow], name: str) -> list[object]:
+def distinct(rows: Iterable[ResultRow], name: str) -> list[Any]:
     """The values of a field, in order of first appearance."""
     return list(dict.fromkeys(getattr(row, name) for row in rows))
 

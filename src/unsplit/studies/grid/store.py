@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -51,9 +52,9 @@ class Stored:
     """
 
     key: str
-    config: dict[str, object]
+    config: dict[str, Any]
     status: str
-    row: dict[str, object]
+    row: dict[str, Any]
     tensors: str | None
     seconds: float
 

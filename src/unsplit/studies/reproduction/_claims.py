@@ -144,10 +144,10 @@ def _means(rows: Sequence[ResultRow]) -> dict[tuple[str, str], float]:
     """Mean error over depths on trained clients by data set and attack."""
     found = {}
     for dataset in distinct(select(rows, table="figure3a"), "dataset"):
-        for attack, chosen in compared(rows, str(dataset)).items():
+        for attack, chosen in compared(rows, dataset).items():
             mean = mean_value(chosen)
             if mean is not None:
-                found[str(dataset), attack] = mean
+                found[dataset, attack] = mean
     return found
 
 
@@ -198,7 +198,7 @@ def _hijacking(rows: Sequence[ResultRow]) -> list[Claim]:
         last, at_last = max(points)
         crossed = next((iteration for iteration, value in sorted(points) if value < level), None)
         enough = crossed is not None or last >= paper.HIJACK_LIKE_UNTIL
-        seen = f"{title(str(dataset))}: UnSplit (joint) {error(level)}, hijacking {error(at_last)} after {last:,} "
+        seen = f"{title(dataset)}: UnSplit (joint) {error(level)}, hijacking {error(at_last)} after {last:,} "
         seen += f"and below UnSplit's from {crossed:,} on" if crossed is not None else "and never below UnSplit's"
         made.append(
             Claim(

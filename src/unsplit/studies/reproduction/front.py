@@ -32,7 +32,7 @@ def front_table(rows: Sequence[ResultRow]) -> str:
             printed = "" if mse.paper is None else f"{mse.paper:g}, {100 * ((clone and clone.paper) or 0):g}%"
             guess = "" if mse.trivial is None else error(mse.trivial)
             ours = [_ours(here, name) for name in presets]
-            lines.append(f"| {' | '.join([f'{title(str(dataset))}, {depth}', printed, *ours, guess])} |")
+            lines.append(f"| {' | '.join([f'{title(dataset)}, {depth}', printed, *ours, guess])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -52,7 +52,7 @@ def _overview(rows: Sequence[ResultRow]) -> str:
             guesses = sum(no_better_than_a_guess(row) for row in chosen)
             counts = [verdicts.count(word) for word in ("reproduced", "better", "undecided", "not reproduced")]
             counts += [sum(map(smaller_budget, chosen)), sum(row.value is None for row in chosen), guesses]
-            lines.append([title(str(dataset)), str(preset), *map(str, counts)])
+            lines.append([title(dataset), preset, *map(str, counts)])
     verdicts_shown = ["reproduced", "better", "undecided", "not reproduced"]
     header = ["data", "preset", *verdicts_shown, "smaller budget", "not run", "no better than a guess †"]
     made = claims(rows)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from unsplit.errors import DataError
 from unsplit.metrics import mse_scale_free_each
-from unsplit.studies.grid.cell import Cell
+from unsplit.studies.grid.cell import Cell, Values
 from unsplit.studies.grid.rows import ACCURACIES, Metric, ResultRow, interval
 from unsplit.studies.grid.store import Store, Stored
 from unsplit.studies.reproduction.paper import PAPER_SETS
@@ -15,50 +16,97 @@ from unsplit.studies.reproduction.selection import Selection
 from unsplit.studies.targets import evaluation
 
 _SHARES = (*ACCURACIES, "clone_agreement", "task_accuracy")
-
-
 _BOUNDS = {"ssim": (-1.0, 1.0), **dict.fromkeys(_SHARES, (0.0, 1.0))}
 
 
-class Found:
-    """The stored results of cells that differ in their seed only, of the largest budget that was run."""
+class Results:
+    """The stored results of a table's cells that differ in their seed only, of the largest budget that was run.
 
-    def __init__(self, results: Sequence[Stored], budget: str, reason: str, command: str) -> None:
-        self.results, self.budget, self.reason, self.command = results, budget, reason, command
+    Args:
+        table: the table that was looked for, as the command names it.
+        dataset: the data set's name.
+        stored: the results, in the order of the plan; empty where nothing was run.
+        budget: the budget's name.
+        reason: why there are no results.
+        command: the command that measures them again.
+    """
 
-    def each_seed(self) -> dict[int, "Found"]:
+    def __init__(
+        self, table: str, dataset: str, stored: Sequence[Stored], *, budget: str, reason: str, command: str
+    ) -> None:
+        self.table, self.dataset, self.stored = table, dataset, stored
+        self._budget, self._reason, self._command = budget, reason, command
+
+    def __bool__(self) -> bool:
+        return bool(self.stored)
+
+    @property
+    def rows(self) -> list[Values]:
+        """What each cell measured."""
+        return [result.row for result in self.stored]
+
+    def values(self, name: str) -> list[float]:
+        """One number of each cell."""
+        return [row[name] for row in self.rows]
+
+    def mean(self, name: str) -> float | None:
+        """The mean of one number; None where nothing was run."""
+        return math.fsum(self.values(name)) / len(self.stored) if self else None
+
+    def parts(self, name: str) -> list[Any]:
+        """The entries of one list of each cell, one after another."""
+        return [part for row in self.rows for part in row[name]]
+
+    def each_seed(self) -> dict[int, "Results"]:
         """Every result by itself, by its seed."""
         return {
-            int(str(result.config["seed"])): Found([result], self.budget, self.reason, self.command)
-            for result in sorted(self.results, key=lambda result: int(str(result.config["seed"])))
+            result.config["seed"]: self.of([result])
+            for result in sorted(self.stored, key=lambda result: int(result.config["seed"]))
         }
+
+    def of(self, stored: Sequence[Stored]) -> "Results":
+        """Some of the results."""
+        return Results(
+            self.table, self.dataset, stored, budget=self._budget, reason=self._reason, command=self._command
+        )
 
     def row(
         self,
         metric: Metric,
         values: Iterable[float],
         *,
-        table: str,
-        dataset: str,
         depth: int | None,
         state: str,
         preset: str,
+        table: str | None = None,
+        seeds: int | None = None,
         paper: float | None = None,
         trivial: float | None = None,
         note: str = "",
     ) -> ResultRow:
+        """The row of a metric: the mean of these values and its interval.
+
+        Args:
+            metric: what was measured.
+            values: one for each seed; none where it was not measured.
+            depth: of the cut, or of the head for labels; None for a mean over depths.
+            state: the client's, as `ResultRow` has it.
+            preset: the attack, as `ResultRow` has it.
+            table: the table that the row belongs to, where it is not the one that was looked for.
+            seeds: how many seeds the values come from; None for one each result.
+            paper: what the paper prints.
+            trivial: what the best guess that has seen no message gets.
+            note: what else is to be said.
+        """
         measured = list(values)
-        mean, low, high = interval(measured) if measured else (None, None, None)
-        if low is not None and high is not None:
-            least, most = _BOUNDS.get(metric, (0.0, math.inf))
-            low, high = max(low, least), min(high, most)
+        mean, low, high = interval(measured, _BOUNDS.get(metric, (0.0, math.inf)))
         if not measured:
-            note = self.reason
-        elif self.budget != "full":
-            note = ", ".join(filter(None, (note, f"{self.budget} budget")))
+            note = self._reason
+        elif self._budget != "full":
+            note = ", ".join(filter(None, (note, f"{self._budget} budget")))
         return ResultRow(
-            table=table,
-            dataset=dataset,
+            table=table or self.table,
+            dataset=self.dataset,
             depth=depth,
             state=state,
             preset=preset,
@@ -66,10 +114,10 @@ class Found:
             value=mean,
             low=low,
             high=high,
-            seeds=len(self.results),
+            seeds=len(self.stored) if seeds is None else seeds,
             paper=paper,
             trivial=trivial,
-            command=self.command,
+            command=self._command,
             note=note,
         )
 
@@ -80,7 +128,7 @@ class Reader:
     def __init__(self, store: Store, plan: Callable[[Selection], list[Cell]]) -> None:
         self._store, self._plan = store, plan
         stored = list(store)
-        seeds = sorted({int(str(cell.config["seed"])) for cell in stored if "seed" in cell.config})
+        seeds = sorted({int(cell.config["seed"]) for cell in stored if "seed" in cell.config})
         self.seeds = tuple(seeds) or (0,)
         self._planned: dict[tuple[str, str, str, str], list[Cell]] = {}
         self.sets = {str(cell.config.get("dataset")) for cell in stored if cell.config["kind"] != "client"}
@@ -91,43 +139,59 @@ class Reader:
         return ("digits",) if self.sets == {"digits"} else PAPER_SETS
 
     def find(
-        self, table: str, dataset: str, wanted: Callable[[Cell], bool], *, preset: str | None = None, options: str = ""
-    ) -> Found:
-        """The results of the cells of a table that are wanted, of the largest budget that has any."""
+        self,
+        table: str,
+        dataset: str,
+        kind: type[Cell],
+        *,
+        preset: str | None = None,
+        options: str = "",
+        **fields: object,
+    ) -> Results:
+        """The results of a table's cells of one kind, of the largest budget that has any.
+
+        Args:
+            table: the table's name.
+            dataset: the data set's name.
+            kind: the cells' class.
+            preset: of UnSplit's inversion, where the command names one; the cells have it too.
+            options: more of the command that measures these cells again.
+            fields: values that the cells' fields have.
+        """
         reason = "not run"
         command = f"unsplit reproduce {table} --datasets {dataset}"
         command += (f" --preset {preset}" if preset else "") + options
-        for budget in ("full", "short", "smoke"):
-            if budget == "smoke" and dataset != "digits":
-                continue
-            results = []
+        wanted = fields | ({"preset": preset} if preset else {})
+        for budget in ("full", "short", "smoke") if dataset == "digits" else ("full", "short"):
+            stored = []
             for cell in self._cells(table, dataset, preset or "joint", budget):
-                if wanted(cell):
-                    stored = self._store.get(cell.key)
-                    if stored is not None and stored.status == "done":
-                        results.append(stored)
-                    elif stored is not None:
-                        reason = f"failed: {stored.row['error']}"
-            if results:
-                seeds = ",".join(sorted({str(result.config["seed"]) for result in results}))
-                return Found(results, budget, "", f"{command} --seeds {seeds} --budget {budget}")
-        return Found([], "full", reason, f"{command} --budget full")
+                if isinstance(cell, kind) and all(getattr(cell, name) == value for name, value in wanted.items()):
+                    result = self._store.get(cell.key)
+                    if result is not None and result.status == "done":
+                        stored.append(result)
+                    elif result is not None:
+                        reason = f"failed: {result.row['error']}"
+            if stored:
+                seeds = ",".join(sorted({str(result.config["seed"]) for result in stored}))
+                command = f"{command} --seeds {seeds} --budget {budget}"
+                return Results(table, dataset, stored, budget=budget, reason="", command=command)
+        return Results(table, dataset, [], budget="full", reason=reason, command=f"{command} --budget full")
 
-    def scale_free_each(self, found: Found, dataset: str) -> list[float]:
+    def scale_free_each(self, found: Results) -> list[float]:
         """The diagnostic that needs the originals: nothing where the data set is not on this machine."""
-        if not found.results:
+        if not found:
             return []
         try:
-            truth = evaluation(dataset).targets.images
+            truth = evaluation(found.dataset).targets.images
         except DataError:
             return []
-        return [mse_scale_free_each(self._store.tensors(result)["inputs"], truth) for result in found.results]
+        return [mse_scale_free_each(self._store.tensors(result)["inputs"], truth) for result in found.stored]
 
-    def pictures(self, found: Found) -> Tensor | None:
+    def pictures(self, found: Results) -> Tensor | None:
         """What the first seed's attack made of the targets, shape [n, channels, h, w]; None where nothing was run."""
-        if not found.results:
+        if not found:
             return None
-        first = min(found.results, key=lambda result: int(str(result.config["seed"])))
+        first = min(found.stored, key=lambda result: int(result.config["seed"]))
         return self._store.tensors(first)["inputs"]
 
     def _cells(self, table: str, dataset: str, preset: str, budget: str) -> list[Cell]:

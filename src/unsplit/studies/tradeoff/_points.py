@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from unsplit.studies.grid.cell import Values
 from unsplit.studies.grid.rows import ResultRow, interval
 from unsplit.studies.grid.store import Store
 from unsplit.studies.tradeoff.cell import TradeoffCell
@@ -69,7 +70,7 @@ def tradeoff_rows(store: Store, cells: Sequence[TradeoffCell], command: str) -> 
         cells: of a plan.
         command: what measures them again, but for the defence.
     """
-    groups: dict[tuple[str, str], list[dict[str, object]]] = {}
+    groups: dict[tuple[str, str], list[Values]] = {}
     for cell in cells:
         stored = store.get(cell.key)
         if stored is not None and stored.status == "done":
@@ -77,9 +78,7 @@ def tradeoff_rows(store: Store, cells: Sequence[TradeoffCell], command: str) -> 
     rows = []
     for (dataset, defense), found in groups.items():
         for (metric, attack), values, trivial in _values(found):
-            mean, low, high = interval(values)
-            if low is not None and high is not None and metric in _SHARES:
-                low, high = max(low, 0.0), min(high, 1.0)
+            mean, low, high = interval(values, (0.0, 1.0) if metric in _SHARES else (-math.inf, math.inf))
             rows.append(
                 ResultRow.model_validate(
                     {
@@ -103,36 +102,29 @@ def tradeoff_rows(store: Store, cells: Sequence[TradeoffCell], command: str) -> 
     return rows
 
 
-def _values(rows: Sequence[dict[str, object]]) -> Iterable[tuple[tuple[str, str], list[float], float | None]]:
+def _values(rows: Sequence[Values]) -> Iterable[tuple[tuple[str, str], list[float], float | None]]:
     chance = _mean(rows, "chance")
     yield ("task_accuracy", ""), _all(rows, "accuracy"), chance
     yield ("seconds", ""), _all(rows, "seconds"), None
     yield ("bytes", ""), _all(rows, "bytes"), None
     for attack in ATTACKS:
-        parts = [row[attack] for row in rows]
-        inner = [part for part in parts if isinstance(part, dict)]
+        inner = [row[attack] for row in rows]
         trivial = {"skill": 0.0, "mse": _mean(inner, "mse_best_trivial"), "clone_accuracy": chance}
         for metric in _METRICS:
             if all(part[metric] is not None for part in inner):  # only pictures have a structural similarity
                 yield (metric, attack), _all(inner, metric), trivial.get(metric)
-        labels = [row["labels"] for row in rows]
-        shares = [float(part[attack]) for part in labels if isinstance(part, dict)]
+        shares = [row["labels"][attack] for row in rows]
         yield ("label_accuracy_up_to_names", attack), shares, _mean(rows, "label_chance")
-    yield ("skill", STRONGER), [max(0.0, *(_of(row, attack, "skill") for attack in ATTACKS)) for row in rows], 0.0
-    read = [max(_of(row, "labels", attack) for attack in ATTACKS) for row in rows]
+    yield ("skill", STRONGER), [max(0.0, *(row[attack]["skill"] for attack in ATTACKS)) for row in rows], 0.0
+    read = [max(row["labels"][attack] for attack in ATTACKS) for row in rows]
     yield ("label_accuracy_up_to_names", STRONGER), read, _mean(rows, "label_chance")
 
 
-def _of(row: dict[str, object], part: str, name: str) -> float:
-    inner = row[part]
-    return float(inner[name]) if isinstance(inner, dict) else 0.0
+def _all(rows: Iterable[Values], name: str) -> list[float]:
+    return [row[name] for row in rows]
 
 
-def _all(rows: Iterable[dict[str, object]], name: str) -> list[float]:
-    return [float(str(row[name])) for row in rows]
-
-
-def _mean(rows: Sequence[dict[str, object]], name: str) -> float:
+def _mean(rows: Sequence[Values], name: str) -> float:
     values = _all(rows, name)
     return math.fsum(values) / len(values)
 

@@ -145,9 +145,7 @@ def limited(splits: Splits, work: Work) -> Splits:
     return Splits(train=train, test=test.subset(torch.arange(min(work.tested, len(test)))))
 
 
-def _inputs(
-    training: SplitTraining, splits: Splits, work: Work, defense: Defense, seed: int
-) -> tuple[dict[str, object], Tensors]:
+def _inputs(training: SplitTraining, splits: Splits, work: Work, defense: Defense, seed: int) -> tuple[Values, Tensors]:
     """What attacks on the inputs get when the trained network is used, and how many bytes that is.
 
     Of the attacks, the one that comes closest to the truth counts: what leaks is at least that.
@@ -158,7 +156,7 @@ def _inputs(
     others = more_inputs(splits.train, max(work.smashed, work.few))
     architecture = ClientArchitecture.of(bottom, targets.input_shape)
     known = KnownDefense(misfit=defense.misfit, noise=defense.noise)
-    scores: dict[str, dict[str, object]] = {}
+    scores: dict[str, Values] = {}
     pictures: Tensors = {}
     for attack in work.attacks:
         number = work.few if attack == "joint" else work.smashed
@@ -166,7 +164,7 @@ def _inputs(
         found = _attacked(attack, view, architecture, known, work, seed + 1)
         for name, one in found.items():
             score = {**_scores(one, training, judged), "attack": attack}
-            if name not in scores or float(str(score["mse"])) < float(str(scores[name]["mse"])):
+            if name not in scores or score["mse"] < scores[name]["mse"]:
                 scores[name], pictures[name] = score, one.inputs[: len(targets)].cpu()
     sent = training.infer(targets.images.to(device)).tensor(Kind.SMASHED)
     return {**scores, "bytes": defense.packed_bytes(sent) / len(sent)}, pictures
@@ -187,7 +185,7 @@ def _attacked(
     }
 
 
-def _scores(found: Reconstruction, training: SplitTraining, judged: Evaluation) -> dict[str, object]:
+def _scores(found: Reconstruction, training: SplitTraining, judged: Evaluation) -> Values:
     scores = scores_against(found.inputs[: len(judged.targets)].cpu(), judged.targets.images, judged.mean_input)
     rest: list[nn.Module] = [training.server.body.module, training.active().segments()["head"].module]
     device = next(rest[0].parameters()).device
@@ -196,7 +194,7 @@ def _scores(found: Reconstruction, training: SplitTraining, judged: Evaluation) 
     return {**chosen, "clone_accuracy": accuracy(outputs, judged.test.labels), "agreement": found.agreement}
 
 
-def _labels(training: SplitTraining, view: Transcript, work: Work, classes: int, seed: int) -> dict[str, object]:
+def _labels(training: SplitTraining, view: Transcript, work: Work, classes: int, seed: int) -> Values:
     """How many labels of the last steps are read, up to the classes' names."""
     last = min(work.judged_steps, work.steps)
     truth = true_labels(training, range(work.steps - last, work.steps))

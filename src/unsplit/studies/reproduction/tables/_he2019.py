@@ -37,6 +37,7 @@ _ATTACKS: dict[Collaborative, Callable[..., Reconstruction]] = {
     "query-free, own data": invert_by_shadow,
     "query-free, no data": invert_by_shadow_without_data,
 }
+COLLABORATIVE = tuple(_ATTACKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +127,6 @@ def weighted_layers(dataset: str, depth: int) -> int:
     """How many layers with weights the client has at a depth of the paper's network."""
     model = build("cifar-net" if dataset == "cifar-10" else "mnist-net", generator=generator(0))
     return sum(hasattr(layer, "weight") for layer in list(model)[: depth + 1])
-
-
-def is_collaborative(attack: str, depth: int) -> Callable[[Cell], bool]:
-    """Whether a cell is this attack of He et al. at this depth."""
-    return lambda cell: isinstance(cell, CollaborativeCell) and (cell.attack, cell.depth) == (attack, depth)
 
 
 def without_targets(judged: Evaluation) -> Dataset:

@@ -1,7 +1,7 @@
 """UnSplit's inversion of trained and untrained clients: the cells and rows that several tables share."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.reproduction import paper
 from unsplit.studies.reproduction.budget import Budget, ClientConfig
 from unsplit.studies.reproduction.clients import ClientAttackCell
-from unsplit.studies.reproduction.reader import Found
+from unsplit.studies.reproduction.reader import Reader, Results
 from unsplit.studies.reproduction.selection import Selection, depths_of
 from unsplit.studies.targets import evaluation
 
@@ -79,44 +79,37 @@ def inversion_cells(
     ]
 
 
-def is_inversion(preset: str, depth: int, state: str) -> Callable[[Cell], bool]:
-    """Whether a cell is UnSplit's inversion with this preset, at this depth, before or after training."""
-    return lambda cell: (
-        isinstance(cell, InversionCell) and (cell.preset, cell.depth, cell.state) == (preset, depth, state)
-    )
+def find_inversion(reader: Reader, dataset: str, preset: str, depth: int, state: str) -> Results:
+    """The results of Table 2 with this preset, at this depth, before or after training."""
+    options = f" --states {state} --depths {depth}"
+    return reader.find("table2", dataset, InversionCell, preset=preset, options=options, depth=depth, state=state)
 
 
-def inversion_rows(
-    found: Found, table: str, dataset: str, depth: int, state: str, preset: str, *, printed: bool = True
-) -> list[ResultRow]:
-    before, after, clone = paper.TABLE2.get(dataset, {}).get(depth, (None, None, None)) if printed else (None,) * 3
-    results = [result.row for result in found.results]
-    guess = mean_of(results, "mse_best_trivial")
-    constant = math.fsum(_guesses(row)["best constant"] for row in results) / len(results) if results else None
-    names: dict[str, Any] = {"table": table, "dataset": dataset, "depth": depth, "state": state, "preset": preset}
+def inversion_rows(found: Results, depth: int, state: str, preset: str, *, printed: bool = True) -> list[ResultRow]:
+    """Errors, structural similarity and, of a trained client, the clone's accuracy; beside the paper's if `printed`."""
+    before, after, clone = (None,) * 3
+    if printed:
+        before, after, clone = paper.TABLE2.get(found.dataset, {}).get(depth, (None, None, None))
+    constant = [row["guesses"]["best constant"] for row in found.rows]
+    names: dict[str, Any] = {"depth": depth, "state": state, "preset": preset}
     rows = [
         found.row(
-            "mse", values_of(results, "mse"), paper=before if state == "before" else after, trivial=guess, **names
+            "mse",
+            found.values("mse"),
+            paper=before if state == "before" else after,
+            trivial=found.mean("mse_best_trivial"),
+            **names,
         ),
-        found.row("mse_scale_free", values_of(results, "mse_scale_free"), trivial=constant, **names),
-        found.row("ssim", values_of(results, "ssim"), **names),
+        found.row(
+            "mse_scale_free",
+            found.values("mse_scale_free"),
+            trivial=math.fsum(constant) / len(constant) if constant else None,
+            **names,
+        ),
+        found.row("ssim", found.values("ssim"), **names),
     ]
-    if state == "after" and (not results or "clone_accuracy" in results[0]):
-        chance = mean_of(results, "clone_chance") if results and "clone_chance" in results[0] else None
-        values = values_of(results, "clone_accuracy")
-        rows.append(found.row("clone_accuracy", values, paper=clone, trivial=chance, **names))
+    if state == "after" and (not found or "clone_accuracy" in found.rows[0]):
+        chance = found.mean("clone_chance") if found and "clone_chance" in found.rows[0] else None
+        accuracies = found.values("clone_accuracy")
+        rows.append(found.row("clone_accuracy", accuracies, paper=clone, trivial=chance, **names))
     return rows
-
-
-def values_of(results: Sequence[dict[str, object]], name: str) -> list[float]:
-    return [float(str(row[name])) for row in results]
-
-
-def mean_of(results: Sequence[dict[str, object]], name: str) -> float | None:
-    values = values_of(results, name)
-    return math.fsum(values) / len(values) if values else None
-
-
-def _guesses(row: dict[str, object]) -> dict[str, float]:
-    guesses: Any = row["guesses"]
-    return dict(guesses)

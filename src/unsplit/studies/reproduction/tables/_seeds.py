@@ -12,7 +12,9 @@ from unsplit.studies.grid.select import distinct, only, select
 from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import depths_of
-from unsplit.studies.reproduction.tables._inversion import is_inversion
+from unsplit.studies.reproduction.tables._inversion import (
+    find_inversion,
+)
 
 SEEDS = "strong"
 """The table of these rows."""
@@ -23,18 +25,13 @@ def seed_rows(reader: Reader) -> list[ResultRow]:
     rows = []
     for dataset, state in itertools.product(reader.datasets, ("before", "after")):
         for depth in depths_of(dataset):
-            options = f" --states {state} --depths {depth}"
-            whole = reader.find(
-                "table2", dataset, is_inversion("strong", depth, state), preset="strong", options=options
-            )
-            for seed, found in whole.each_seed().items():
-                result = found.results[0].row
-                names: dict[str, Any] = {"table": SEEDS, "dataset": dataset, "depth": depth, "state": state}
+            for seed, found in find_inversion(reader, dataset, "strong", depth, state).each_seed().items():
+                names: dict[str, Any] = {"table": SEEDS, "depth": depth, "state": state}
                 for metric in ("mse", "mse_scale_free", "clone_accuracy", "residual", "agreement"):
-                    if result.get(metric) is not None:
-                        trivial = float(str(result["mse_best_trivial"])) if metric == "mse" else None
-                        value = float(str(result[metric]))
-                        rows.append(found.row(metric, [value], trivial=trivial, preset=f"strong, seed {seed}", **names))
+                    if found.rows[0].get(metric) is not None:
+                        trivial = found.mean("mse_best_trivial") if metric == "mse" else None
+                        preset = f"strong, seed {seed}"
+                        rows.append(found.row(metric, found.values(metric), trivial=trivial, preset=preset, **names))
     return rows
 
 
@@ -52,11 +49,11 @@ def seeds_section(rows: Sequence[ResultRow]) -> str:
             for depth in distinct(select(chosen, dataset=dataset, state=state), "depth"):
                 here = select(chosen, dataset=dataset, state=state, depth=depth)
                 for preset in distinct(here, "preset"):
-                    cell = _cell(here, str(preset))
+                    cell = _cell(here, preset)
                     cells.append(cell)
                     lines.append(
                         [
-                            *(title(str(dataset)), str(state), str(depth), str(preset).rpartition(" ")[2]),
+                            *(title(dataset), state, str(depth), preset.rpartition(" ")[2]),
                             error(cell["mse"]) + (" †" if _wrong(cell) else ""),
                             error(cell["mse_scale_free"]),
                             percent(cell["clone_accuracy"]),

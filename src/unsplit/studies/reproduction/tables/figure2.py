@@ -1,6 +1,6 @@
 """Figure 2: the error while the client trains."""
 
-import math
+import itertools
 from collections.abc import Sequence
 
 from unsplit.studies.grid.cell import Cell
@@ -12,7 +12,10 @@ from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.sections import Pictures, figure_section
 from unsplit.studies.reproduction.select import epoch_of, title
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._inversion import InversionCell, inversion_cells, mean_of
+from unsplit.studies.reproduction.tables._inversion import (
+    InversionCell,
+    inversion_cells,
+)
 from unsplit.studies.reproduction.tables.table import Table
 
 
@@ -29,36 +32,26 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
 
 def _rows(reader: Reader) -> list[ResultRow]:
     rows = []
-    for dataset in reader.datasets:
-        for preset in ("joint", "paper"):
-            for epoch in range(BUDGETS["full"].clients[dataset].epochs + 1):
-                found = reader.find(
-                    "figure2",
-                    dataset,
-                    lambda cell, preset=preset, epoch=epoch: (  # type: ignore[misc]
-                        isinstance(cell, InversionCell) and (cell.preset, cell.epoch) == (preset, epoch)
-                    ),
-                    preset=preset,
-                )
-                if not found.results and preset != "joint":
-                    continue
-                first = found.results[:1] and found.results[0].config["seed"]
-                results = [result for result in found.results if result.config["seed"] == first]
-                depths = sorted({int(str(result.config["depth"])) for result in results})
-                errors = [float(str(result.row["mse"])) for result in results]
-                note = "" if depths == [*depths_of(dataset)] else "depths " + ", ".join(map(str, depths))
-                row = found.row(
-                    "mse",
-                    [math.fsum(errors) / len(errors)] if errors else [],
-                    table="figure2",
-                    dataset=dataset,
-                    depth=None,
-                    state=f"epoch {epoch}",
-                    preset=preset,
-                    trivial=mean_of([result.row for result in results], "mse_best_trivial"),
-                    note=note,
-                )
-                rows.append(row.model_copy(update={"seeds": 1 if errors else 0}))
+    for dataset, preset in itertools.product(reader.datasets, ("joint", "paper")):
+        for epoch in range(BUDGETS["full"].clients[dataset].epochs + 1):
+            found = reader.find("figure2", dataset, InversionCell, preset=preset, epoch=epoch)
+            if not found and preset != "joint":
+                continue
+            seed = found.stored[0].config["seed"] if found else None
+            first = found.of([result for result in found.stored if result.config["seed"] == seed])
+            depths = sorted(result.config["depth"] for result in first.stored)
+            mean = first.mean("mse")
+            row = found.row(
+                "mse",
+                [] if mean is None else [mean],
+                depth=None,
+                state=f"epoch {epoch}",
+                preset=preset,
+                seeds=1 if found else 0,
+                trivial=first.mean("mse_best_trivial"),
+                note="" if depths == [*depths_of(dataset)] else "depths " + ", ".join(map(str, depths)),
+            )
+            rows.append(row)
     return rows
 
 
@@ -75,11 +68,11 @@ def _plot(rows: Sequence[ResultRow]) -> bytes | None:
         for dashes, preset in (("-", "joint"), ("--", "paper")):
             curve = sorted((epoch_of(row), row.value or 0) for row in select(chosen, dataset=dataset, preset=preset))
             if curve:
-                label = f"{title(str(dataset))}, {preset}"
+                label = f"{title(dataset)}, {preset}"
                 axes.plot(*zip(*curve, strict=True), dashes, color=COLOURS[number], marker="o", label=label)
         guess = only(chosen, dataset=dataset)
         if guess is not None and guess.trivial is not None:
-            label = f"{title(str(dataset))}, best guess"
+            label = f"{title(dataset)}, best guess"
             axes.axhline(guess.trivial, color=COLOURS[number], linewidth=0.9, linestyle=":", label=label)
     axes.set_ylim(bottom=0)
     return png(figure, axes)

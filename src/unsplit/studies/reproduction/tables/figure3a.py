@@ -1,5 +1,6 @@
 """Figure 3a: UnSplit and the attacks of He et al. on trained clients."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +16,14 @@ from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.sections import Pictures, figure_section, notes
 from unsplit.studies.reproduction.select import ATTACKS_OF_3A, compared, title
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._he2019 import is_collaborative, on_trained_clients
-from unsplit.studies.reproduction.tables._inversion import inversion_rows
+from unsplit.studies.reproduction.tables._he2019 import (
+    COLLABORATIVE,
+    CollaborativeCell,
+    on_trained_clients,
+)
+from unsplit.studies.reproduction.tables._inversion import (
+    inversion_rows,
+)
 from unsplit.studies.reproduction.tables.table import Table
 
 
@@ -27,18 +34,13 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
 def _rows(reader: Reader) -> list[ResultRow]:
     """Every depth of every attack; page and figure take the means."""
     rows = []
-    for dataset in reader.datasets:
-        for attack in ("white box", "query-free, own data", "query-free, no data"):
-            for depth in depths_of(dataset):
-                found = reader.find(
-                    "figure3a",
-                    dataset,
-                    is_collaborative(attack, depth),
-                    options=f" --depths {depth}",
-                )
-                of_attack = inversion_rows(found, "figure3a", dataset, depth, "after", attack, printed=False)
-                # The white box clones nothing: it has the client's own weights.
-                rows += [row for row in of_attack if (attack, row.metric) != ("white box", "clone_accuracy")]
+    for dataset, attack in itertools.product(reader.datasets, COLLABORATIVE):
+        for depth in depths_of(dataset):
+            options = f" --depths {depth}"
+            found = reader.find("figure3a", dataset, CollaborativeCell, options=options, attack=attack, depth=depth)
+            of_attack = inversion_rows(found, depth, "after", attack, printed=False)
+            # The white box clones nothing: it has the client's own weights.
+            rows += [row for row in of_attack if (attack, row.metric) != ("white box", "clone_accuracy")]
     return rows
 
 
@@ -51,7 +53,7 @@ def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:
             errors = select(cells, metric="mse")
             values = [number(row) for row in errors]
             mean = mean_value(errors)
-            line = [title(str(dataset)), str(attack), *values, *[""] * (8 - len(values))]
+            line = [title(dataset), attack, *values, *[""] * (8 - len(values))]
             lines.append([*line, "" if mean is None else error(mean), notes(cells)])
     depths = [f"depth {depth}" for depth in range(1, 9)]
     table = markdown_table(["data", "attack", *depths, "mean", "note"], lines)
@@ -60,7 +62,7 @@ def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:
 
 def _plot(rows: Sequence[ResultRow]) -> bytes | None:
     """Means over depths, with the upper and lower quartiles, as the paper draws them."""
-    chosen = {str(dataset): compared(rows, str(dataset)) for dataset in distinct(rows, "dataset")}
+    chosen = {dataset: compared(rows, dataset) for dataset in distinct(rows, "dataset")}
     chosen = {dataset: found for dataset, found in chosen.items() if any(found.values())}
     if not any(row.table == "figure3a" for found in chosen.values() for errors in found.values() for row in errors):
         return None

@@ -25,7 +25,6 @@ from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.markdown import markdown_table, number
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import select
-from unsplit.studies.grid.store import Stored
 from unsplit.studies.reproduction.budget import RESNET_CLIENT, Budget
 from unsplit.studies.reproduction.drawing import COLOURS, axes_of, png
 from unsplit.studies.reproduction.paper import PAPER_SETS
@@ -33,8 +32,13 @@ from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.sections import Pictures, figure_section
 from unsplit.studies.reproduction.select import HIJACKING, epoch_of, title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._he2019 import without_targets
-from unsplit.studies.reproduction.tables._inversion import InversionCell, inversion_rows, is_inversion, mean_of
+from unsplit.studies.reproduction.tables._he2019 import (
+    without_targets,
+)
+from unsplit.studies.reproduction.tables._inversion import (
+    InversionCell,
+    inversion_rows,
+)
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.targets import data, evaluation, network
 
@@ -179,22 +183,19 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
 def _rows(reader: Reader) -> list[ResultRow]:
     rows = []
     for dataset in reader.datasets:
-        names: dict[str, Any] = {"table": "figure3b", "dataset": dataset, "depth": RESNET_CUTS[-1]}
-        hijack = reader.find("figure3b", dataset, lambda cell: isinstance(cell, HijackCell))
-        if not hijack.results and dataset in PAPER_SETS[1:]:
+        hijack = reader.find("figure3b", dataset, HijackCell)
+        if not hijack and dataset in PAPER_SETS[1:]:
             continue  # The paper has MNIST only.
-        guess = mean_of([result.row for result in hijack.results], "mse_best_trivial")
-        points = sorted(
-            (int(point["iteration"]), float(point["mse"])) for result in hijack.results for point in _curve(result)
-        )
-        for iteration, error in points:
-            row = hijack.row("mse", [error], state=f"iteration {iteration}", preset=HIJACKING, trivial=guess, **names)
-            rows.append(row.model_copy(update={"seeds": 1}))
+        names: dict[str, Any] = {"depth": RESNET_CUTS[-1], "preset": HIJACKING}
+        guess, points = hijack.mean("mse_best_trivial"), hijack.parts("curve")
+        for point in sorted(points, key=lambda point: int(point["iteration"])):
+            state = f"iteration {point['iteration']}"
+            rows.append(hijack.row("mse", [point["mse"]], state=state, seeds=1, trivial=guess, **names))
         if not points:
-            rows.append(hijack.row("mse", [], state="iteration 0", preset=HIJACKING, **names))
+            rows.append(hijack.row("mse", [], state="iteration 0", **names))
         for depth in RESNET_CUTS:
-            found = reader.find("figure3b", dataset, is_inversion("joint", depth, "after"))
-            rows += inversion_rows(found, "figure3b", dataset, depth, "after", "joint", printed=False)
+            found = reader.find("figure3b", dataset, InversionCell, depth=depth, state="after")
+            rows += inversion_rows(found, depth, "after", "joint", printed=False)
     return rows
 
 
@@ -220,11 +221,6 @@ def _plot(rows: Sequence[ResultRow]) -> bytes | None:
         axes.axhline(chosen[0].trivial, color="#1d2126", linewidth=0.9, linestyle=":", label="best guess")
     axes.set_ylim(bottom=0)
     return png(figure, axes)
-
-
-def _curve(result: Stored) -> list[dict[str, float]]:
-    curve: Any = result.row["curve"]
-    return list(curve)
 
 
 TABLE = Table(name="figure3b", cells=_cells, rows=_rows, section=_section, plot=_plot)

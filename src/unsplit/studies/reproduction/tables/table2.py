@@ -1,5 +1,6 @@
 """Table 2: inversion and stealing, before and after training; and the strongest attack seed by seed."""
 
+import itertools
 from collections.abc import Sequence
 
 from unsplit.report.numbers import error
@@ -12,7 +13,11 @@ from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.sections import Pictures, claims_of, notes, three
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._inversion import inversion_cells, inversion_rows, is_inversion
+from unsplit.studies.reproduction.tables._inversion import (
+    find_inversion,
+    inversion_cells,
+    inversion_rows,
+)
 from unsplit.studies.reproduction.tables._seeds import seed_rows, seeds_section
 from unsplit.studies.reproduction.tables.table import Table
 
@@ -34,27 +39,15 @@ def table2_cells(selection: Selection, chosen: Budget) -> list[Cell]:
 
 def _rows(reader: Reader) -> list[ResultRow]:
     rows = []
-    for dataset in reader.datasets:
-        for preset in PRESETS_SHOWN:
-            for state in ("before", "after"):
-                for depth in depths_of(dataset):
-                    options = f" --states {state} --depths {depth}"
-                    found = reader.find(
-                        "table2", dataset, is_inversion(preset, depth, state), preset=preset, options=options
-                    )
-                    # Of the released settings a sample is enough; where there is none, that is not worth a row.
-                    if found.results or preset not in ("released", "strong"):
-                        rows += inversion_rows(found, "table2", dataset, depth, state, preset)
-                        row = found.row(
-                            "mse_scale_free_each",
-                            reader.scale_free_each(found, dataset),
-                            table="table2",
-                            dataset=dataset,
-                            depth=depth,
-                            state=state,
-                            preset=preset,
-                        )
-                        rows += [row] if row.value is not None else []
+    for dataset, preset, state in itertools.product(reader.datasets, PRESETS_SHOWN, ("before", "after")):
+        for depth in depths_of(dataset):
+            found = find_inversion(reader, dataset, preset, depth, state)
+            # Of the released settings a sample is enough; where there is none, that is not worth a row.
+            if found or preset not in ("released", "strong"):
+                rows += inversion_rows(found, depth, state, preset)
+            each = reader.scale_free_each(found)
+            if each:
+                rows.append(found.row("mse_scale_free_each", each, depth=depth, state=state, preset=preset))
     return [*rows, *seed_rows(reader)]
 
 
@@ -69,7 +62,7 @@ def _by_depth(rows: Sequence[ResultRow]) -> str:
         for preset in distinct(select(chosen, dataset=dataset), "preset"):
             cells = select(chosen, dataset=dataset, preset=preset)
             guess = next((row.trivial for row in cells if row.metric == "mse" and row.trivial is not None), None)
-            parts.append(f"### {title(str(dataset))}, preset `{preset}`\n")
+            parts.append(f"### {title(dataset)}, preset `{preset}`\n")
             if guess is not None:
                 parts.append(f"Best guess that has seen nothing: {error(guess)}.\n")
             lines = []

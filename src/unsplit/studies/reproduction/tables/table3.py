@@ -1,8 +1,8 @@
 """Table 3: label inference by the paper's rule."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.markdown import markdown_table
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import select
-from unsplit.studies.grid.store import Stored
 from unsplit.studies.reproduction import paper
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.reader import Reader
@@ -23,6 +22,10 @@ from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.targets import data, network
+
+HEADS = (1, 2)
+"""Layers with weights in the client's head."""
+OPTIMIZERS = (OptimizerSpec(name="sgd", lr=0.01), OptimizerSpec(name="adam"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,46 +66,35 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
         )
         for dataset in selection.chosen_datasets
         for seed in selection.chosen_seeds
-        for depth in (selection.depths or (1, 2))
-        if depth in (1, 2)
-        for optimizer in (OptimizerSpec(name="sgd", lr=0.01), OptimizerSpec(name="adam"))
+        for depth in selection.depths or HEADS
+        if depth in HEADS
+        for optimizer in OPTIMIZERS
     ]
 
 
 def _rows(reader: Reader) -> list[ResultRow]:
     """The paper's attack: gradient matching on the weight gradient, by a clone head that is trained or not."""
     rows = []
-    for dataset in reader.datasets:
-        for depth in (1, 2):
-            for optimizer in ("sgd", "adam"):
-                found = reader.find(
-                    "table3",
-                    dataset,
-                    lambda cell, depth=depth, optimizer=optimizer: (  # type: ignore[misc]
-                        isinstance(cell, LabelCell) and (cell.depth, cell.optimizer.name) == (depth, optimizer)
-                    ),
-                    options=f" --depths {depth}",
-                )
-                for head in ("trained", "untrained"):
-                    attacks = [
-                        attack
-                        for result in found.results
-                        for attack in _attacks(result)
-                        if (attack["observed"], attack["clone_head"]) == ("weight_grad", head)
-                    ]
-                    rows.append(
-                        found.row(
-                            "label_accuracy",
-                            [float(attack["accuracy"]) for attack in attacks],
-                            table="table3",
-                            dataset=dataset,
-                            depth=depth,
-                            state="before",
-                            preset=f"{optimizer}, clone head {head}",
-                            paper=paper.TABLE3.get(dataset, {}).get(depth),
-                            trivial=attacks[0]["chance"] if attacks else None,
-                        )
-                    )
+    for dataset, depth, optimizer in itertools.product(reader.datasets, HEADS, OPTIMIZERS):
+        found = reader.find(
+            "table3", dataset, LabelCell, options=f" --depths {depth}", depth=depth, optimizer=optimizer
+        )
+        for head in ("trained", "untrained"):
+            attacks = [
+                attack
+                for attack in found.parts("attacks")
+                if (attack["observed"], attack["clone_head"]) == ("weight_grad", head)
+            ]
+            row = found.row(
+                "label_accuracy",
+                [attack["accuracy"] for attack in attacks],
+                depth=depth,
+                state="before",
+                preset=f"{optimizer.name}, clone head {head}",
+                paper=paper.TABLE3.get(dataset, {}).get(depth),
+                trivial=attacks[0]["chance"] if attacks else None,
+            )
+            rows.append(row)
     return rows
 
 
@@ -115,11 +107,6 @@ def _section(rows: Sequence[ResultRow], _: Pictures) -> str:
     return "## Table 3: label inference\n\n" + markdown_table(
         ["data", "head", "client's optimiser, clone head", "paper", "ours", "verdict", "commonest class", "note"], lines
     )
-
-
-def _attacks(result: Stored) -> list[dict[str, Any]]:
-    attacks: Any = result.row["attacks"]
-    return list(attacks)
 
 
 TABLE = Table(name="table3", cells=_cells, rows=_rows, section=_section)

@@ -11,12 +11,18 @@ from unsplit.studies.grid.select import only
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.drawing import Line, grid
 from unsplit.studies.reproduction.paper import PAPER_SETS
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import Reader, Results
 from unsplit.studies.reproduction.sections import Pictures, named
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._he2019 import is_collaborative, on_trained_clients
-from unsplit.studies.reproduction.tables._inversion import is_inversion
+from unsplit.studies.reproduction.tables._he2019 import (
+    COLLABORATIVE,
+    CollaborativeCell,
+    on_trained_clients,
+)
+from unsplit.studies.reproduction.tables._inversion import (
+    InversionCell,
+)
 from unsplit.studies.reproduction.tables.table import Table
 
 
@@ -44,21 +50,19 @@ def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:
 
 def _lines(reader: Reader, dataset: str) -> list[Line]:
     depth = 2 if dataset == "digits" else 3
-    wanted = {
-        "white box": ("joint", is_collaborative("white box", depth)),
-        **{
-            f"UnSplit, {preset}": (preset, is_inversion(preset, depth, "after"))
-            for preset in ("strong", "joint", "paper")
-        },
-        **{
-            attack: ("joint", is_collaborative(attack, depth))
-            for attack in ("query-free, own data", "query-free, no data")
-        },
-    }
-    return [
-        (label, reader.pictures(reader.find("table4", dataset, cells, preset=preset)))
-        for label, (preset, cells) in wanted.items()
+    wanted: list[tuple[str, Results]] = [
+        (attack, reader.find("table4", dataset, CollaborativeCell, attack=attack, depth=depth))
+        for attack in COLLABORATIVE
     ]
+    # UnSplit's stand below the white box.
+    wanted[1:1] = [
+        (
+            f"UnSplit, {preset}",
+            reader.find("table4", dataset, InversionCell, preset=preset, depth=depth, state="after"),
+        )
+        for preset in ("strong", "joint", "paper")
+    ]
+    return [(label, reader.pictures(results)) for label, results in wanted]
 
 
 def _depth_three(rows: Sequence[ResultRow]) -> list[ResultRow]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.markdown import markdown_table
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import select
-from unsplit.studies.grid.store import Stored
 from unsplit.studies.reproduction import paper
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.clients import ClientAttackCell
@@ -31,7 +29,9 @@ from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.sections import Pictures, three
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._inversion import is_inversion, mean_of
+from unsplit.studies.reproduction.tables._inversion import (
+    InversionCell,
+)
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.targets import evaluation
 
@@ -103,33 +103,24 @@ def _rows(reader: Reader) -> list[ResultRow]:
     rows = []
     for dataset in reader.datasets:
         for depth in range(1, 7):
-            found = reader.find(
-                "table5",
-                dataset,
-                lambda cell, depth=depth: isinstance(cell, QueryCell) and cell.depth == depth,  # type: ignore[misc]
-                options=f" --depths {depth}",
-            )
-            printed = paper.TABLE2.get(dataset, {}).get(depth, (None, None, None))[1]
-            thresholds = {"the paper's error": printed}
+            options = f" --depths {depth}"
+            found = reader.find("table5", dataset, QueryCell, options=options, depth=depth)
+            thresholds = {"the paper's error": paper.TABLE2.get(dataset, {}).get(depth, (None, None, None))[1]}
             for preset in ("joint", "paper"):
-                ours = reader.find("table2", dataset, is_inversion(preset, depth, "after"), preset=preset)
-                thresholds[f"our error, {preset}"] = mean_of([result.row for result in ours.results], "mse")
-            curves: list[list[float]] = [curve for result in found.results for curve in _curves(result)]
+                ours = reader.find("table2", dataset, InversionCell, preset=preset, depth=depth, state="after")
+                thresholds[f"our error, {preset}"] = ours.mean("mse")
             for name, threshold in thresholds.items():
-                needed, note = _queries(curves, threshold)
-                rows.append(
-                    found.row(
-                        "queries",
-                        needed,
-                        table="table5",
-                        dataset=dataset,
-                        depth=depth,
-                        state="after",
-                        preset=f"until {name}",
-                        paper=paper.TABLE5[dataset][depth - 1] if dataset in paper.TABLE5 else None,
-                        note=note,
-                    )
+                needed, note = _queries(found.parts("curves"), threshold)
+                row = found.row(
+                    "queries",
+                    needed,
+                    depth=depth,
+                    state="after",
+                    preset=f"until {name}",
+                    paper=paper.TABLE5[dataset][depth - 1] if dataset in paper.TABLE5 else None,
+                    note=note,
                 )
+                rows.append(row)
     return rows
 
 
@@ -156,11 +147,6 @@ def _queries(curves: list[list[float]], threshold: float | None) -> tuple[list[f
     never = sum(number is None for number in needed)
     note = f"{never} of {len(curves)} runs do not reach it and count as {limit}" if never else ""
     return [float(limit if number is None else number) for number in needed], note
-
-
-def _curves(result: Stored) -> list[list[float]]:
-    curves: Any = result.row["curves"]
-    return list(curves)
 
 
 TABLE = Table(name="table5", cells=_cells, rows=_rows, section=_section)

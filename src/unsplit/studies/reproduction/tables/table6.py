@@ -13,7 +13,9 @@ from unsplit.studies.reproduction.drawing import Line, grid
 from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.sections import Pictures, named
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._inversion import is_inversion
+from unsplit.studies.reproduction.tables._inversion import (
+    InversionCell,
+)
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.reproduction.tables.table2 import table2_cells
 
@@ -35,13 +37,11 @@ def _section(_: Sequence[ResultRow], pictures: Pictures) -> str:
 
 
 def _lines(reader: Reader, dataset: str, preset: str, state: str) -> list[Line]:
-    return [
-        (
-            f"depth {depth}",
-            reader.pictures(reader.find("table6", dataset, is_inversion(preset, depth, state), preset=preset)),
-        )
+    found = {
+        depth: reader.find("table6", dataset, InversionCell, preset=preset, depth=depth, state=state)
         for depth in depths_of(dataset)
-    ]
+    }
+    return [(f"depth {depth}", reader.pictures(results)) for depth, results in found.items()]
 
 
 def _grids(reader: Reader, dataset: str, originals: Tensor) -> dict[str, bytes]:

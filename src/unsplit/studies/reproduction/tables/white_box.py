@@ -13,8 +13,10 @@ from unsplit.studies.reproduction.reader import Reader
 from unsplit.studies.reproduction.sections import Pictures
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._he2019 import collaborative_cells, is_collaborative
-from unsplit.studies.reproduction.tables._inversion import values_of
+from unsplit.studies.reproduction.tables._he2019 import (
+    CollaborativeCell,
+    collaborative_cells,
+)
 from unsplit.studies.reproduction.tables.table import Table
 
 
@@ -39,9 +41,7 @@ def _rows(reader: Reader) -> list[ResultRow]:
     return [
         found.row(
             "psnr",
-            values_of([result.row for result in found.results], "psnr"),
-            table="white-box",
-            dataset=dataset,
+            found.values("psnr"),
             depth=depth,
             state="after",
             preset="white box",
@@ -49,7 +49,7 @@ def _rows(reader: Reader) -> list[ResultRow]:
         )
         for dataset in reader.datasets
         for depth in white_box_depths(dataset)
-        for found in [reader.find("white-box", dataset, is_collaborative("white box", depth))]
+        for found in [reader.find("white-box", dataset, CollaborativeCell, attack="white box", depth=depth)]
     ]
 
 

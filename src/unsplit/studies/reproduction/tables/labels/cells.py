@@ -36,8 +36,13 @@ class CutGradientCell(Cell):
     rivals: bool
 
     @property
+    def head(self) -> int:
+        """Layers with weights in the client's head."""
+        return self.setting.head
+
+    @property
     def label(self) -> str:
-        return f"labels of {self.dataset}, head of {self.setting.head}, {self.situation}, seed {self.seed}"
+        return f"labels of {self.dataset}, head of {self.head}, {self.situation}, seed {self.seed}"
 
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Values, Tensors]:  # noqa: ARG002
         splits = data(self.dataset)

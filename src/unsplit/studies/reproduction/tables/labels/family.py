@@ -24,9 +24,8 @@ from unsplit.metrics import accuracy, accuracy_up_to_names, agreement, chance, l
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
 from unsplit.randomness import generator
+from unsplit.studies.grid.cell import Values
 from unsplit.types import InferredLabels, Kind, Setup, Transcript
-
-Scores = dict[str, object]
 
 KNOWN = (0, 1, 5)
 """How many samples of each class the server knows the labels of."""
@@ -77,7 +76,7 @@ class LabelSetting:
 
 def run_label_family(
     model: nn.Sequential, splits: Splits, setting: LabelSetting, *, rivals: bool, seed: int, device: torch.device
-) -> Scores:
+) -> Values:
     """Train `model` from its present weights and read the labels from cut gradients alone.
 
     Args:
@@ -133,7 +132,7 @@ class _Family:
         self._architecture = HeadArchitecture.of(self._head)
         self._known = {k: first_of_each_class(truth, self._space.classes, k) for k in KNOWN if k}
 
-    def scores(self, *, rivals: bool) -> Scores:
+    def scores(self, *, rivals: bool) -> Values:
         """All attacks' accuracies, and what the labels are good for."""
         found = self._surrogate(self._view)
         attacks = [self._score("surrogate", found)]
@@ -143,7 +142,7 @@ class _Family:
             k: infer_from_known_samples(self._view, known) for k, known in self._known.items() if known is not None
         }
         attacks += [self._score("nearest known sample", labels, k) for k, labels in nearest.items()]
-        scores: Scores = {
+        scores: Values = {
             "chance": chance(self._truth),
             "task_accuracy": self._accuracy(self._head),
         }
@@ -161,7 +160,7 @@ class _Family:
             view, self._architecture, self._space, loss, SurrogateConfig(), generator=generator(self._seed)
         )
 
-    def _groups(self) -> list[Scores]:
+    def _groups(self) -> list[Values]:
         made = {}
         for method in ("k-means", "spectral"):
             config = GroupingConfig(method=method)
@@ -199,7 +198,7 @@ class _Family:
             for start in range(0, len(self._truth) - size + 1, size)
         ]
 
-    def _clone(self, named: InferredLabels) -> Scores:
+    def _clone(self, named: InferredLabels) -> Values:
         """A head trained on the labels of the last steps, whose features are the least out of date."""
         clone = stolen_head(self._view, named.labels, self._architecture, self._space, self._seed)
         own = self._outputs(self._head)
@@ -209,7 +208,7 @@ class _Family:
             "clone_agreement": agreement(stolen, own),
         }
 
-    def _score(self, attack: str, found: InferredLabels, known: int = 0) -> Scores:
+    def _score(self, attack: str, found: InferredLabels, known: int = 0) -> Values:
         """Accuracy over the samples whose labels the server did not know."""
         unknown = unknown_to(self._known.get(known), len(self._truth))
         labels, truth = found.labels[unknown], self._truth[unknown]

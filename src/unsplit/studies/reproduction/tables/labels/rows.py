@@ -1,12 +1,13 @@
 """The rows of the table "labels"."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from unsplit.studies.grid.rows import ResultRow
+from unsplit.optim import OptimizerSpec
+from unsplit.studies.grid.rows import Metric, ResultRow
 from unsplit.studies.reproduction import paper
-from unsplit.studies.reproduction.reader import Found, Reader
+from unsplit.studies.reproduction.reader import Reader, Results
 from unsplit.studies.reproduction.tables.labels.cells import (
     DEFENCES,
     EPOCH,
@@ -29,48 +30,38 @@ def label_rows(reader: Reader) -> list[ResultRow]:
     """Accuracies of every attack in every situation that was run, and what the labels are good for."""
     rows = []
     for dataset, head in itertools.product(reader.datasets, HEADS):
+        options = f" --depths {head}"
         for situation in (FIRST, EPOCH, SHUFFLED, *SETTINGS, *DEFENCES):
+            found = reader.find(_TABLE, dataset, CutGradientCell, options=options, head=head, situation=situation)
+            if found:
+                rows += _cut_gradients(found, head, situation)
+        for size, _, optimizer in handed_over(dataset, head, 1):
             found = reader.find(
-                _TABLE,
-                dataset,
-                lambda cell, head=head, situation=situation: (  # type: ignore[misc]
-                    isinstance(cell, CutGradientCell) and (cell.setting.head, cell.situation) == (head, situation)
-                ),
-                options=f" --depths {head}",
+                _TABLE, dataset, HandedOverCell, options=options, head=head, batch_size=size, optimizer=optimizer
             )
-            if found.results:
-                rows += _cut_gradients(found, dataset, head, situation)
-        rows += _handed_over(reader, dataset, head)
+            rows += _handed_over(found, head, size, optimizer)
     return rows
 
 
-def _cut_gradients(found: Found, dataset: str, head: int, situation: str) -> list[ResultRow]:
-    names: dict[str, Any] = {"table": _TABLE, "dataset": dataset, "depth": head}
-    results = [result.row for result in found.results]
-    chance = _mean(float(str(row["chance"])) for row in results)
-    rows = []
-    for attack, known in dict.fromkeys((each["attack"], each["known"]) for each in _attacks(results)):
-        chosen = [each for each in _attacks(results) if (each["attack"], each["known"]) == (attack, known)]
-        preset = f"{attack}, {known} known"
-        named = [each["accuracy"] for each in chosen]
-        if None not in named:
-            rows.append(found.row("label_accuracy", named, state=situation, preset=preset, trivial=chance, **names))
-        else:
-            values = [each["up_to_names"] for each in chosen]
-            rows.append(
-                found.row("label_accuracy_up_to_names", values, state=situation, preset=preset, trivial=chance, **names)
-            )
-    single: tuple[tuple[Any, str], ...] = (
+def _cut_gradients(found: Results, head: int, situation: str) -> list[ResultRow]:
+    names: dict[str, Any] = {"depth": head, "trivial": found.mean("chance")}
+    attacks, rows = found.parts("attacks"), []
+    for attack, known in dict.fromkeys((each["attack"], each["known"]) for each in attacks):
+        chosen = [each for each in attacks if (each["attack"], each["known"]) == (attack, known)]
+        named = None not in [each["accuracy"] for each in chosen]
+        metric: Metric = "label_accuracy" if named else "label_accuracy_up_to_names"
+        values = [each["accuracy" if named else "up_to_names"] for each in chosen]
+        rows.append(found.row(metric, values, state=situation, preset=f"{attack}, {known} known", **names))
+    single: tuple[tuple[Metric, str], ...] = (
         ("task_accuracy", "client"),
         ("clone_accuracy", f"{SURROGATE}, 1 known"),
         ("clone_agreement", f"{SURROGATE}, 1 known"),
     )
     for metric, preset in single:
-        if all(metric in row for row in results):
-            values = [float(str(row[metric])) for row in results]
-            rows.append(found.row(metric, values, state=situation, preset=preset, **names))
-    for state, preset, metric, values in _by_steps(results, situation):
-        rows.append(found.row(metric, values, state=state, preset=preset, trivial=chance, **names))
+        if all(metric in row for row in found.rows):
+            rows.append(found.row(metric, found.values(metric), depth=head, state=situation, preset=preset))
+    for state, preset, metric, values in _by_steps(found.rows, situation):
+        rows.append(found.row(metric, values, state=state, preset=preset, **names))
     return rows
 
 
@@ -90,40 +81,17 @@ def _by_steps(results: Sequence[Any], situation: str) -> list[tuple[str, str, An
     return rows
 
 
-def _handed_over(reader: Reader, dataset: str, head: int) -> list[ResultRow]:
-    rows = []
-    for size, _, optimizer in handed_over(dataset, head, 1):
-        found = reader.find(
-            _TABLE,
-            dataset,
-            lambda cell, size=size, optimizer=optimizer: (  # type: ignore[misc]
-                isinstance(cell, HandedOverCell)
-                and (cell.head, cell.batch_size, cell.optimizer) == (head, size, optimizer)
-            ),
-            options=f" --depths {head}",
+def _handed_over(found: Results, head: int, size: int, optimizer: OptimizerSpec) -> list[ResultRow]:
+    attacks = found.parts("attacks")
+    return [
+        found.row(
+            "label_accuracy",
+            [each["accuracy"] for each in attacks if each["attack"] == attack],
+            depth=head,
+            state=f"batch {size}, {optimizer.name}, weights seen",
+            preset=attack,
+            paper=paper.TABLE3.get(found.dataset, {}).get(head) if size == 1 else None,
+            trivial=found.mean("chance"),
         )
-        results = [result.row for result in found.results]
-        rows += [
-            found.row(
-                "label_accuracy",
-                [each["accuracy"] for each in _attacks(results) if each["attack"] == attack],
-                table=_TABLE,
-                dataset=dataset,
-                depth=head,
-                state=f"batch {size}, {optimizer.name}, weights seen",
-                preset=attack,
-                paper=paper.TABLE3.get(dataset, {}).get(head) if size == 1 else None,
-                trivial=_mean(float(str(row["chance"])) for row in results),
-            )
-            for attack in dict.fromkeys(each["attack"] for each in _attacks(results))
-        ]
-    return rows
-
-
-def _attacks(results: Sequence[Any]) -> list[dict[str, Any]]:
-    return [attack for row in results for attack in row["attacks"]]
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
+        for attack in dict.fromkeys(each["attack"] for each in attacks)
+    ]

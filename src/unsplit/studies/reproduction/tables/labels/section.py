@@ -86,14 +86,14 @@ def _weights(rows: Sequence[ResultRow]) -> str:
     here = [row for row in rows if row.state.endswith(", weights seen")]
     if not here:
         return ""
-    presets = [str(preset) for preset in distinct(here, "preset")]
+    presets = distinct(here, "preset")
     lines = []
     for dataset, head in _cells(here):
         for state in distinct(select(here, dataset=dataset, depth=head), "state"):
             cells = select(here, dataset=dataset, depth=head, state=state)
             printed = next((f"{100 * row.paper:g}%" for row in cells if row.paper is not None), "")
             values = [_accuracy(cells, preset) for preset in presets]
-            where = str(state).removesuffix(", weights seen")
+            where = state.removesuffix(", weights seen")
             lines.append([title(dataset), str(head), where, printed, *values, _chance(cells)])
     return (
         "### Weights that pass through the server\n\nTwo clients in turns of one step; labels with their names, no "
@@ -115,7 +115,7 @@ def _others(rows: Sequence[ResultRow]) -> str:
                 for head in heads
             ]
             if any(values):
-                lines.append([title(str(dataset)), state, *values])
+                lines.append([title(dataset), state, *values])
     if not lines:
         return ""
     header = ["data", "what is different", *(f"surrogate, head {head}" for head in heads)]
@@ -146,7 +146,7 @@ def _defended(rows: Sequence[ResultRow]) -> str:
 
 def _cells(rows: Sequence[ResultRow]) -> list[tuple[str, int]]:
     return [
-        (str(dataset), int(str(head)))
+        (dataset, head)
         for dataset in distinct(rows, "dataset")
         for head in distinct(select(rows, dataset=dataset), "depth")
     ]
@@ -180,7 +180,7 @@ def labels_plot(rows: Sequence[ResultRow]) -> bytes | None:
     every = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for axes, dataset in zip(every, datasets, strict=True):
         plain(axes, "training step", "labels right, names included" if axes is every[0] else "")
-        axes.set_title(title(str(dataset)), fontsize=10)
+        axes.set_title(title(dataset), fontsize=10)
         for which, head in enumerate(distinct(select(chosen, dataset=dataset), "depth")):
             for dashes, attack in (("-", "surrogate"), (":", "nearest known sample")):
                 here = select(chosen, dataset=dataset, depth=head, preset=f"{attack}, 1 known")
