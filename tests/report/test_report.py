@@ -14,8 +14,8 @@ from helpers.reports import LABELS, ROWS, Page, inversion, label, pictures, resu
 from unsplit.errors import FormatError, StorageError
 from unsplit.randomness import generator
 from unsplit.report import Pictures, findings, read_report, render, schema, write_report
-from unsplit.report._findings import GRADES, grade
 from unsplit.report.numbers import on_scale
+from unsplit.verdict.scale import GRADES, grade
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,10 +4,9 @@ from unsplit.report._findings import Finding, findings
 from unsplit.report.compared import Comparison, Side, compare, read_side
 from unsplit.report.compared_page import comparison_markdown, headline, render_comparison, shown, write_comparison
 from unsplit.report.markdown import as_markdown
-from unsplit.report.page import render
+from unsplit.report.page import render, render_recorded
 from unsplit.report.pictures import Pictures, comparison
-from unsplit.report.recorded import render_recorded, write_recorded_report
-from unsplit.report.write import read_report, schema, write_report
+from unsplit.report.write import read_report, schema, write_recorded_report, write_report
 
 __all__ = [
     "Comparison",

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unsplit.report.numbers import error, percent
-from unsplit.results import AuditResult, InversionRow, LabelRow, UShapeRow
+from unsplit.results import (
+    AuditResult,
+    InversionRow,
+    LabelRow,
+    LabelScores,
+    RecordedInversionRow,
+    RecordedLabelRow,
+    RecordedRow,
+    UShapeRow,
+)
 from unsplit.verdict.assets import after
 from unsplit.verdict.scale import (
     ALMOST_EXACTLY,
@@ -36,11 +45,12 @@ def findings(result: AuditResult) -> tuple[Finding, ...]:
     found = [
         *(_inputs(result, state) for state in ("after", "before")),
         _model(result),
-        *map(_whole, result.u_shapes),
+        *map(_u_shape, result.u_shapes),
         *(
             _labels(result, observed, known)
             for observed, known in (("weight_grad", 0), ("cut_grad", 1), ("cut_grad", 0))
         ),
+        *(() if result.recorded is None else _of_traffic(result.recorded)),
     ]
     return tuple(finding for finding in found if finding is not None)
 
@@ -60,13 +70,12 @@ def _inputs(result: AuditResult, state: str) -> Finding | None:
     guess = rows[0].mse_best_trivial
     who = "a trained client" if state == "after" else "an untrained client"
     text = f"From what {who} sends, these attacks redrew its inputs: {'; '.join(parts)}."
-    text += f" The best guess that has seen no message makes an error of {error(guess)}."
+    text += f" {_best_guess(guess)}"
     doubtful = [row for row in rows if row.sign == "ambiguous" and row.skill < ALMOST_EXACTLY]
     if doubtful:
         text += f" Whether pictures or their negatives were found could not be told at {_depths(doubtful)}."
-    best = min(GRADES.index(grade(row)) for row in rows)
-    seriousness: Level = "high" if best <= 1 else "some" if best <= 3 else "none"
-    return Finding(level=seriousness, about="Inputs" if state == "after" else "Inputs, before training", text=text)
+    best = min((grade(row) for row in rows), key=GRADES.index)
+    return Finding(level=_graded(best), about="Inputs" if state == "after" else "Inputs, before training", text=text)
 
 
 def _model(result: AuditResult) -> Finding | None:
@@ -99,6 +108,7 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
     if not rows:
         return None
     named = observed == "weight_grad" or known > 0
+    about, what = _NAMED[named]
     parts = []
     for depth in sorted({row.depth for row in rows}):
         values = [_accuracy(row) for row in rows if row.depth == depth]
@@ -108,14 +118,13 @@ def _labels(result: AuditResult, observed: str, known: int) -> Finding | None:
         ("cut_grad", 0): "From cut gradients alone, which every server has",
         ("cut_grad", 1): "From cut gradients and one known sample of each class",
     }.get((observed, known), f"From {observed} with {known} known samples of each class")
-    what = "labels were read" if named else "samples were grouped by class, the classes' names unknown"
     text = f"{seen}, {what}: {'; '.join(parts)} right (always naming the commonest class: {rows[0].chance:.1%})."
     taken = max(share(_accuracy(row), row.chance, 1.0) for row in rows)
-    return Finding(level=_level(taken), about="Labels" if named else "Labels, unnamed", text=text)
+    return Finding(level=_level(taken), about=about, text=text)
 
 
-def _whole(row: UShapeRow) -> Finding:
-    seriousness = level(row.whole_accuracy, row.chance, row.reference_accuracy)
+def _u_shape(row: UShapeRow) -> Finding:
+    taken = share(row.whole_accuracy, row.chance, row.reference_accuracy)
     text = (
         f"From one training in the U-shape the server took inputs (error {error(row.mse)}, best guess "
         f"{error(row.mse_best_trivial)}), {row.label_accuracy:.1%} of the hidden labels (commonest class "
@@ -123,16 +132,84 @@ def _whole(row: UShapeRow) -> Finding:
         f"{row.whole_accuracy:.1%} of the test inputs; with it, {row.reference_accuracy:.1%}."
     )
     about = "Everything at once, by attacks that know the defences" if row.aware else "Everything at once"
-    return Finding(level=seriousness, about=about, text=text)
+    return Finding(level=_level(taken), about=about, text=text)
 
 
-def _accuracy(row: LabelRow) -> float:
+def _of_traffic(recorded: RecordedRow) -> list[Finding]:
+    """What recorded traffic gave away; nothing is judged where the truth is not known."""
+    inputs = [_recorded_inputs(recorded.inversion)] if recorded.inversion else []
+    return [*inputs, *(finding for row in recorded.labels for finding in _recorded_labels(row))]
+
+
+def _recorded_inputs(rows: Sequence[RecordedInversionRow]) -> Finding:
+    step, samples = rows[0].step, rows[0].samples
+    text = f"From what was sent in step {step}, these attacks redrew the {samples} inputs of its batch"
+    scored = [(row, row.scores) for row in rows if row.scores is not None]
+    if not scored:
+        own = "; ".join(map(_own_words, rows))
+        text += f". How close they come needs the truth to be said. The attacks' own estimates: {own}."
+        return Finding(level="unknown", about="Inputs", text=text)
+    row, scores = max(scored, key=lambda pair: (taken(pair[1]), pair[1].skill))
+    word = grade(scores)
+    forgiven = f"; {error(scores.mse_scale_free)} if these are forgiven" if word == SHAPE_ONLY else ""
+    text += f": {word} (error {error(scores.mse)}{forgiven}, preset {row.preset}). "
+    text += _best_guess(scores.mse_best_trivial)
+    if row.sign == "ambiguous":
+        text += " Whether pictures or their negatives were found could not be told."
+    return Finding(level=_graded(word), about="Inputs", text=text)
+
+
+def _own_words(row: RecordedInversionRow) -> str:
+    agreement = "" if row.agreement is None else f", restarts agree by {row.agreement:.2f}"
+    return f"preset {row.preset} has a relative residual of {error(row.residual)}, sign {row.sign}{agreement}"
+
+
+_SEEN = {
+    "sent": "The client sends its labels, so that no attack is needed",
+    "infer_by_surrogate": "From cut gradients alone",
+    "infer_from_handed_weights": "From cut gradients and the weights of heads that were handed over",
+}
+_NAMED = {
+    True: ("Labels", "labels were read"),
+    False: ("Labels, unnamed", "samples were grouped by class, the classes' names unknown"),
+}
+
+
+def _recorded_labels(row: RecordedLabelRow) -> list[Finding]:
+    """One finding without scores, or one for each score."""
+    about, what = _NAMED[row.named]
+    text = f"{_SEEN[row.attack]}: {row.samples - row.undecided:,} of {row.samples:,} {what}."
+    if row.scores:
+        return [_scored_labels(score, text) for score in row.scores]
+    if row.attack == "sent":
+        return [Finding(level="high", about=about, text=text)]
+    return [Finding(level="unknown", about=about, text=f"{text} How many are right needs the truth to be said.")]
+
+
+def _scored_labels(score: LabelScores, begin: str) -> Finding:
+    value = _accuracy(score)
+    known = f", with {score.known_samples} known sample of each class" if score.known_samples else ""
+    names = " up to the classes' names" if score.accuracy is None else ""
+    text = (
+        f"{begin} Of {score.samples:,} whose truth is known, {value:.1%} are right{names}{known} (always naming the "
+        f"commonest class: {score.chance:.1%})."
+    )
+    about, _ = _NAMED[score.accuracy is not None]
+    return Finding(level=_level(share(value, score.chance, 1.0)), about=about, text=text)
+
+
+def _accuracy(row: LabelRow | LabelScores) -> float:
     return row.accuracy_up_to_names if row.accuracy is None else row.accuracy
 
 
-def level(value: float, chance: float, best: float) -> Level:
-    """How serious an accuracy is, between chance and the best that there can be."""
-    return _level(share(value, chance, best))
+def _best_guess(error_of_it: float) -> str:
+    return f"The best guess that has seen no message makes an error of {error(error_of_it)}."
+
+
+def _graded(word: str) -> Level:
+    """How serious it is that inputs were recovered so well."""
+    place = GRADES.index(word)
+    return "high" if place <= 1 else "some" if place <= 3 else "none"
 
 
 def _level(share: float) -> Level:
@@ -155,6 +232,3 @@ def _depths(rows: Sequence[InversionRow]) -> str:
 def _range(values: Sequence[float], form: Callable[[float], str]) -> str:
     low, high = form(min(values)), form(max(values))
     return low if low == high else f"{low} to {high}"
-
-
-__all__ = ["GRADES", "Finding", "Level", "findings", "grade", "level"]

@@ -1,6 +1,5 @@
 """A comparison of two audits as a page and as Markdown."""
 
-import base64
 from pathlib import Path
 
 from unsplit.files import explained, writable_folder, write_text
@@ -9,6 +8,7 @@ from unsplit.report.box import STRONGER, TITLES, bands, figure, words
 from unsplit.report.compared import AssetChange, Comparison
 from unsplit.report.markdown import cell, code, details, table
 from unsplit.report.page import template
+from unsplit.report.pictures import inline
 from unsplit.results import AuditResult
 from unsplit.verdict import Score
 from unsplit.verdict.assets import named
@@ -42,8 +42,7 @@ def render_comparison(comparison: Comparison) -> str:
             for asset in comparison.assets
         ],
         pairs=[
-            (by, *(f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in (before, after)))
-            for by, before, after in picture_pairs(comparison)
+            (by, inline(before), inline(after)) for by, before, after in picture_pairs(comparison)
         ],
         bands=bands(comparison.after.verdict),
         stronger=STRONGER,

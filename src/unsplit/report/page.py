@@ -1,39 +1,70 @@
-"""The page: one HTML file that needs no network."""
+"""The page of an audit: one HTML file that needs no network."""
 
-import base64
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from unsplit.experiment.traffic.audit import RecordedAudit
 from unsplit.metrics import Score
 from unsplit.report._findings import findings
 from unsplit.report.box import box
 from unsplit.report.charts import accuracy_chart, error_chart
 from unsplit.report.longer import longer
 from unsplit.report.numbers import decimals, error, on_scale, percent
-from unsplit.report.pictures import Pictures
-from unsplit.results import AuditResult, InversionRow
+from unsplit.report.pictures import Pictures, inline
+from unsplit.results import AuditResult, InversionRow, RecordedInversionRow
 from unsplit.verdict import Verdict
 from unsplit.verdict import verdict as judged
 from unsplit.verdict.scale import network_score
 
+_SETUPS = {
+    "a": "setup (a): the client sends smashed data and labels",
+    "b": "setup (b): the server has the inputs, the client the labels and the last layers",
+    "c": "setup (c), the U-shape: the client has the inputs, the labels, the first and the last layers",
+    None: "smashed data only, as when a network is used rather than trained",
+}
+
 
 def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = None) -> str:
     """The report as HTML; with this verdict, or the result's own."""
+    recorded = result.recorded
+    parts = {
+        **box(result, verdict or judged(result, targets=pictures.targets)),
+        "result": result,
+        "findings": findings(result),
+    }
+    if recorded is not None:
+        observer = "the server" if recorded.observer == "server" else recorded.observer
+        words = [_recorded_words(row, observer) for row in recorded.inversion]
+        return template("recorded.html.j2").render(
+            **parts,
+            recorded=recorded,
+            observer=observer,
+            scored=[row.scores for row in recorded.inversion if row.scores is not None],
+            figures=_figures(recorded.inversion, pictures, words),
+            setups=_SETUPS,
+        )
+    rows, u_shapes = result.inversion, pictures.whole_comparisons or (b"",) * len(result.u_shapes)
     score: Score = "accuracy" if result.training is None else result.training.score
     return template("report.html.j2").render(
-        **box(result, verdict or judged(result, targets=len(pictures.originals))),
-        result=result,
-        findings=findings(result),
+        **parts,
         longer=longer(result),
-        u_shapes=_wholes(result, pictures),
-        figures=_figures(result.inversion, pictures),
-        error_chart=_chart(error_chart(result.inversion), _error_words(result.inversion)) if result.inversion else "",
-        accuracy_chart=_chart(accuracy_chart(result.inversion, score), _accuracy_words(result.inversion, score))
-        if result.inversion
-        else "",
+        u_shapes=[{"row": row, "picture": inline(png)} for row, png in zip(result.u_shapes, u_shapes, strict=False)],
+        figures=_figures(rows, pictures, [_words(row, pictures.targets) for row in rows]),
+        error_chart=_chart(error_chart(rows), _error_words(rows)) if rows else "",
+        accuracy_chart=_chart(accuracy_chart(rows, score), _accuracy_words(rows, score)) if rows else "",
     )
+
+
+def render_recorded(found: RecordedAudit, verdict: Verdict | None = None) -> str:
+    """The report of an audit of recorded traffic as HTML; with this verdict, or the result's own."""
+    return render(found.result, pictures_of(found), verdict)
+
+
+def pictures_of(found: RecordedAudit) -> Pictures:
+    """The pictures of an audit of recorded traffic."""
+    return Pictures(originals=found.originals, reconstructions=found.reconstructions)
 
 
 def template(name: str) -> Template:
@@ -45,38 +76,36 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": percent,
-        "error": error,
-        "decimals": decimals,
-        "on_scale": on_scale,
-        "network": network_score,
-    }
+    filters = (percent, error, decimals, on_scale)
+    environment.filters |= {"network": network_score, **{each.__name__: each for each in filters}}
     return environment.get_template(name)
 
 
-def _figures(rows: Sequence[InversionRow], pictures: Pictures) -> list[dict[str, object]]:
+def _figures(
+    rows: Sequence[InversionRow | RecordedInversionRow], pictures: Pictures, words: Sequence[str]
+) -> list[dict[str, object]]:
+    """The picture of each row with its description; none where the inputs are not pictures."""
     if not pictures.drawable:
         return []
-    figures = []
-    for row, drawn in zip(rows, pictures.comparisons, strict=True):
-        encoded = base64.b64encode(drawn).decode()
-        words = (
-            f"{len(pictures.originals)} original inputs above what the server made of them at depth {row.depth}, "
-            f"{row.state} training, preset {row.attack}: mean squared error {error(row.mse)}, best blind guess "
-            f"{error(row.mse_best_trivial)}."
-        )
-        figures.append({"row": row, "source": f"data:image/png;base64,{encoded}", "words": words})
-    return figures
+    drawn = zip(rows, pictures.comparisons, words, strict=True)
+    return [{"row": row, "source": inline(png), "words": text} for row, png, text in drawn]
 
 
-def _wholes(result: AuditResult, pictures: Pictures) -> list[dict[str, object]]:
-    """The attacks on the U-shape, each with its picture (none where the inputs are not pictures)."""
-    drawn = pictures.whole_comparisons or [b""] * len(result.u_shapes)
-    return [
-        {"row": row, "picture": base64.b64encode(png).decode()}
-        for row, png in zip(result.u_shapes, drawn, strict=False)
-    ]
+def _words(row: InversionRow, number: int | None) -> str:
+    return (
+        f"{number} original inputs above what the server made of them at depth {row.depth}, {row.state} training, "
+        f"preset {row.attack}: mean squared error {error(row.mse)}, best blind guess {error(row.mse_best_trivial)}."
+    )
+
+
+def _recorded_words(row: RecordedInversionRow, observer: str) -> str:
+    begin = f"{row.samples} inputs of step {row.step} as {observer} redrew them, preset {row.preset}"
+    if row.scores is None:
+        return f"{begin}: relative residual {error(row.residual)}, the originals are not known."
+    return (
+        f"{begin}, below the originals: mean squared error {error(row.scores.mse)}, best blind guess "
+        f"{error(row.scores.mse_best_trivial)}."
+    )
 
 
 def _chart(svg: str, words: str) -> Markup:

@@ -1,5 +1,6 @@
 """Originals above reconstructions, as PNG."""
 
+import base64
 import functools
 import io
 from dataclasses import dataclass
@@ -21,37 +22,52 @@ class Pictures:
     """What the report shows.
 
     Args:
-        originals: the targets, shape [n, *input shape], values 0 to 1.
-        reconstructions: for each inversion row in order, the same shape.
-        whole: of the attack on the U-shape, the same shape, if it was run.
-        whole_aware: of the one that knows the client's defences.
+        originals: the targets, shape [n, *input shape], values 0 to 1; None where they are not known.
+        reconstructions: reconstructions of the targets, for each inversion row in order, each of the same shape.
+        whole: reconstructions by the attack on the U-shape, of the same shape, if it was run.
+        whole_aware: reconstructions by the attack on the U-shape that knows the client's defences, if it was run.
     """
 
-    originals: Float[Tensor, "n ..."]
+    originals: Float[Tensor, "n ..."] | None
     reconstructions: tuple[Float[Tensor, "n ..."], ...]
     whole: Float[Tensor, "n ..."] | None = None
     whole_aware: Float[Tensor, "n ..."] | None = None
 
     @property
+    def targets(self) -> int | None:
+        """The number of targets whose originals are known; None where they are not."""
+        return None if self.originals is None else len(self.originals)
+
+    @property
     def drawable(self) -> bool:
         """Whether the inputs are pictures (one or three channels)."""
-        return drawable(self.originals)
+        return any(drawable(inputs) for inputs in (self.originals, *self.reconstructions[:1]) if inputs is not None)
 
     @functools.cached_property
     def comparisons(self) -> tuple[bytes, ...]:
-        """For each reconstruction the PNG of `comparison`, drawn once; none where the inputs are not pictures."""
-        return tuple(comparison(self.originals, inputs) for inputs in self.reconstructions) if self.drawable else ()
+        """For each reconstruction a PNG of it, below the originals where they are known, drawn once; none where the
+        inputs are not pictures.
+        """
+        return self._drawn(*self.reconstructions)
 
     @functools.cached_property
     def whole_comparisons(self) -> tuple[bytes, ...]:
         """The same of the attacks on the U-shape."""
-        tried = [inputs for inputs in (self.whole, self.whole_aware) if inputs is not None]
-        return tuple(comparison(self.originals, inputs) for inputs in tried) if self.drawable else ()
+        return self._drawn(*(inputs for inputs in (self.whole, self.whole_aware) if inputs is not None))
+
+    def _drawn(self, *tried: Tensor) -> tuple[bytes, ...]:
+        known = [] if self.originals is None else [self.originals]
+        return tuple(drawn(*known, inputs) for inputs in tried) if self.drawable else ()
 
 
 def comparison(originals: Float[Tensor, "n c h w"], reconstructions: Float[Tensor, "n c h w"]) -> bytes:
     """A PNG with rows of originals, each row above its reconstructions; see `drawn`."""
     return drawn(originals, reconstructions)
+
+
+def inline(png: bytes) -> str:
+    """A PNG as the address of a picture that is within the page; nothing for no picture."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else ""
 
 
 def drawable(inputs: Tensor) -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from unsplit.errors import FormatError
+from unsplit.experiment.traffic.audit import RecordedAudit
 from unsplit.files import explained, replacing, writable_folder, write_text
-from unsplit.report.page import render
+from unsplit.report.page import pictures_of, render
 from unsplit.report.pictures import Pictures
 from unsplit.results import SCHEMA_VERSION, AuditResult
 from unsplit.verdict import Verdict
@@ -23,25 +24,36 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures, verdict:
     Args:
         folder: made if need be.
         result: the numbers.
-        pictures: one reconstruction for each row of `result.inversion`.
-        verdict: the result's own if left out.
+        pictures: one reconstruction for each row of `result.inversion`, or of `result.recorded.inversion`.
+        verdict: the verdict on the result; the result's own if left out.
 
     Raises:
         StorageError: the folder cannot be written, or the disk is full.
     """
-    verdict = verdict or judged(result, targets=len(pictures.originals))
+    verdict = verdict or judged(result, targets=pictures.targets)
     page = render(result, pictures, verdict)
+    rows = result.inversion if result.recorded is None else result.recorded.inversion
+    drawn = {
+        **dict(zip((row.pictures for row in rows), pictures.comparisons, strict=pictures.drawable)),
+        **dict(zip((row.pictures for row in result.u_shapes), pictures.whole_comparisons, strict=False)),
+    }
     writable_folder(folder)
-    for row, drawn in zip(result.inversion, pictures.comparisons, strict=pictures.drawable):
-        with replacing(folder / row.pictures) as temporary:
-            temporary.write_bytes(drawn)
-    for whole, drawn in zip(result.u_shapes, pictures.whole_comparisons, strict=False):
-        with replacing(folder / whole.pictures) as temporary:
-            temporary.write_bytes(drawn)
+    for name, png in drawn.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(png)
     write_text(folder / "report.json", result.model_dump_json(indent=1) + "\n")
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def write_recorded_report(folder: Path, found: RecordedAudit, verdict: Verdict | None = None) -> Path:
+    """The same of an audit of recorded traffic: write its report to a folder; returns the page's path.
+
+    Raises:
+        StorageError: the folder cannot be written, or the disk is full.
+    """
+    return write_report(folder, found.result, pictures_of(found), verdict)
 
 
 def read_report(path: Path) -> AuditResult:
