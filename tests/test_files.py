@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize("name", ["cuda:99", "no-such-device", "meta", "tpu"])
 def test_a_device_that_is_not_there(name):
-    with pytest.raises(InputError, match="use --device cpu"):
+    with pytest.raises(InputError, match="use `device='cpu'`"):
         device(name)
     assert device("cpu") == torch.device("cpu")
 

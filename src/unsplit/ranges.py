@@ -115,7 +115,7 @@ class InputRange:
             least, most = float(inputs.min()), float(inputs.max())
             raise InputError(
                 f"{what} run from {least:g} to {most:g}, beyond the range {self} that is assumed; give the range in "
-                f"which the network takes them, for example --input-range {_likely(least, most)}."
+                f"which the network takes them, for example `input_range=({_likely(least, most)})`."
             )
 
     def __str__(self) -> str:
@@ -131,5 +131,5 @@ def _likely(low: float, high: float) -> str:
     if low >= 0 and high > 1:
         for bits in (8, 10, 12, 14, 16):
             if high <= 2**bits - 1:
-                return f"0,{2**bits - 1}"
-    return f"{math.floor(low * 100) / 100:g},{math.ceil(high * 100) / 100:g}"
+                return f"0, {2**bits - 1}"
+    return f"{math.floor(low * 100) / 100:g}, {math.ceil(high * 100) / 100:g}"

@@ -3,10 +3,15 @@
 Loads nothing, so that the text of `--help` is made of the fields without loading torch.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+_NAMED = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
+_FIRST = re.compile(r"^[a-z_]+(?= (?:is|are) )")
+_RENAMED = re.compile(r"\{'(\w+)': '(.*)'\}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,41 @@ def shown_default(each: "Field[Any]") -> Any:
 def flag_of(name: str) -> str:
     """The option of a setting as it is typed."""
     return "--" + name.replace("_", "-")
+
+
+def flags_of(config: type) -> dict[str, str]:
+    """The options of a configuration's fields, as they are typed, by the fields' names."""
+    return {each.name: flag_of(option_name(each)) for each in with_options(config)}
+
+
+def in_options(sentence: str, flags: Mapping[str, str]) -> str:
+    """A sentence that names settings, with options in their place.
+
+    The library writes the name of a setting in marks, `image_size`, or with a value, `image_size=(64, 64)`; a sentence
+    that begins with the name ("epochs is 0; ...") has it without marks.
+
+    Args:
+        sentence: of an error or a note.
+        flags: options by the names of settings; other names stay as they are.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        renamed = _RENAMED.fullmatch(value or "")
+        if name not in flags:
+            return found[0]
+        if renamed is not None:
+            return f"{flag_of(renamed[1])} {renamed[2]}"
+        return flags[name] if value is None else f"{flags[name]} {_typed(value, ':' if name == 'u_shape' else ',')}"
+
+    sentence = _FIRST.sub(lambda found: flags.get(found[0], found[0]), sentence)
+    return _NAMED.sub(option, sentence)
+
+
+def _typed(value: str, separator: str) -> str:
+    """A value in Python as it is typed on a command line: `('b', 'c')` as b,c; what a call reads, without the call."""
+    parts = re.sub(r"^\w+(?=\()|[\[\]()'\"]", "", value).split(",")
+    return separator.join(part.strip() for part in parts if part.strip())
 
 
 def _whole(value: object) -> bool:

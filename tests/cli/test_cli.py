@@ -86,7 +86,7 @@ BAD = {
     "attack nowhere --goal inptus": "did you mean 'inputs'",
     "attack nowhere --goal labels --label-attack grad": "Unknown label attack",
     "attack nowhere --goal labels --loss mae": "did you mean 'mse'",
-    "attack nowhere --goal labels --label-smoothing 2": "label_smoothing is 2.0",
+    "attack nowhere --goal labels --label-smoothing 2": "--label-smoothing is 2.0",
     "train --guard splitgard": "did you mean 'splitguard'",
     "train --setup c --guard scrutiny": "in setup (a)",
     "train --defense gausian:1": "did you mean 'gaussian'",

@@ -88,7 +88,7 @@ def test_a_broken_table_is_one_sentence(tmp_path, name):
 def test_other_mistakes_with_tables_are_sentences(tmp_path, table):
     with pytest.raises(InputError, match="did you mean 'height'"):
         load(table, label="heigth")
-    with pytest.raises(DataError, match="--label names a column of a table"):
+    with pytest.raises(DataError, match="`label` names a column of a table"):
         load("digits", label="x")
     (tmp_path / "bad.csv").write_bytes(b"a,b\n\xff\xfe,1\n2,3\n")
     with pytest.raises(DataError, match="not UTF-8"):
@@ -168,7 +168,7 @@ def test_pictures_of_all_kinds_come_to_one_size_and_range(tmp_path):
     assert data.images.shape == (5, 3, 8, 12)
     assert float(data.images[1].mean()) == pytest.approx(0.5, abs=1e-3)
     assert float(data.images[2].mean()) == pytest.approx(128 / 255, abs=1e-3)
-    with pytest.raises(DataError, match="--image-size"):
+    with pytest.raises(DataError, match="`image_size"):
         read_folder(tmp_path)
 
 
@@ -349,7 +349,7 @@ def test_an_audit_of_several_inputs_tells_their_errors_apart(tmp_path):
 def test_only_pictures_can_be_made_by_a_decoder(tmp_path):
     data = str(saved(tmp_path, load_breast_cancer(), "benign"))
     config = AuditConfig(data=data, model=model("build_mlp"), cuts=(0,), **QUICK | {"presets": ("strong",)})
-    with pytest.raises(InputError, match="use --presets joint"):
+    with pytest.raises(InputError, match=r"use `presets=\('joint',\)`"):
         audit(config)
 
 

@@ -395,7 +395,7 @@ def test_a_trade_off_of_a_table_leaves_out_what_makes_pictures(tmp_path):
     chosen, said = fitting_selection(TradeoffSelection(), train)
     assert chosen.attacks == ("joint",)
     assert "'decoder' makes pictures and signals only" in said
-    with pytest.raises(InputError, match="--attacks joint"):
+    with pytest.raises(InputError, match=r"`attacks=\('joint',\)`"):
         fitting_selection(TradeoffSelection(attacks=("decoder",)), train)
     with pytest.raises(InputError, match="regression"):
         fitting_selection(TradeoffSelection(), from_tensors(train.images, train.images[:, 0]))

@@ -110,7 +110,7 @@ def test_truth_beyond_the_range_is_refused_until_the_range_is_said(trained, pict
     folder = traffic(tmp_path, trained, pictures, (0.0, 255.0), told=False)
     sentence = refused(audit_recorded, folder / "traffic", RecordedConfig(), truth=folder / "truth")
     assert "beyond the range 0 to 1" in sentence
-    assert "--input-range 0,255" in sentence
+    assert "`input_range=(0, 255)`" in sentence
     told = RecordedConfig(input_range=InputRange.of("0,255"), presets=("joint",))
     assert score_of(audit_recorded(folder / "traffic", told, truth=folder / "truth")) > 0.8
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unsplit.cli import attack, audit, certs, compare, data, importing, join, reproduce, serve, tradeoff, train
+from unsplit.cli.command import Command
 from unsplit.cli.console import err, out
 from unsplit.errors import UnsplitError
 
@@ -22,16 +23,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
-app.command("train", epilog=train.EXAMPLES)(train.train)
-app.command("attack", epilog=attack.EXAMPLES)(attack.attack)
-app.command("import", epilog=importing.EXAMPLES)(importing.import_traffic)
-app.command("reproduce", epilog=reproduce.EXAMPLES)(reproduce.reproduce)
-app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
-app.command("tradeoff", epilog=tradeoff.EXAMPLES)(tradeoff.tradeoff)
-app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
-app.command("join", epilog=join.EXAMPLES)(join.join)
-app.command("certs", epilog=certs.EXAMPLES)(certs.certs)
+app.command("audit", cls=Command, epilog=audit.EXAMPLES)(audit.audit)
+app.command("train", cls=Command, epilog=train.EXAMPLES)(train.train)
+app.command("attack", cls=Command, epilog=attack.EXAMPLES)(attack.attack)
+app.command("import", cls=Command, epilog=importing.EXAMPLES)(importing.import_traffic)
+app.command("reproduce", cls=Command, epilog=reproduce.EXAMPLES)(reproduce.reproduce)
+app.command("compare", cls=Command, epilog=compare.EXAMPLES)(compare.compare)
+app.command("tradeoff", cls=Command, epilog=tradeoff.EXAMPLES)(tradeoff.tradeoff)
+app.command("serve", cls=Command, epilog=serve.EXAMPLES)(serve.serve)
+app.command("join", cls=Command, epilog=join.EXAMPLES)(join.join)
+app.command("certs", cls=Command, epilog=certs.EXAMPLES)(certs.certs)
 app.add_typer(data.app, name="data")
 
 

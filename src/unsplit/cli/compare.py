@@ -1,5 +1,6 @@
 """`unsplit compare`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ from unsplit.cli import options
 from unsplit.cli.console import err
 from unsplit.cli.console import out as console
 from unsplit.errors import InputError
+from unsplit.experiment.auditing.config import AuditConfig
+from unsplit.settings import flags_of, in_options
 
 EXAMPLES = """**Examples**
 
@@ -47,6 +50,8 @@ def compare(
     from unsplit.report.compared_page import defenses
 
     comparison = compare_audits(read_side(before), read_side(after), tolerance=tolerance)
+    warnings = tuple(in_options(warning, flags_of(AuditConfig)) for warning in comparison.warnings)
+    comparison = replace(comparison, warnings=warnings)
     writable_folder(out)
     page = write_comparison(out, comparison)
     if markdown is not None:

@@ -11,7 +11,18 @@ from unsplit.choices import DEPTH as DEPTH
 from unsplit.choices import GUARDS, METRICS, Precision
 from unsplit.errors import InputError, unknown_name
 from unsplit.experiment.auditing.config import AuditConfig
-from unsplit.settings import CUTS, NAMES, NUMBERS, Reader, flag_of, option_name, shown_default, with_options
+from unsplit.settings import (
+    CUTS,
+    NAMES,
+    NUMBERS,
+    Reader,
+    flag_of,
+    flags_of,
+    in_options,
+    option_name,
+    shown_default,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from unsplit.defenses.detection import GuardConfig
@@ -24,7 +35,9 @@ def _of_audits(name: str) -> Any:
     """The option of an audit's setting, without its default, for all commands that have it."""
     told = _AUDIT[name].metadata
     return typer.Option(
-        flag_of(name), help=told["text"], **{key: value for key, value in told["option"].items() if key != "shown"}
+        flag_of(name),
+        help=in_options(told["text"], flags_of(AuditConfig)),
+        **{key: value for key, value in told["option"].items() if key != "shown"},
     )
 
 

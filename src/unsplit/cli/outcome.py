@@ -12,11 +12,13 @@ from unsplit.cli.console import err
 from unsplit.cli.console import out as console
 from unsplit.cli.summary import print_verdict
 from unsplit.errors import InputError
+from unsplit.experiment import AuditConfig
 from unsplit.files import writable_folder, write_text
 from unsplit.report import as_markdown
 from unsplit.report.longer import longer
 from unsplit.report.tracking import check_installed, track
 from unsplit.results import AuditResult
+from unsplit.settings import flags_of, in_options
 from unsplit.verdict import Verdict
 from unsplit.verdict.thresholds import Threshold, judge, parse_threshold, refuse_unmeasured
 
@@ -65,6 +67,18 @@ def asked(fail_if: Sequence[str] | None, markdown: str | None, mlflow: str | Non
     if markdown is not None and markdown != "-":
         writable_folder(Path(markdown).resolve().parent)
     return Asked(thresholds=thresholds, markdown=markdown, mlflow=mlflow, json=json, quiet=quiet)
+
+
+def with_flags(result: AuditResult) -> AuditResult:
+    """The result with options where its notes say settings."""
+    flags = flags_of(AuditConfig)
+    parts = {"training": result.training, "recorded": result.recorded}
+    said = {
+        name: part.model_copy(update={"notes": tuple(in_options(note, flags) for note in part.notes)})
+        for name, part in parts.items()
+        if part is not None
+    }
+    return result.model_copy(update=said)
 
 
 def with_outcomes(verdict: Verdict, result: AuditResult, asked: Asked) -> Verdict:

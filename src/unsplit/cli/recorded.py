@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from unsplit.cli import options
 from unsplit.cli.console import out as console
 from unsplit.cli.console import progress_bars
-from unsplit.cli.outcome import Asked, conclude, with_outcomes
+from unsplit.cli.outcome import Asked, conclude, with_flags, with_outcomes
 from unsplit.errors import InputError
 from unsplit.experiment import AuditConfig
 from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
@@ -85,9 +85,9 @@ def audit_recording(transcript: Path, config: RecordedConfig, *, truth: Path | N
     command = shlex.join(["unsplit", *sys.argv[1:]])
     with progress_bars(quiet=asked.quiet) as bars:
         found = audit_recorded(transcript, config, truth=truth, command=command, stages=bars.stage)
-    result = found.result
+    result = with_flags(found.result)
     verdict = with_outcomes(judged(result), result, asked)
-    page = write_recorded_report(out, found, verdict)
+    page = write_recorded_report(out, replace(found, result=result), verdict)
     conclude(result, verdict, asked, page=page, settings=config, tables=lambda: _print(result))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unsplit.cli.console import err, progress_bars
-from unsplit.cli.outcome import Asked, conclude, with_outcomes
+from unsplit.cli.outcome import Asked, conclude, with_flags, with_outcomes
 from unsplit.cli.summary import Following, print_summary
 from unsplit.experiment import AuditConfig, load_audit_config
 from unsplit.experiment import audit as run_audit
@@ -39,7 +39,7 @@ def audit_training(config: AuditConfig, *, checkpoint: Path | None, out: Path, a
         # Above the bars of a terminal; into a file or a pipe with the other results.
         tell = Following(bars.say if err.is_terminal else asked.say)
         found = run_audit(config, folder=out, checkpoint=checkpoint, command=command, stages=bars.stage, tell=tell)
-    result = found.result
+    result = with_flags(found.result)
     verdict = with_outcomes(judged(result, targets=len(found.originals)), result, asked)
     pictures = Pictures(
         originals=found.originals,

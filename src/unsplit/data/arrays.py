@@ -79,7 +79,7 @@ def read_arrays(
     train = replace(train, labels=labels[0])
     test = None if test is None else replace(test, labels=labels[1])
     if input_range is not None and "" not in train.inputs:
-        raise DataError(f"{path} has several inputs, and one range was given for them; leave --input-range out.")
+        raise DataError(f"{path} has several inputs, and one range was given for them; leave `input_range` out.")
     name = path.resolve().parent.name if path.suffix.lower() == ".npy" else path.stem
     if test is None:
         # The scale is that of the training part, so samples are dealt out before they are scaled.

@@ -68,13 +68,13 @@ def read_folder(
             height, width = pictures[0].shape[1:]
             raise DataError(
                 f"{file} is {pictures[-1].shape[2]} x {pictures[-1].shape[1]} pixels and the first picture "
-                f"{width} x {height}; bring all to one size, for example with --image-size {height},{width}."
+                f"{width} x {height}; bring all to one size, for example with `image_size=({height}, {width})`."
             )
         if len(pictures) == 1:
             # Read and then put together: twice three channels of four bytes.
             needed = len(labelled) * pictures[0][0].numel() * 24
             check_room(
-                folder, needed, "bring pictures to a smaller size with --image-size HEIGHT,WIDTH, or take fewer."
+                folder, needed, "bring pictures to a smaller size with `image_size=(HEIGHT, WIDTH)`, or take fewer."
             )
     channels = max(len(picture) for picture in pictures)
     images = torch.stack([picture.expand(channels, -1, -1) for picture in pictures])

@@ -54,7 +54,7 @@ class Scaling:
 SMALL_PART = 1 / 8
 """Values that fill less of their range would be lost in it, and are scaled by what they span."""
 _DEPTHS = (8, 10, 12, 14, 16)
-OTHERWISE = "--input-range sets another range"
+OTHERWISE = "`input_range` sets another range"
 
 
 def fitting_scale(

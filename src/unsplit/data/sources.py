@@ -141,13 +141,13 @@ def load(
     key, path = str(name), Path(name)
     source = generator if generator is not None else torch.Generator().manual_seed(0)
     if image_size is not None and not (path.is_dir() and key not in SOURCES):
-        raise DataError(f"--image-size is for folders of pictures, and '{key}' is none; leave it out.")
+        raise DataError(f"`image_size` is for folders of pictures, and '{key}' is none; leave it out.")
     if label is not None and not is_table(path):
-        raise DataError(f"--label names a column of a table, and '{key}' is none; leave it out.")
+        raise DataError(f"`label` names a column of a table, and '{key}' is none; leave it out.")
     arrays = path.suffix.lower() in ENDINGS
     if input_range is not None and not (arrays or (path.is_dir() and key not in SOURCES)):
         raise DataError(
-            f"--input-range is for pictures in a folder and for arrays, and '{key}' is neither; leave it out."
+            f"`input_range` is for pictures in a folder and for arrays, and '{key}' is neither; leave it out."
         )
     if key == "digits":
         return digits()

@@ -231,7 +231,7 @@ def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[s
     if not kept:
         raise InputError(
             f"The preset {left_out} makes pictures and signals, and inputs here have shape {shape}; use "
-            "--presets joint."
+            "`presets=('joint',)`."
         )
     return kept, (f"The preset {left_out} makes pictures and signals only and was left out.",)
 

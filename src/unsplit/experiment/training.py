@@ -89,7 +89,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, progress: 
     )
     checkpoint, transcript = writable_folder(folder) / "checkpoint.safetensors", folder / "transcript"
     if not resume and (checkpoint.exists() or transcript.exists()):
-        raise InputError(f"{folder} holds a run already; go on with --resume, or name another folder.")
+        raise InputError(f"{folder} holds a run already; go on with `resume`, or name another folder.")
     recorder = training.record(
         Recorder(observer=config.observer, last=config.keep_last)
         if config.keep_last

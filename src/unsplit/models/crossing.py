@@ -9,9 +9,7 @@ from unsplit.errors import InputError
 from ._cuts import cuts, depth_of
 
 
-def check_crossing(
-    model: nn.Sequential, cut: int | str, input_shape: tuple[int, ...], seen: tuple[int, ...], *, option: str = "--cut"
-) -> None:
+def check_crossing(model: nn.Sequential, cut: int | str, input_shape: tuple[int, ...], seen: tuple[int, ...]) -> None:
     """Check that smashed data of this shape come from this cut.
 
     Args:
@@ -19,7 +17,6 @@ def check_crossing(
         cut: where it is said to have been cut.
         input_shape: of one input.
         seen: shape of one sample's smashed data.
-        option: what names the cut.
 
     Raises:
         InputError: they do not; the message names the cuts that they may come from, and axes that seem swapped.
@@ -34,7 +31,7 @@ def check_crossing(
     )
     matching = ", ".join(f"{place.depth} ({place.name})" for place in known if place.shape == seen)
     if matching:
-        raise InputError(f"{said}; that shape crosses at {matching}, so name that with {option}.")
+        raise InputError(f"{said}; that shape crosses at {matching}, so name that with `cut`.")
     swapped = _swapped(seen, here.shape)
     if swapped is not None:
         raise InputError(

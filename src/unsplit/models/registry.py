@@ -74,7 +74,7 @@ def default_for(input_shape: tuple[int, ...]) -> str:
     if tuple(input_shape) not in nets:
         raise InputError(
             f"The paper's nets take pictures of shape (1, 28, 28) or (3, 32, 32), not {tuple(input_shape)}; "
-            "name a model that takes yours, for example --model my_module:build_model."
+            "name a model that takes yours, for example `model='my_module:build_model'`."
         )
     return nets[tuple(input_shape)]
 

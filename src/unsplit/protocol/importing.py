@@ -146,14 +146,14 @@ def _chosen(found: Mapping[str, Any], names: Mapping[str, str], ignore: Collecti
     theirs = {name: ours for ours, name in names.items()}
     for name in sorted(set(found) - set(known) - set(theirs) - set(ignore)):
         close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.6)
-        meant = f"for '{close[0]}', write --{close[0].replace('_', '-')} {name}; " if close else ""
+        meant = f"for '{close[0]}', write `names={{'{close[0]}': '{name}'}}`; " if close else ""
         raise InputError(
             f"The array '{name}' has none of the names {', '.join(known)}: {meant}map it to one of them, or leave it "
-            f"out by --ignore {name}."
+            f"out by `ignore=['{name}']`."
         )
     for ours, name in names.items():
         if ours in found and ours not in ignore and ours != name:
-            raise InputError(f"Both '{name}' and '{ours}' would be '{ours}'; leave one out by --ignore.")
+            raise InputError(f"Both '{name}' and '{ours}' would be '{ours}'; leave one out by `ignore`.")
     return {theirs.get(name, name): found[name] for name in found if name not in ignore}
 
 
@@ -162,7 +162,7 @@ def _check_set(arrays: Mapping[str, Any]) -> None:
     if "smashed" not in arrays and "features" not in arrays:
         raise InputError(
             f"There is neither 'smashed' nor 'features' among {', '.join(sorted(arrays)) or 'no arrays'}; import what "
-            "crossed the cut, and map it by --smashed or --features where it has another name."
+            "crossed the cut, and map it by `names` where it has another name."
         )
     for gradient, of in _GRADIENT_OF.items():
         if gradient in arrays and of not in arrays:
@@ -175,7 +175,7 @@ def _check_set(arrays: Mapping[str, Any]) -> None:
     if "labels" in arrays and "features" in arrays:
         raise InputError(
             "There are 'labels' and 'features'; where features go back to the client, its labels stay there: leave "
-            "them out by --ignore labels, and keep them as truth."
+            "them out by `ignore=['labels']`, and keep them as truth."
         )
 
 
@@ -207,7 +207,7 @@ def _steps(arrays: Mapping[str, Any], batch_size: int | None) -> list[tuple[int,
         if arrays[first].ndim < 3:
             raise InputError(
                 f"'{first}' has the shape {tuple(arrays[first].shape)}, so that its first axis cannot be steps and its "
-                "second samples; say how many samples a step has (--batch-size), or give an array 'step'."
+                "second samples; say how many samples a step has (`batch_size`), or give an array 'step'."
             )
         return [(step, step) for step in range(len(arrays[first]))]
     if STEP not in arrays:

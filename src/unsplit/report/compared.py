@@ -154,7 +154,7 @@ def _warnings(before: AuditResult, after: AuditResult) -> tuple[str, ...]:
         if defended is not None and not defended.aware and any(row.adapted for row in defended.defenses):
             found.append(
                 f"No attack knew the defence {which}, {defended}: scores say how well it hides that it is there; run "
-                "that audit with --aware."
+                "that audit with `aware`."
             )
     for what, one, two in (
         ("inversions", _plain(by for by, *_ in pictures(before)), _plain(by for by, *_ in pictures(after))),

@@ -32,7 +32,7 @@ def check_installed() -> None:
         InputError: it is not.
     """
     if importlib.util.find_spec("mlflow") is None:
-        raise InputError("--mlflow needs MLflow, which is not installed; run: pip install 'unsplit[mlflow]'.")
+        raise InputError("Logging needs MLflow, which is not installed; run: pip install 'unsplit[mlflow]'.")
 
 
 def track(experiment: str, result: AuditResult, verdict: Verdict, settings: object, folder: Path) -> str:

@@ -120,8 +120,8 @@ def check_measurable(thresholds: Iterable[Threshold], config: AuditConfig) -> No
     measured = {
         "inversion": (inverts or whole, "name cuts and presets"),
         "clone": (inverts and "after" in config.states, "name cuts and attack the client after training"),
-        "label": (reads or whole, "name setups with --label-setups"),
-        "whole": (whole, "name a U-shape with --u-shape"),
+        "label": (reads or whole, "name setups with `label_setups`"),
+        "whole": (whole, "name a U-shape with `u_shape`"),
         "leakage": (inverts or reads or whole, "name cuts or label setups"),
     }
     for threshold in thresholds:

@@ -169,7 +169,7 @@ def test_a_frozen_client_stays_what_is_known(config, splits):
     moved = audit(dataclasses.replace(frozen, freeze_client=False), splits=splits).result
     for row, other in zip(rows, (row for row in moved.inversion if row.drift is not None), strict=True):
         assert row.drift < other.drift
-    with pytest.raises(UnsplitError, match="name their file with --known-weights"):
+    with pytest.raises(UnsplitError, match="name their file with `known_weights`"):
         AuditConfig(freeze_client=True)
     with pytest.raises(UnsplitError, match="name cuts to invert"):
         audit(dataclasses.replace(config, cuts=()), splits=splits)

@@ -151,7 +151,7 @@ BAD_AUDITS = {
     "model": (bad(model="mnist"), InputError, "did you mean 'mnist-net'"),
     "model for other pictures": (bad(model="cifar-net"), InputError, "do not fit the model"),
     "classes": (lambda s: audit(CONFIG, splits=relabelled(s, tuple("0123456789AB"))), InputError, "12 classes"),
-    "device": (bad(device="cuda:77"), InputError, "use --device cpu"),
+    "device": (bad(device="cuda:77"), InputError, "use `device='cpu'`"),
     "batch": (bad(batch_size=401), InputError, "use a batch size from 1 to 400"),
     "preset": (bad(presets=("jiont",)), InputError, "did you mean 'joint'"),
     "state": (bad(states=("afetr",)), InputError, "did you mean 'after'"),
@@ -262,7 +262,7 @@ def test_a_file_of_known_samples_that_is_none(content, words, recorded, tmp_path
 
 
 def test_known_samples_must_be_named_to_compare_with(recorded, tmp_path):
-    with pytest.raises(InputError, match="name a file of them with --known"):
+    with pytest.raises(InputError, match="name a file of them with `known`"):
         attack_recorded(recorded[0], AttackConfig(goal="labels", label_attack="nearest"), tmp_path)
 
 

@@ -203,9 +203,9 @@ def test_nothing_to_attack(transcript, tmp_path):
 
 def test_an_attack_that_cannot_work_says_why(transcript, tmp_path):
     folder = save_transcript(transcript, tmp_path / "t")
-    with pytest.raises(InputError, match="name that with --cut"):
+    with pytest.raises(InputError, match="name that with `cut`"):
         follow(folder, AttackConfig(cut="conv2"), tmp_path / "out", quiet_for=60)
-    with pytest.raises(InputError, match="name a file of them with --known"):
+    with pytest.raises(InputError, match="name a file of them with `known`"):
         follow(folder, AttackConfig(goal="labels", label_attack="nearest"), tmp_path / "out", quiet_for=0.1)
 
 

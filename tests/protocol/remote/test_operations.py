@@ -105,11 +105,11 @@ def test_both_sides_say_what_differs(trial, log):
 
 
 REFUSED = {
-    "nobody": r"ended the TLS handshake: it asks for a certificate of the client's; give --certificate and --key",
-    "another authority": r"ended the TLS handshake: it does not accept .*client0\.pem; give --certificate and --key",
-    "stranger to us": r"certificate of the server at localhost:\d+ is not trusted \(.*issuer certificate\); .* --ca",
+    "nobody": r"ended the TLS handshake: it asks for a certificate of the client's; give `certificate` and `key`",
+    "another authority": r"ended the TLS handshake: it does not accept .*client0\.pem; give `certificate` and `key`",
+    "stranger to us": r"certificate of the server at localhost:\d+ is not trusted \(.*issuer certificate\); .* `ca`",
     "another name": r"is not trusted \(Hostname mismatch, .*'other.example'\); .*by a name in its certificate",
-    "without TLS": r"speaks TLS; leave out --insecure, and give --ca",
+    "without TLS": r"speaks TLS; leave out `insecure`, and give `ca`",
 }
 
 
@@ -252,9 +252,9 @@ def test_the_digest_is_of_the_settings_and_not_of_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"insecure": True, "address": "0.0.0.0:5"}, "--insecure"),
-        ({"insecure": True, "address": "example.org:50051"}, "--insecure"),
-        ({}, "needs --certificate and --key"),
+        ({"insecure": True, "address": "0.0.0.0:5"}, "`insecure`"),
+        ({"insecure": True, "address": "example.org:50051"}, "`insecure`"),
+        ({}, "needs `certificate` and `key`"),
     ],
 )
 def test_no_server_without_tls_but_on_loopback(settings, sentence):

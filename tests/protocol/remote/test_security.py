@@ -181,7 +181,7 @@ def test_addresses_of_this_machine(address):
     ],
 )
 def test_addresses_of_others(address):
-    assert "--insecure is for these only; give certificates instead" in refused(check_loopback, address)
+    assert "`insecure` is for these only; give certificates instead" in refused(check_loopback, address)
 
 
 def test_a_token_has_one_owner(keys):

@@ -110,7 +110,7 @@ class AuditConfig:
     label_heads: tuple[int, ...] = setting((1, 2), "Depths of the client's head, in layers with weights.", NUMBERS)
     label_steps: int = setting(1000, "Samples whose steps are observed, one a step.", NUMBER)
     label_batch_size: int | None = setting(
-        None, "Samples a step there; 1 if left out, or --batch-size for defences that act within batches.", NUMBER
+        None, "Samples a step there; 1 if left out, or `batch_size` for defences that act within batches.", NUMBER
     )
     label_optimizers: "tuple[OptimizerSpec, ...]" = setting(("sgd:lr=0.01", "adam"), None, OPTIMIZERS)
     u_shape: tuple[int | str, int] | None = setting(
@@ -122,7 +122,7 @@ class AuditConfig:
         DEFENSE_LIST,
         flag="defense",
     )
-    aware: bool = setting(False, "Also run the attacks that know the defences (--defense) and adapt.", CHOICE)
+    aware: bool = setting(False, "Also run the attacks that know the defences (`defenses`) and adapt.", CHOICE)
     known_weights: str | None = setting(
         None,
         "Public weights of the client's first layers (safetensors or a torch state dict): run the white box.",
@@ -130,7 +130,7 @@ class AuditConfig:
         metavar="FILE",
     )
     white_box: str = setting(
-        "white-box-quick", f"Preset of the attack with --known-weights: {', '.join(WHITE_BOX)}.", TEXT
+        "white-box-quick", f"Preset of the attack with `known_weights`: {', '.join(WHITE_BOX)}.", TEXT
     )
     freeze_client: bool = setting(False, "Leave the client's first layers at their known weights.", CHOICE)
     seed: int = setting(0, "Seed of everything random.", NUMBER, min=0)
@@ -166,10 +166,12 @@ class AuditConfig:
         if self.freeze_client and self.known_weights is None:
             raise InputError(
                 "The client's layers are frozen as they start, which must be from weights that do something; name "
-                "their file with --known-weights."
+                "their file with `known_weights`."
             )
         if self.aware and not self.defenses:
-            raise InputError("There is no defence to be aware of; name one, for example --defense gaussian:0.5.")
+            raise InputError(
+                "There is no defence to be aware of; name one, for example `defenses=parse_defenses('gaussian:0.5')`."
+            )
 
     @property
     def defense(self) -> "Defense | None":

@@ -94,8 +94,8 @@ def check_defenses(config: AuditConfig, *, trains: bool) -> None:
             taken = "" if trains else " (the checkpoint's training is over)"
             raise InputError(
                 f"The defence {defense} acts on {about}{steps}, and nothing of that is audited here{taken}; audit "
-                "what it protects (for labels --label-setups b,c or --u-shape 1:1, for inputs --cuts 1), or leave it "
-                "out."
+                "what it protects (for labels `label_setups=('b', 'c')` or `u_shape=(1, 1)`, for inputs `cuts=(1,)`), "
+                "or leave it out."
             )
 
 

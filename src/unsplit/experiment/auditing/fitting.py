@@ -59,7 +59,7 @@ def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequen
     if config.model is None:
         names = ", ".join(name for name, _ in train.inputs)
         raise InputError(
-            f"The data have the inputs {names}; name a model that takes them, --model my_module:build_model."
+            f"The data have the inputs {names}; name a model that takes them, `model='my_module:build_model'`."
         )
     make, order = builder_of(config.model), list[str]()
 
@@ -103,7 +103,7 @@ def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[
         setups = ()
     if splits.train.regression and config.u_shape is not None:
         raise InputError(
-            "The attack on the whole U-shape reads classes, not a regression's targets; leave out --u-shape."
+            "The attack on the whole U-shape reads classes, not a regression's targets; leave out `u_shape`."
         )
     config, about_rows = fitting_rows(config, splits.train)
     return replace(config, presets=fitting, label_setups=setups), (*notes, *about_rows)
@@ -122,7 +122,7 @@ def fitting_rows(config: AuditConfig, train: Dataset) -> tuple[AuditConfig, tupl
         + (
             f"{' and '.join(_told(name, number) for name in names)} were used to find the map."
             if names
-            else "Nothing that could find the map was tried (--row-knowledge)."
+            else "Nothing that could find the map was tried (`row_knowledge`)."
         )
     ]
     if "statistics" in names and columns > MOST_COLUMNS:
@@ -144,9 +144,9 @@ _TOKENS = "The network reads its inputs as tokens, by an embedding, and no attac
 def _without_inversion(config: AuditConfig, train: Dataset) -> AuditConfig:
     """The configuration without attacks on inputs, which are tokens."""
     if config.u_shape is not None:
-        raise InputError(f"{_TOKENS}; leave out --u-shape, and audit the labels alone.")
+        raise InputError(f"{_TOKENS}; leave out `u_shape`, and audit the labels alone.")
     if train.regression or not (config.label_setups and config.label_heads):
-        raise InputError(f"{_TOKENS}, so that nothing is left to attack; audit the labels (--label-setups b,c).")
+        raise InputError(f"{_TOKENS}, so that nothing is left to attack; audit the labels (`label_setups=('b', 'c')`).")
     return replace(config, cuts=(), auxiliary=None)
 
 

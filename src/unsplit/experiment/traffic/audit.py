@@ -163,7 +163,7 @@ class _Audit:
         if not len(smashed):
             return
         attacks = inversions(
-            self._view, self._model, inputs, self._config, self._presets, device=self.device, option="--cuts"
+            self._view, self._model, inputs, self._config, self._presets, device=self.device
         )
         step = smashed.steps[-1] if truth is None else truth.last_step(smashed)
         samples, mean_input = len(smashed.between(step, step).tensor(Kind.SMASHED)), None
@@ -306,6 +306,6 @@ def _classes_of(view: Transcript, head: nn.Module) -> int:
     except RuntimeError as error:
         raise InputError(
             f"The head does not take features of shape {tuple(seen.shape[1:])} ({str(error).splitlines()[0]}); name "
-            "the model and the layers of the head (--label-heads) that the clients have."
+            "the model and the layers of the head (`head`) that the clients have."
         ) from error
     return max(2, outputs.shape[-1])

@@ -63,9 +63,9 @@ def follow(
         FormatError: a transcript that is damaged, and not merely being changed.
     """
     if not quiet_for > 0:
-        raise InputError(f"--follow is {quiet_for:g}; it takes the seconds to wait for something new, above 0.")
+        raise InputError(f"quiet_for is {quiet_for:g}; it takes the seconds to wait for something new, above 0.")
     if folder.resolve().is_relative_to(transcript.resolve()):
-        raise InputError(f"{folder} is within the transcript, which is only read; name another place with --out.")
+        raise InputError(f"{folder} is within the transcript, which is only read; name another place with `folder`.")
     attacks, attacked, seen, heard, failure = 0, -1, b"", time.monotonic(), None
     while time.monotonic() - heard <= quiet_for:
         stored = _manifest(transcript)
@@ -89,7 +89,7 @@ def follow(
     if not attacks:
         raise failure or InputError(
             f"No {_NEEDS[config.goal].words} were stored in {transcript} within {quiet_for:g} seconds; start the "
-            "training first, or wait longer with --follow."
+            "training first, or wait longer with `quiet_for`."
         )
     return attacks
 

@@ -61,7 +61,6 @@ def inversions(
     *,
     device: torch.device,
     training: bool | None = None,
-    option: str = "--cut",
 ) -> tuple[Inversion, ...]:
     """The attacks of these presets on what a view holds of smashed data, and after them the white box where the
     attacker has known weights.
@@ -74,14 +73,13 @@ def inversions(
         presets: names of presets that can recover inputs of this shape.
         device: the device on which attacks compute.
         training: whether the smashed data were sent in training; None for what the view tells.
-        option: the name of the setting that says where the cut is.
 
     Raises:
         InputError: smashed data that the architecture cannot have made, or an unknown preset.
     """
     depth, bottom = depth_of(model, attacker.cut), split(model, attacker.cut)[0]
     for message in view.of(Kind.SMASHED).last(1):
-        check_crossing(model, attacker.cut, inputs[0], tuple(message.tensor.shape[1:]), option=option)
+        check_crossing(model, attacker.cut, inputs[0], tuple(message.tensor.shape[1:]))
     white_box: tuple[Inversion, ...] = ()
     if attacker.known_weights is not None:
         known_network(model, (attacker.cut,), attacker.known_weights)

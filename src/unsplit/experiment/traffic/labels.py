@@ -125,7 +125,7 @@ class LabelView:
 
 def _needed(known: KnownSamples | None) -> KnownSamples:
     if known is None:
-        raise InputError("The attack 'nearest' compares with known samples; name a file of them with --known.")
+        raise InputError("The attack 'nearest' compares with known samples; name a file of them with `known`.")
     return known
 
 

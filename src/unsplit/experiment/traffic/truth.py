@@ -120,7 +120,7 @@ def shape_of(given: tuple[int, ...] | None, truth: RecordedTruth | None) -> tupl
     """
     known = None if truth is None or truth.inputs is None else tuple(truth.inputs.shape[1:])
     if known is not None and given is not None and known != given:
-        raise InputError(f"The truth has inputs of shape {known}, and --input-shape says {given}; leave that out.")
+        raise InputError(f"The truth has inputs of shape {known}, and `input_shape` says {given}; leave that out.")
     return known or given
 
 
@@ -132,7 +132,7 @@ def range_of(given: InputRange | None, truth: RecordedTruth | None, shape: tuple
     """
     known = None if truth is None else truth.input_range
     if known is not None and given is not None and known != given:
-        raise InputError(f"The truth has the input range {known}, and --input-range says {given}; leave that out.")
+        raise InputError(f"The truth has the input range {known}, and `input_range` says {given}; leave that out.")
     found = known or given or UNIT
     found.columns(shape)
     if truth is not None and truth.inputs is not None:
@@ -150,7 +150,7 @@ def about_the_range(truth: RecordedTruth | None, units: InputRange) -> tuple[str
     low, high = float(truth.inputs.min()), float(truth.inputs.max())
     return (
         f"The truth fills {low:g} to {high:g} only, a small part of the range {units}, which attacks look for inputs "
-        "to fill; give the range that the client's inputs really fill (--input-range).",
+        "to fill; give the range that the client's inputs really fill (`input_range`).",
     )
 
 

@@ -66,7 +66,7 @@ class ConnectOptions:
             raise InputError(f"The patience is {self.patience:g} seconds; it must be above 0.")
         if self.insecure:
             if self.ca or self.certificate or self.key:
-                raise InputError("--insecure goes without certificates; leave it out to use them.")
+                raise InputError("`insecure` goes without certificates; leave it out to use them.")
             check_loopback(self.address)
 
     def channel(self) -> grpc.aio.Channel:
@@ -239,7 +239,7 @@ def _passing(error: grpc.aio.AioRpcError, *, reached: bool) -> str:
     details = error.details() or error.code().name.lower()
     if not reached and "certificate" in details.lower() and "verify" in details.lower():
         raise InputError(
-            f"The server's certificate is not trusted ({details}); give its authority with --ca, and reach it by a "
+            f"The server's certificate is not trusted ({details}); give its authority with `ca`, and reach it by a "
             "name in its certificate."
         ) from error
     # gRPC itself calls it an internal error when a connection breaks under a message that is being sent.

@@ -40,7 +40,7 @@ def refusal(
     host = host.strip("[]")
     if insecure:
         speaks = _tried(host, int(port), _anybody(), None) in ("open", "closed")
-        return f"The server at {address} speaks TLS; leave out --insecure, and give --ca." if speaks else None
+        return f"The server at {address} speaks TLS; leave out `insecure`, and give `ca`." if speaks else None
     context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     context.set_alpn_protocols(["h2"])
     if certificate is not None and key is not None:
@@ -52,8 +52,8 @@ def refusal(
     if found == "closed":
         shown = "asks for a certificate of the client's" if certificate is None else f"does not accept {certificate}"
         return (
-            f"The server at {address} ended the TLS handshake: it {shown}; give --certificate and --key that its "
-            "authority of clients (--client-ca there) has signed and that have not expired."
+            f"The server at {address} ended the TLS handshake: it {shown}; give `certificate` and `key` that its "
+            "authority of clients (`client_ca` there) has signed and that have not expired."
         )
     return None if found in (None, "open") else str(found).format(address=address)
 
@@ -79,7 +79,7 @@ def _tried(host: str, port: int, context: ssl.SSLContext, name: str | None) -> s
     except ssl.SSLCertVerificationError as error:
         return (
             f"The certificate of the server at {{address}} is not trusted ({error.verify_message.rstrip('.')}); give "
-            "its authority with --ca, and reach it by a name in its certificate."
+            "its authority with `ca`, and reach it by a name in its certificate."
         )
     except ssl.SSLEOFError:
         return None
@@ -87,12 +87,12 @@ def _tried(host: str, port: int, context: ssl.SSLContext, name: str | None) -> s
         reason = (error.reason or "").replace("_", " ").lower()
         if "wrong version" in reason or "http request" in reason or "record layer" in reason:
             return (
-                "The server at {address} does not speak TLS; --insecure goes without, on this machine, or start it "
-                "with --certificate and --key."
+                "The server at {address} does not speak TLS; `insecure` goes without, on this machine, or start it "
+                "with `certificate` and `key`."
             )
         if "alert" in reason:
             return (
-                f"The server at {{address}} refused the TLS handshake ({reason}); give --certificate and --key that "
+                f"The server at {{address}} refused the TLS handshake ({reason}); give `certificate` and `key` that "
                 "its authority of clients has signed."
             )
         return None

@@ -49,7 +49,7 @@ class Participant:
         truth: Path | None = None,
     ) -> None:
         if plan.config.hand_off == "peer" and seal is None and len(plan.config.clients) > 1:
-            raise InputError("Weights go from peer to peer here; give the clients' shared key with --peer-key.")
+            raise InputError("Weights go from peer to peer here; give the clients' shared key with `seal`.")
         self.plan = plan
         self.client = client
         self.steps_done = 0

@@ -70,12 +70,12 @@ class Plan:
             raise unknown_name("client", name, config.clients)
         if data is not None and config.data is not None:
             raise InputError(
-                f"The configuration deals out the data '{config.data}' among the clients; leave out --data."
+                f"The configuration deals out the data '{config.data}' among the clients; leave out `data`."
             )
         number = config.clients.index(name)
         source = data if data is not None else config.data
         if source is None:
-            raise InputError("The configuration names no data; give this client its own with --data.")
+            raise InputError("The configuration names no data; give this client its own with `data`.")
         train = load(source).train
         if train.input_shape != config.input_shape or len(train.classes) > config.classes:
             raise InputError(

@@ -97,7 +97,7 @@ def check_loopback(address: str) -> None:
         loopback = False
     if not loopback:
         raise InputError(
-            f"{address!r} is not an address of this machine alone, such as 127.0.0.1:50051, and --insecure is for "
+            f"{address!r} is not an address of this machine alone, such as 127.0.0.1:50051, and `insecure` is for "
             "these only; give certificates instead (unsplit certs makes some)."
         )
 

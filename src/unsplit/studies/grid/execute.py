@@ -98,7 +98,7 @@ def _alone(work: Callable[[T], R], tasks: Sequence[T], index: int, deaths: Death
     try:
         return next(_parallel(work, tasks, [index], 1))
     except deaths:
-        return Outcome(index=index, error="Its process was killed, most likely for want of memory; run fewer --jobs.")
+        return Outcome(index=index, error="Its process was killed, most likely for want of memory; run fewer `jobs`.")
 
 
 def _attempt(work: Callable[[T], R], index: int, task: T) -> Outcome[R]:
@@ -179,5 +179,5 @@ def _reachable(address: str) -> None:
 
 def _no_cluster(kind: str, address: str | None) -> InputError:
     return InputError(
-        f"There is no {kind} cluster at {address or 'this machine'}; start one, or give the --address of one that runs."
+        f"There is no {kind} cluster at {address or 'this machine'}; start one, or give the `address` of one that runs."
     )

@@ -82,7 +82,7 @@ class Store:
                 self._lock.acquire(timeout=0)
             except Timeout as error:
                 raise InputError(
-                    f"Another run is writing to {folder}; wait until it has ended, or name another folder with --store."
+                    f"Another run is writing to {folder}; wait until it has ended, or name another folder (`store`)."
                 ) from error
         elif not path.is_file():
             raise StorageError(f"There are no results in {folder}; run for example `unsplit reproduce table2` first.")

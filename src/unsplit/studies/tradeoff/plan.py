@@ -63,7 +63,9 @@ class TradeoffSelection:
         if self.budget not in BUDGETS:
             raise unknown_name("budget", self.budget, BUDGETS)
         if not self.seeds or not self.datasets:
-            raise InputError("Name at least one seed and one data set, for example --seeds 0 --data digits.")
+            raise InputError(
+                "Name at least one seed and one data set, for example `seeds=(0,)`, `datasets=('digits',)`."
+            )
         self.texts()
         _ = self.work
 
@@ -99,7 +101,7 @@ def fitting_selection(selection: TradeoffSelection, train: Dataset) -> tuple[Tra
     if selection.attacks == ("decoder",):
         raise InputError(
             f"The attack 'decoder' makes pictures and signals, and inputs here have shape {train.input_shape}; use "
-            "--attacks joint."
+            "`attacks=('joint',)`."
         )
     left = tuple(name for name in selection.attacks if name != "decoder")
     return replace(selection, attacks=left), "The attack 'decoder' makes pictures and signals only and was left out."
