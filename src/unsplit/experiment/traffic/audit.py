@@ -162,9 +162,7 @@ class _Audit:
         smashed, truth, inputs = self._view.of(Kind.SMASHED), self._truth, (self._shape, self.units)
         if not len(smashed):
             return
-        attacks = inversions(
-            self._view, self._model, inputs, self._config, self._presets, device=self.device
-        )
+        attacks = inversions(self._view, self._model, inputs, self._config, self._presets, device=self.device)
         step = smashed.steps[-1] if truth is None else truth.last_step(smashed)
         samples, mean_input = len(smashed.between(step, step).tensor(Kind.SMASHED)), None
         if truth is not None and truth.inputs is not None:
