@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -115,6 +114,8 @@ def locked(folder: Path) -> AbstractContextManager[object]:
         InputError: another process uses it.
         StorageError: it cannot be written.
     """
+    from filelock import FileLock, Timeout  # which most uses of this package need not load
+
     lock = FileLock(writable_folder(folder) / ".lock")
     try:
         return lock.acquire(timeout=0)
