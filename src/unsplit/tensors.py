@@ -1,4 +1,6 @@
-"""What of a tensor may cross a border: its numbers, and nothing else."""
+"""What of a tensor may cross a border: its numbers, and nothing else; and tensors by name."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -41,6 +43,11 @@ def metadata(value: object) -> str | None:
         names += sorted(f"meta[{key}]" for key in meta if isinstance(key, str))
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     return f"{kind} with {', '.join(names)}" if names else None
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by what follows it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _not_plain(value: Tensor) -> InputError:

@@ -4,7 +4,6 @@ A step that was begun is not kept. When its cut gradient comes, the client begin
 gives the same graph, and only then takes the step.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,10 +18,10 @@ from unsplit.defenses import Defense
 from unsplit.errors import InputError, UnsplitError
 from unsplit.flower.records import Order, arrays_of, pack, tensors_of, unpack
 from unsplit.protocol.checkpoint import restore_segments, segment_tensors
-from unsplit.protocol.parties import SERVER, Client
+from unsplit.protocol.parties import SERVER, Client, check_loss
 from unsplit.protocol.remote import RunConfig, make_plan
 from unsplit.protocol.remote.codec import WIRE, Layout
-from unsplit.protocol.remote.layouts import batch_layouts, weights_layout
+from unsplit.protocol.remote.layouts import layouts
 from unsplit.protocol.remote.states import States
 from unsplit.types import Kind, Message
 
@@ -186,11 +185,8 @@ class ClientState:
         if message.kind is Kind.CUT_GRAD:
             client.begin(step)
         answers = client.receive(message)
-        if message.kind is Kind.FEATURES and not math.isfinite(client.last_loss):
-            raise InputError(
-                f"The loss became {client.last_loss} at step {step}; lower the learning rate, or check the data for "
-                "extreme values."
-            )
+        if message.kind is Kind.FEATURES:
+            check_loss(client.last_loss, step)
         if message.kind is (Kind.FEATURES if client.bottom is None else Kind.CUT_GRAD):
             self.steps, self.moved = step + 1, True
         return answers
@@ -213,7 +209,7 @@ def _load_client(
     return LoadedClient(
         client=client,
         first={key: value.clone() for key, value in segment_tensors(client.segments()).items()},
-        layouts={**batch_layouts(plan), Kind.WEIGHTS: weights_layout(plan, sealed=False)},
+        layouts=layouts(plan),
     )
 
 

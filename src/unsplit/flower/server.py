@@ -22,7 +22,7 @@ from unsplit.protocol.remote import RunConfig, Telemetry, logger, make_plan
 from unsplit.protocol.remote.codec import WIRE, WireError
 from unsplit.protocol.remote.host import Host
 from unsplit.protocol.remote.hosts import make_host
-from unsplit.protocol.remote.layouts import batch_layouts, weights_layout
+from unsplit.protocol.remote.layouts import check_labels, layouts
 from unsplit.protocol.remote.session import ResumePoints, Session
 from unsplit.types import Kind, Message, Setup
 
@@ -69,7 +69,7 @@ class Training:
         self._config = host.plan.config
         self._grid = grid
         self._device = device
-        self._layouts = {**batch_layouts(host.plan), Kind.WEIGHTS: weights_layout(host.plan, sealed=False)}
+        self._layouts = layouts(host.plan)
         self._nodes: dict[str, int] = {}
         self._stored: dict[str, tuple[int, ...]] = {}
 
@@ -145,9 +145,7 @@ class Training:
         host.over(name, session.end)
 
     def _answers(self, session: Session, message: Message) -> list[Message]:
-        classes = self._config.classes
-        if message.kind is Kind.LABELS and not 0 <= int(message.tensor.min()) <= int(message.tensor.max()) < classes:
-            raise WireError(f"there are labels that are not from 0 to {classes - 1}")
+        check_labels(message, self._config.classes)
         answers = session.receive(message.to(self._device))
         session.settle()
         return answers

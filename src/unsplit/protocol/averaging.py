@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unsplit.protocol.build import SplitConfig, deal, make_client, make_server, taught_labels
+from unsplit.protocol.build import SplitConfig, make_clients, make_server
 from unsplit.protocol.engine import SplitTraining
 from unsplit.protocol.parties import SERVER
-from unsplit.protocol.schedule import Turns
 from unsplit.types import Kind, Message
 
 
@@ -19,8 +18,8 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[int]) -> d
     """The weighted mean of several states of one network; whole numbers (counters) are the first one's.
 
     Args:
-        states: named tensors, the same names and shapes in each.
-        weights: of each state, such as its client's samples.
+        states: the states as named tensors, with the same names and shapes in each.
+        weights: the weight of each state in the mean, such as the number of its client's samples.
     """
     total = sum(weights)
     mean = {}
@@ -38,7 +37,7 @@ class SplitFed:
 
     Args:
         pairs: one training for each client.
-        samples: how many each client has, which weighs its part of the average.
+        samples: number of samples of each client, the weight of its part in the average.
     """
 
     def __init__(self, pairs: Sequence[SplitTraining], samples: Sequence[int]) -> None:
@@ -52,8 +51,8 @@ class SplitFed:
         """Train from the start until each client has done `steps` steps.
 
         Args:
-            steps: of each client.
-            absent: by the number of a round, the clients (by number) that miss it.
+            steps: number of steps that each client does.
+            absent: the numbers of the clients that miss a round, by the number of the round.
         """
         length = self.pairs[0].turns.length
         for number, first in enumerate(range(0, steps, length)):
@@ -98,28 +97,17 @@ def splitfed_training(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> SplitFed:
-    """Pairs of parties ready to train copies of `model`'s parts; see `split_training`.
+    """Pairs of parties ready to train copies of `model`'s parts. Its arguments are those of `split_training`. For use
+    from Python: no command runs it; `unsplit serve` trains in this mode between processes.
 
     Raises:
         InputError: no such cut or head, a batch larger than a client's data, inputs and labels that do not match.
     """
-    shares, seeds = deal(inputs, labels, config.clients, generator=generator)
-    turns = Turns(clients=1, length=config.turn or -(-len(shares[0]) // config.batch_size))
-    taught = taught_labels(labels, config, generator=generator)
+    clients, shares, turns, seeds = make_clients(
+        model, inputs, labels, config, in_turn=1, generator=generator, device=device
+    )
     pairs = []
-    for number, share in enumerate(shares):
-        client = make_client(
-            model,
-            inputs[share],
-            labels[share],
-            config,
-            name=f"client{number}",
-            number=number,
-            turns=turns,
-            seeds=seeds,
-            taught=taught[share],
-            device=device,
-        )
+    for client in clients:
         server = make_server(model, config, inputs={}, turns=turns, seeds=seeds, device=device)
         pairs.append(SplitTraining(setup=config.setup, server=server, clients=[client], turns=turns))
     return SplitFed(pairs, [len(share) for share in shares])

@@ -34,12 +34,12 @@ class SplitConfig:
         cut: where the client's bottom ends, by depth or module name; setups (a) and (c).
         head: how many weighted layers the client's head has; setups (b) and (c).
         clients: how many data holders take turns; the data are dealt out evenly among them.
-        batch_size: samples a step.
-        turn: steps a turn; None for one pass over the client's data.
+        batch_size: number of samples in a step.
+        turn: number of steps in a turn; None for one pass over the client's data.
         hand_off: whether weights go through the "server" or from "peer" to peer when turns change.
         hand_off_optimizer: hand on the optimiser's state as well; the paper hands on weights only.
-        client_optimizer, server_optimizer: each party's own.
-        loss: of outputs and labels, averaged over the batch.
+        client_optimizer, server_optimizer: the optimiser of each client, and that of the server.
+        loss: function of outputs and labels that gives a scalar, averaged over the batch.
         defenses: what the clients do on their side of the border, one after another.
         guard: how each client watches for a server that hijacks it (setup a); None for not at all.
     """
@@ -78,6 +78,19 @@ class SplitConfig:
         return split_u(model, self.depth(model), self.head)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Seeds that the parties draw from: `order` the batches, `layers` dropout's masks and a defence's noise."""
+
+    order: int
+    layers: int
+
+    @classmethod
+    def draw(cls, generator: torch.Generator) -> "Seeds":
+        """Both from one generator."""
+        return cls(order=draw_seed(generator), layers=draw_seed(generator))
+
+
 def split_training(
     model: nn.Sequential,
     inputs: Float[Tensor, "n ..."],
@@ -91,18 +104,52 @@ def split_training(
 
     Args:
         model: the whole network; every client starts from a copy of its parts.
-        inputs: shape [n, *input shape]; the server's in setup (b), else dealt out to the clients.
-        labels: shape [n]; always the clients'.
-        config: the split.
-        generator: deals out the data and orders the batches.
-        device: where the parties compute.
+        inputs: training inputs, shape [n, *input shape]; the server's in setup (b), else dealt out to the clients.
+        labels: labels of the inputs, shape [n] or [n, ...]; always the clients'.
+        config: how the network is split and trained.
+        generator: source of randomness that deals out the data and orders the batches.
+        device: device on which the parties compute.
 
     Raises:
         InputError: no such cut or head, a batch larger than a client's data, inputs and labels that do not match.
     """
+    clients, shares, turns, seeds = make_clients(
+        model, inputs, labels, config, in_turn=config.clients, generator=generator, device=device
+    )
+    held = {client.name: inputs[share] for client, share in zip(clients, shares, strict=True)}
+    server = make_server(model, config, inputs=held, turns=turns, seeds=seeds, device=device)
+    return SplitTraining(
+        setup=config.setup,
+        server=server,
+        clients=clients,
+        turns=turns,
+        hand_off=config.hand_off,
+        hand_off_optimizer=config.hand_off_optimizer,
+        description=f"setup {config.setup.value}, batch {config.batch_size}, turns of {turns.length}, "
+        f"order {seeds.order}",
+    )
+
+
+def make_clients(
+    model: nn.Sequential,
+    inputs: Float[Tensor, "n ..."],
+    labels: Int[Tensor, " n"] | Float[Tensor, "n ..."],
+    config: SplitConfig,
+    *,
+    in_turn: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> tuple[list[Client], tuple[Tensor, ...], Turns, Seeds]:
+    """The clients of a training in one process, the indices of each client's samples, the turns and the seeds.
+
+    Args:
+        in_turn: number of clients that train one after another; 1 where all train at the same time.
+
+    Raises:
+        InputError: see `split_training`.
+    """
     shares, seeds = deal(inputs, labels, config.clients, generator=generator)
-    length = config.turn or -(-len(shares[0]) // config.batch_size)
-    turns = Turns(clients=config.clients, length=length)
+    turns = Turns(clients=in_turn, length=config.turn or -(-len(shares[0]) // config.batch_size))
     taught = taught_labels(labels, config, generator=generator)
     clients = [
         make_client(
@@ -119,36 +166,7 @@ def split_training(
         )
         for number, share in enumerate(shares)
     ]
-    server = make_server(
-        model,
-        config,
-        inputs={client.name: inputs[share] for client, share in zip(clients, shares, strict=True)},
-        turns=turns,
-        seeds=seeds,
-        device=device,
-    )
-    return SplitTraining(
-        setup=config.setup,
-        server=server,
-        clients=clients,
-        turns=turns,
-        hand_off=config.hand_off,
-        hand_off_optimizer=config.hand_off_optimizer,
-        description=f"setup {config.setup.value}, batch {config.batch_size}, turns of {length}, order {seeds.order}",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seeds:
-    """What the parties draw from: `order` the batches, `layers` dropout's masks and a defence's noise."""
-
-    order: int
-    layers: int
-
-    @classmethod
-    def draw(cls, generator: torch.Generator) -> "Seeds":
-        """Both from one generator."""
-        return cls(order=draw_seed(generator), layers=draw_seed(generator))
+    return clients, shares, turns, seeds
 
 
 def deal(
@@ -238,7 +256,7 @@ def make_server(
     """The server; it trains a copy of its part of `model`.
 
     Args:
-        inputs: by client's name, in the order of their numbers; of use in setup (b) only.
+        inputs: each client's inputs by its name, in the order of the clients' numbers; used in setup (b) only.
 
     Raises:
         InputError: no such cut or head, or a batch larger than a client's data.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unsplit.errors import FormatError
 from unsplit.files import explained, write_tensors
 from unsplit.protocol.segment import Segment, load_optimizer_tensors, optimizer_tensors
+from unsplit.tensors import under
 
 FORMAT = "unsplit-checkpoint"
 VERSION = 1
@@ -53,7 +54,7 @@ def restore_segments(segments: Mapping[str, Segment], tensors: Mapping[str, Tens
     """Put parts into the state that `segment_tensors` gave; a step that was begun is dropped."""
     for role, segment in segments.items():
         segment.forget()
-        segment.module.load_state_dict(_under(f"{role}/", tensors))
+        segment.module.load_state_dict(under(f"{role}/", tensors))
         if segment.optimizer is not None:
             segment.optimizer.state.clear()
         load_optimizer_tensors(segment, role, tensors)
@@ -77,7 +78,7 @@ def load_checkpoint(path: Path, segments: Mapping[str, Segment], *, run: str) ->
             f"The checkpoint {path} is of a run with {metadata['run']}, and this one has {run}; "
             "resume with the same settings."
         )
-    states = {role: _under(f"{role}/", tensors) for role in segments}
+    states = {role: under(f"{role}/", tensors) for role in segments}
     for role, segment in segments.items():
         _check_shapes(path, states[role], segment.module)
     restore_segments(segments, tensors)
@@ -94,7 +95,7 @@ def load_network(path: Path, model: nn.Module) -> int:
     state: dict[str, Tensor] = {}
     for role in json.loads(metadata["segments"]):
         if role.partition(".")[0] in (metadata["active"], "server"):
-            state |= _under(f"{role}/", tensors)
+            state |= under(f"{role}/", tensors)
     _check_shapes(path, state, model)
     model.load_state_dict(state)
     return int(metadata["step"])
@@ -116,10 +117,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return metadata, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, KeyError, ValueError) as error:
         raise FormatError(f"The checkpoint {path} is damaged: it is truncated or altered; run it again.") from error
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _check_shapes(path: Path, state: Mapping[str, Tensor], module: nn.Module) -> None:

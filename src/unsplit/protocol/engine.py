@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unsplit.errors import InputError, unknown_name
 from unsplit.protocol.checkpoint import load_checkpoint, save_checkpoint
-from unsplit.protocol.parties import SERVER, Client, Server
+from unsplit.protocol.parties import SERVER, Client, Server, check_loss
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.schedule import Turns
 from unsplit.protocol.segment import Segment, predicted
@@ -75,10 +75,10 @@ class SplitTraining:
         """Train until `steps` steps are done in all; returns the mean loss of the steps run now.
 
         Args:
-            steps: the total; steps done before (or resumed from a checkpoint) count.
-            progress: called after each step.
-            checkpoint: a file to keep the state in, written every `checkpoint_every` steps and at the end.
-            checkpoint_every: steps between two checkpoints.
+            steps: the total number of steps; steps done before (or resumed from a checkpoint) count.
+            progress: function that is called after each step.
+            checkpoint: file that keeps the state, written every `checkpoint_every` steps and at the end.
+            checkpoint_every: number of steps between two checkpoints.
         """
         total, ran = 0.0, 0
         while self.steps_done < steps:
@@ -99,10 +99,7 @@ class SplitTraining:
         self._deliver(self.server.begin(step, client.name) if self.setup is Setup.B else client.begin(step))
         self.steps_done = step + 1
         loss = self.server.last_loss if self.setup is Setup.A else client.last_loss
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise InputError(
-                f"The loss became {loss} at step {step}; lower the learning rate, or check the data for extreme values."
-            )
+        check_loss(loss, step)
         return loss
 
     def active(self, step: int | None = None) -> Client:

@@ -4,6 +4,8 @@ A party never sees another's objects: what it needs arrives in `receive`, what i
 Any engine that carries messages between parties in order (in one process, or over a network) trains the network.
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
@@ -14,6 +16,7 @@ from unsplit.errors import InputError
 from unsplit.protocol.schedule import BatchSchedule
 from unsplit.protocol.segment import Segment, load_optimizer_tensors, optimizer_tensors
 from unsplit.randomness import generator, numbered_seed
+from unsplit.tensors import under
 from unsplit.types import Kind, Message, Setup
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -22,19 +25,54 @@ SERVER = "server"
 """The server's name in messages."""
 
 
-class Client:
+class Party(ABC):
+    """What both sides have in common: layers, and an answer to each message."""
+
+    name: str
+
+    @abstractmethod
+    def segments(self) -> dict[str, Segment]:
+        """The party's parts by role."""
+
+    @abstractmethod
+    def answer(self, message: Message) -> list[Message]:
+        """As `receive`, with the optimisers' steps left to `settle`, so that the answer can leave first."""
+
+    def receive(self, message: Message) -> list[Message]:
+        """Answer a message, and take the optimisers' steps that follow from it."""
+        answers = self.answer(message)
+        self.settle()
+        return answers
+
+    def settle(self) -> None:
+        """Take the optimisers' steps that an answer left to do."""
+        for segment in self.segments().values():
+            segment.settle()
+
+    def _message(self, step: int, receiver: str, kind: Kind, payload: Tensor) -> Message:
+        return Message(step=step, sender=self.name, receiver=receiver, kind=kind, payload=payload)
+
+    def _unexpected(self, message: Message) -> InputError:
+        return InputError(
+            f"{self.name} cannot use a {message.kind.value} message at step {message.step} in this setup; "
+            "check that both sides agreed on the same setup."
+        )
+
+
+class Client(Party):
     """A data holder.
 
     Args:
-        name: how messages name it.
-        bottom: its first layers; None where the server has the inputs (setup b).
-        head: its last layers; None where it sends its labels (setup a).
-        inputs: shape [n, ...]; None in setup b.
-        labels: shape [n], or [n, ...] for regression.
-        loss: of the network's output and the labels; unused in setup a.
+        name: the name by which messages call this client.
+        bottom: the client's first layers; None where the server has the inputs (setup b).
+        head: the client's last layers; None where it sends its labels (setup a).
+        inputs: the client's inputs, shape [n, *input shape]; None in setup b.
+        labels: the true labels, shape [n], or [n, ...] for regression.
+        schedule: which of the samples each step uses.
+        loss: function of the network's outputs and the labels that gives a scalar; unused in setup a.
         taught: the labels that it trains on, where they are not the true ones (label differential privacy).
         defense: what it does to cut gradients before they leave; what it does to smashed data is its bottom's.
-        noise_seed: of that.
+        noise_seed: seed of what the defence draws for cut gradients; its step n draws from (noise_seed, n).
         guard: looks at the gradients that come back in setup (a), and stops the client when it suspects a hijacker.
     """
 
@@ -72,21 +110,15 @@ class Client:
         if self.bottom is None or inputs is None:
             raise RuntimeError(f"{self.name} has no inputs to begin a step with")
         smashed = self.bottom.forward(inputs, step=step, needs_input_gradient=False)
-        messages = [self._message(step, Kind.SMASHED, smashed)]
+        messages = [self._message(step, SERVER, Kind.SMASHED, smashed)]
         if self.head is None:
             labels = self._taught[self._schedule.batch(step)]
             sent = labels if self._guard is None else self._guard.labels(step, labels)
-            messages.append(self._message(step, Kind.LABELS, sent))
+            messages.append(self._message(step, SERVER, Kind.LABELS, sent))
         return messages
 
-    def receive(self, message: Message) -> list[Message]:
-        """Answer features with their gradient; end a step on a cut gradient; take over handed-on weights."""
-        answers = self.answer(message)
-        self.settle()
-        return answers
-
     def answer(self, message: Message) -> list[Message]:
-        """As `receive`, with the optimisers' steps left to `settle`, so that the answer can leave first."""
+        """Answer features with their gradient; end a step on a cut gradient; take over handed-on weights."""
         if message.kind is Kind.FEATURES and self.head is not None:
             outputs = self.head.forward(message.tensor, step=message.step, needs_input_gradient=True)
             taught = self._taught[self._schedule.batch(message.step)]
@@ -98,7 +130,7 @@ class Client:
             if self._defense is not None:
                 drawn = generator(numbered_seed(self._noise_seed, message.step))
                 gradient = self._defense.gradients(gradient, taught, generator=drawn)
-            return [self._message(message.step, Kind.FEATURE_GRAD, gradient)]
+            return [self._message(message.step, SERVER, Kind.FEATURE_GRAD, gradient)]
         if message.kind is Kind.CUT_GRAD and self.bottom is not None:
             self.bottom.backward(message.tensor)
             if self._guard is not None and self.head is None:
@@ -107,7 +139,7 @@ class Client:
         if message.kind is Kind.WEIGHTS:
             self.take_over(message.tensors)
             return []
-        raise _unexpected(self.name, message)
+        raise self._unexpected(message)
 
     def _look_at(self, message: Message, guard: Guard, bottom: Segment) -> None:
         """Show the guard what came back; train on it only if it says so.
@@ -122,11 +154,6 @@ class Client:
             bottom.forget()
         if verdict is not None and alarm:
             raise HijackSuspected(self.name, verdict)
-
-    def settle(self) -> None:
-        """Take the optimisers' steps that an answer left to do."""
-        for segment in self.segments().values():
-            segment.settle()
 
     def inputs_of(self, step: int) -> Tensor | None:
         """The inputs of a step's batch, where the client has inputs."""
@@ -167,30 +194,25 @@ class Client:
     def take_over(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from another client's weights, and its optimiser's state where it was handed on."""
         for role, segment in self.segments().items():
-            prefix = f"{role}."
-            state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-            segment.module.load_state_dict(state)
+            segment.module.load_state_dict(under(f"{role}.", tensors))
             load_optimizer_tensors(segment, role, tensors)
 
     def infer(self, inputs: Tensor, step: int) -> Message:
         """The smashed data of these inputs, as the client would send them when the network is used, not trained."""
         if self.bottom is None:
             raise InputError("In setup (b) the client has no inputs, so there is no smashed data to send.")
-        return self._message(step, Kind.SMASHED, self.bottom.infer(inputs, number=step))
-
-    def _message(self, step: int, kind: Kind, payload: Tensor) -> Message:
-        return Message(step=step, sender=self.name, receiver=SERVER, kind=kind, payload=payload)
+        return self._message(step, SERVER, Kind.SMASHED, self.bottom.infer(inputs, number=step))
 
 
-class Server:
+class Server(Party):
     """The party that computes most of the network, and the honest-but-curious one.
 
     Args:
-        setup: who holds what.
-        body: its layers (the whole top in setup a).
-        loss: used in setup (a), where the labels arrive.
-        inputs: by client's name, shape [n, ...]; setup b only.
-        schedules: by client's name; setup b only.
+        setup: which of the two parties holds inputs, labels and head.
+        body: the server's layers (the whole top of the network in setup a).
+        loss: function of outputs and labels that gives a scalar; used in setup (a), where the labels arrive.
+        inputs: the inputs by client's name, shape [n, *input shape] each; in setup (b) only.
+        schedules: which samples each step uses, by client's name; in setup (b) only.
     """
 
     name = SERVER
@@ -217,14 +239,8 @@ class Server:
         features = self.body.forward(self.inputs_of(step, client), step=step, needs_input_gradient=False)
         return [self._message(step, client, Kind.FEATURES, features)]
 
-    def receive(self, message: Message) -> list[Message]:
-        """Answer smashed data (with labels) or feature gradients."""
-        answers = self.answer(message)
-        self.settle()
-        return answers
-
     def answer(self, message: Message) -> list[Message]:
-        """As `receive`, with the optimiser's step left to `settle`, so that the answer can leave first."""
+        """Answer smashed data (with labels) or feature gradients."""
         if message.kind is Kind.SMASHED and self.setup is Setup.A:
             self._smashed = message.tensor
             return []
@@ -240,11 +256,7 @@ class Server:
         if message.kind is Kind.FEATURE_GRAD:
             gradient = self.body.backward(message.tensor)
             return self._cut_gradient(message, gradient) if self.setup is Setup.C else []
-        raise _unexpected(self.name, message)
-
-    def settle(self) -> None:
-        """Take the optimiser's step that an answer left to do."""
-        self.body.settle()
+        raise self._unexpected(message)
 
     def forget(self) -> None:
         """Drop a step that was begun."""
@@ -268,9 +280,6 @@ class Server:
             raise InputError("The loss gives no gradient at the cut; use a loss that depends on the network's output.")
         return [self._message(message.step, message.sender, Kind.CUT_GRAD, gradient)]
 
-    def _message(self, step: int, receiver: str, kind: Kind, payload: Tensor) -> Message:
-        return Message(step=step, sender=SERVER, receiver=receiver, kind=kind, payload=payload)
-
 
 class MaliciousServer(Server):
     """A server of setup (a) that answers smashed data with a gradient of its own; its layers stay as they are.
@@ -293,8 +302,13 @@ class MaliciousServer(Server):
         return super().answer(message)
 
 
-def _unexpected(name: str, message: Message) -> InputError:
-    return InputError(
-        f"{name} cannot use a {message.kind.value} message at step {message.step} in this setup; "
-        "check that both sides agreed on the same setup."
-    )
+def check_loss(loss: float, step: int) -> None:
+    """Check that the loss of a step is a finite number.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not math.isfinite(loss):
+        raise InputError(
+            f"The loss became {loss} at step {step}; lower the learning rate, or check the data for extreme values."
+        )

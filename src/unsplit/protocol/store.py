@@ -7,7 +7,8 @@ the shards with their checksums. Nothing in the format can run code.
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, overload
 
@@ -199,20 +200,15 @@ def _check_finite(path: Path, header: Header, tensors: dict[str, Tensor]) -> Non
             )
 
 
-class _readable_errors:  # noqa: N801 - reads as a verb in a with statement
+@contextmanager
+def _readable_errors(path: Path) -> Iterator[None]:
     """Turn safetensors' errors about a file into ours."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SafetensorError):
-            raise _damaged(self._path, "it is truncated or not a safetensors file") from error
-        if isinstance(error, FileNotFoundError):
-            raise _damaged(self._path, "it is missing") from error
+    try:
+        yield
+    except SafetensorError as error:
+        raise _damaged(path, "it is truncated or not a safetensors file") from error
+    except FileNotFoundError as error:
+        raise _damaged(path, "it is missing") from error
 
 
 def _damaged(path: Path, what: str) -> FormatError:

@@ -5,6 +5,7 @@ takes. Its header says kind, step, dtypes and shapes, so that a reader knows how
 of them is kept.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,8 +54,8 @@ class Layout:
     """What a payload must look like.
 
     Args:
-        tensors: by name, dtype and shape. In a batch, the first size is that of the batch.
-        batch: the largest batch, where the tensors are of a batch; 0 where shapes are exact.
+        tensors: dtype and shape of each tensor by its name; of a batch, the shape of one sample.
+        batch: the most samples that a batch may have; 0 where the tensors are not of a batch and shapes are exact.
         optional: names of tensors that may be left out.
     """
 
@@ -85,8 +86,8 @@ def encode(message: Message, *, dtype: torch.dtype | None = None) -> Iterator[wi
     """The frames of a message.
 
     Args:
-        message: of one tensor or of named ones.
-        dtype: round floating-point numbers to this, for the wire.
+        message: the message, of one tensor or of named ones.
+        dtype: dtype to which floating-point numbers are rounded for the wire; None for none.
     """
     specs, parts = [], []
     for name, value in message.tensors.items():
@@ -117,9 +118,10 @@ class Arriving:
     """A message of which the header has arrived and been checked, but maybe not all bytes.
 
     Args:
-        kind, step, sender, receiver: of the message.
-        specs: dtype and shape of each tensor by name.
-        size: bytes in all.
+        kind, step, sender, receiver: the message's header.
+        specs: dtype and shape of each tensor by its name.
+        size: number of payload bytes in all.
+        data: the payload bytes that have arrived.
     """
 
     kind: Kind
@@ -135,8 +137,8 @@ class Arriving:
         """Check a header.
 
         Args:
-            payload: the first frame.
-            layouts: of each kind of message that may come now.
+            payload: the first frame of the message.
+            layouts: the layout of each kind of message that may come now.
 
         Raises:
             WireError: it is none of these, or contradicts itself.
@@ -156,7 +158,7 @@ class Arriving:
                 raise WireError(f"a tensor comes twice, has a negative size, or more than {MOST_SIZES} of them")
             specs[spec.name] = (_DTYPES_BACK[spec.dtype], tuple(spec.shape))
         layouts[kind].check(specs)
-        if payload.size != sum(dtype.itemsize * _count(shape) for dtype, shape in specs.values()):
+        if payload.size != sum(dtype.itemsize * math.prod(shape) for dtype, shape in specs.values()):
             raise WireError(f"{payload.size} bytes are not what its shapes make")
         arriving = cls(
             kind=kind,
@@ -188,14 +190,14 @@ class Arriving:
         """The message.
 
         Args:
-            restore: widen floating-point numbers to this.
+            restore: dtype to which floating-point numbers are widened; None for none.
 
         Raises:
             WireError: it holds NaN or infinity.
         """
         tensors, start = {}, 0
         for name, (dtype, shape) in self.specs.items():
-            count = _count(shape)
+            count = math.prod(shape)
             end = start + count * dtype.itemsize
             if count:
                 swap = sys.byteorder == "big"
@@ -228,13 +230,6 @@ def is_finite(value: Tensor) -> bool:
 def _swapped(data: bytearray, size: int) -> bytearray:
     """Numbers of `size` bytes with their bytes in the other order."""
     return bytearray(np.frombuffer(data, dtype=f"u{size}").byteswap().tobytes())
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -18,6 +18,7 @@ from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.remote.session import Session
 from unsplit.protocol.remote.states import States
 from unsplit.protocol.remote.telemetry import Telemetry
+from unsplit.tensors import under
 from unsplit.types import Message
 
 
@@ -193,9 +194,7 @@ class Host(ABC):
         self.first, self.done, self.samples = about["first"], about["done"], about["samples"]
         self.skipped = [(int(step), str(client)) for step, client in about["skipped"]]
         for name, session in self.sessions.items():
-            prefix = f"{name}|"
-            own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            restore_segments(session.server.segments(), own)
+            restore_segments(session.server.segments(), under(f"{name}|", tensors))
         self._take_up(tensors, about)
 
     def _open(self, *, after_restart: bool) -> None:

@@ -14,6 +14,7 @@ from unsplit.protocol.remote.host import Host
 from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.remote.session import Session
 from unsplit.protocol.remote.telemetry import Telemetry
+from unsplit.tensors import under
 from unsplit.types import Kind, Message
 
 
@@ -109,7 +110,7 @@ class TurnsHost(Host):
     def _take_up(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         self._holder, self._skipped_in_a_row = about["holder"], about["in_a_row"]
         if about["handed"] is not None and self._holder is not None:
-            self._handed = _handed(about["handed"], self._holder, SERVER, tensors, "handed|")
+            self._handed = _handed(about["handed"], self._holder, tensors, "handed|")
 
 
 class SplitFedHost(Host):
@@ -196,10 +197,10 @@ class SplitFedHost(Host):
         return tensors, {"own": list(self._own)}
 
     def _take_up(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        self._mean = dict(_handed(self.first - 1, SERVER, SERVER, tensors, "mean|").tensors)
-        self._own = {name: _handed(self.first - 1, name, SERVER, tensors, f"own:{name}|") for name in about["own"]}
+        self._mean = dict(_handed(self.first - 1, SERVER, tensors, "mean|").tensors)
+        self._own = {name: _handed(self.first - 1, name, tensors, f"own:{name}|") for name in about["own"]}
 
 
-def _handed(step: int, sender: str, receiver: str, tensors: Mapping[str, Tensor], prefix: str) -> Message:
-    payload = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    return Message(step=step, sender=sender, receiver=receiver, kind=Kind.WEIGHTS, payload=payload)
+def _handed(step: int, sender: str, tensors: Mapping[str, Tensor], prefix: str) -> Message:
+    payload = under(prefix, tensors)
+    return Message(step=step, sender=sender, receiver=SERVER, kind=Kind.WEIGHTS, payload=payload)

@@ -6,14 +6,29 @@ import torch
 from torch import nn
 
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol.remote.codec import WIRE, Layout
+from unsplit.protocol.remote.codec import WIRE, Layout, WireError
 from unsplit.protocol.remote.plan import Plan
 from unsplit.protocol.segment import Segment, optimizer_tensors
-from unsplit.types import Kind
+from unsplit.types import Kind, Message
 
 SEALED = "sealed"
 """Name of the one tensor of encrypted weights."""
 _MARGIN = 2**20  # names, nonce and tag of sealed weights
+
+
+def layouts(plan: Plan) -> dict[Kind, Layout]:
+    """Layouts of all messages that a client may send."""
+    return {**batch_layouts(plan), Kind.WEIGHTS: weights_layout(plan, sealed=plan.config.hand_off == "peer")}
+
+
+def check_labels(message: Message, classes: int) -> None:
+    """Check the numbers in a message of labels; any other message passes.
+
+    Raises:
+        WireError: a label is not from 0 to `classes` - 1.
+    """
+    if message.kind is Kind.LABELS and not 0 <= int(message.tensor.min()) <= int(message.tensor.max()) < classes:
+        raise WireError(f"there are labels that are not from 0 to {classes - 1}")
 
 
 def batch_layouts(plan: Plan) -> dict[Kind, Layout]:

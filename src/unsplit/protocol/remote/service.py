@@ -12,7 +12,7 @@ from unsplit.protocol.remote import wire_pb2 as wire
 from unsplit.protocol.remote.admission import VERSION, Admission, Context
 from unsplit.protocol.remote.codec import WIRE, WireError
 from unsplit.protocol.remote.host import Host
-from unsplit.protocol.remote.layouts import batch_layouts, weights_layout
+from unsplit.protocol.remote.layouts import check_labels, layouts
 from unsplit.protocol.remote.security import Tokens
 from unsplit.protocol.remote.session import ResumePoints, Session
 from unsplit.protocol.remote.stream import Closed, FrameStream
@@ -47,10 +47,7 @@ class Service(SplitLearningServicer):
         self._admission = Admission(
             host.plan.config, host.telemetry, mutual_tls=mutual_tls, tokens=tokens, called=called
         )
-        self._layouts = {
-            **batch_layouts(self._plan),
-            Kind.WEIGHTS: weights_layout(self._plan, sealed=self._plan.config.hand_off == "peer"),
-        }
+        self._layouts = layouts(self._plan)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._sent_away: set[asyncio.Task[Any]] = set()
         self._fulfilled: set[str] = set()
@@ -207,10 +204,7 @@ class Service(SplitLearningServicer):
         if message.kind is Kind.WEIGHTS:
             self.host.hand(message)
             return []
-        if message.kind is Kind.LABELS:
-            labels, classes = message.tensor, self._plan.config.classes
-            if int(labels.min()) < 0 or int(labels.max()) >= classes:
-                raise WireError(f"there are labels that are not from 0 to {classes - 1}")
+        check_labels(message, self._plan.config.classes)
         before = session.steps_done
         answers: list[wire.Frame | Message] = list(session.receive(message))
         if session.steps_done > before:
