@@ -1,0 +1,21 @@
+"""The words of the story: messages, what one party saw of them, what an attack makes of that, and the truth."""
+
+from unsplit.choices import Setup
+from unsplit.types._message import Header, Kind, Message, Payload
+from unsplit.types._results import InferredLabels, Reconstruction, Sign, Truth
+from unsplit.types._transcript import Messages, Selection, Transcript
+
+__all__ = [
+    "Header",
+    "InferredLabels",
+    "Kind",
+    "Message",
+    "Messages",
+    "Payload",
+    "Reconstruction",
+    "Selection",
+    "Setup",
+    "Sign",
+    "Transcript",
+    "Truth",
+]

@@ -1,0 +1,68 @@
+"""What an attack makes of a transcript, and the truth that its metrics compare with that."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+
+class Sign(str, Enum):
+    """Whether an attack could tell a picture from its negative."""
+
+    RESOLVED = "resolved"
+    AMBIGUOUS = "ambiguous"
+    UNTESTED = "untested"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reconstruction:
+    """What an inversion attack returns. No score: scores need the truth, which an attack never sees.
+
+    Args:
+        inputs: reconstructed inputs, shape [n, *input shape], in the range of the client's data.
+        clones: working copies of the client's bottom: one shared by all inputs, or one for each input.
+        residual: relative squared error of the clone's output against each target, shape [n]; 0 is a perfect fit,
+            1 no better than the mean.
+        sign: whether the negative of the pictures could be ruled out.
+        rounds: how many rounds (coordinate descent) or steps (joint) each input took, for the record.
+        agreement: correlation of the pictures of the attack's two best restarts, -1 to 1; None without restarts.
+    """
+
+    inputs: Float[Tensor, "n ..."]
+    clones: tuple[nn.Module, ...]
+    residual: Float[Tensor, " n"]
+    sign: Sign = Sign.UNTESTED
+    rounds: tuple[int, ...] = ()
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InferredLabels:
+    """What a label attack returns.
+
+    Args:
+        labels: class (or group) of every observed sample in transcript order, shape [n].
+        named: True if the numbers are class names, False if they are groups whose names are unknown.
+        clone: the attacker's copy of the head where the attack trains one, else None.
+        margin: how much better the label explains the sample's gradient than the next best does (difference of
+            cosines, 0 to 2), shape [n]; None where the attack does not say.
+    """
+
+    labels: Int[Tensor, " n"]
+    named: bool
+    clone: nn.Module | None = None
+    margin: Float[Tensor, " n"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """What the attacker was after. Only metrics may see it.
+
+    Args:
+        inputs: the client's inputs, shape [n, *input shape].
+        labels: their classes, shape [n], or what a regression aims at.
+    """
+
+    inputs: Float[Tensor, "n ..."]
+    labels: Shaped[Tensor, "n ..."]
