@@ -100,6 +100,9 @@ def splitfed_training(
     """Pairs of parties ready to train copies of `model`'s parts. Its arguments are those of `split_training`. For use
     from Python: no command runs it; `unsplit serve` trains in this mode between processes.
 
+    For programs in Python, in one process: no command runs it. Between machines, `unsplit serve` trains so where the
+    configuration has `mode: splitfed`.
+
     Raises:
         InputError: no such cut or head, a batch larger than a client's data, inputs and labels that do not match.
     """

@@ -24,7 +24,8 @@ def invert_by_simulation(
 ) -> Reconstruction:
     """SDAR on a recorded window of a training in setup (a): smashed data with their labels, and the top as it is now.
 
-    `SdarAttacker` is the same attack beside a running training, where it learns from each step as it comes.
+    For programs in Python: no command runs it. Audits run `SdarAttacker`, the same attack beside a running training,
+    where it learns from each step as it comes, and `invert_by_simulation_without_labels`.
 
     Threat model:
         An honest-but-curious server that knows the client's architecture, has its own layers, receives the labels, and

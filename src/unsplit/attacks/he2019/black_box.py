@@ -53,6 +53,8 @@ def invert_black_box(
 ) -> Reconstruction:
     """Train a network from smashed data to inputs on the client's answers, and apply it to what was observed.
 
+    For programs in Python: no command runs it, since a recording does not answer queries.
+
     Threat model:
         A server that may also send inputs of its own through the client, which the protocol does not allow, and that
         has data to send. Of the client's architecture it uses the shapes alone, to size its network.

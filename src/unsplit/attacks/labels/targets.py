@@ -51,6 +51,8 @@ def infer_targets(
     """Read real targets off cut gradients: a clone head F whose input gradients point along the observed ones says how
     far each output is from its target, and what the output is, up to three numbers that known targets give.
 
+    For programs in Python: no command runs it, since audits and `unsplit attack` infer classes.
+
     Threat model:
         An honest-but-curious server of setup (b) or (c) that knows the head's architecture, that the loss is the
         squared error of one output, and the targets of three of the samples or more. Without any, targets are known up
