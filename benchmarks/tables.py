@@ -30,9 +30,9 @@ from unsplit.attacks.rows import RowsConfig
 from unsplit.attacks.rows.latent import latent_rows
 from unsplit.data import Dataset, Scaling, Splits
 from unsplit.experiment import AuditConfig
-from unsplit.experiment.attacker import Attacker
 from unsplit.experiment.auditing.fitting import loss_for
 from unsplit.experiment.inversion import Evaluation, more_inputs, observe_inference, run_inversion
+from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.knowledge import ClientArchitecture
 from unsplit.metrics import mse
 from unsplit.models import build, split
@@ -43,6 +43,7 @@ SEEDS = (0, 1, 2)
 EPOCHS = 50
 TARGETS = 20
 CPU = torch.device("cpu")
+KNOWS = ServerKnowledge(known_rows=10)
 Loaded = tuple[np.ndarray, np.ndarray]
 
 
@@ -115,9 +116,7 @@ def measured(cell: tuple[str, int]) -> dict[tuple[str, int, str], float]:
         row, _ = run_inversion(trained, cut, "joint", evaluation, state="after", seed=seed, device=CPU)
         found[name, cut, "joint"], found[name, cut, "guess"] = row.mse, row.mse_best_trivial
         for attack in ("known-rows", "statistics"):
-            row, _ = run_inversion(
-                trained, cut, attack, evaluation, state="after", seed=seed, device=CPU, attacker=Attacker(known_rows=10)
-            )
+            row, _ = run_inversion(trained, cut, attack, evaluation, state="after", seed=seed, device=CPU, server=KNOWS)
             found[name, cut, attack] = row.mse
         found[name, cut, "map"] = up_to_a_map(trained, cut, evaluation, seed)
     return found

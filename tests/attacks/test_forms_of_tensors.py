@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.attacks import ARGUMENTS, called, whole_view
+from helpers.attacks import TABLE, called, whole_view
 from unsplit import Recorder, import_arrays, load_transcript, observe, save_transcript
 from unsplit.attacks import readable
 from unsplit.attacks.inversion import PRESETS, JointConfig
@@ -179,7 +179,7 @@ def found_in_numbers(function, rounded):
 
 
 @pytest.mark.parametrize("form", ["bfloat16", "float16", "float64", "channels_last", "subclass", "empty batch"])
-@pytest.mark.parametrize("function", ARGUMENTS)
+@pytest.mark.parametrize("function", TABLE)
 def test_every_attack_takes_every_form(function, form):
     found = called(function, view_in(form))
     expected = found_in_numbers(function, form if form.endswith("float16") else "float32")

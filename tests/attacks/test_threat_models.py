@@ -10,94 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.attacks import called, whole_view
+from helpers.attacks import TABLE, called, whole_view
 from unsplit import attacks, knowledge
 from unsplit.attacks import attack, threat_model
-from unsplit.attacks.auxiliary import (
-    hijack_feature_space,
-    invert_by_feature_matching,
-    invert_by_simulation,
-    invert_by_simulation_without_labels,
-)
-from unsplit.attacks.he2019 import (
-    invert_black_box,
-    invert_by_shadow,
-    invert_by_shadow_without_data,
-    invert_white_box,
-    stream_black_box,
-)
-from unsplit.attacks.inversion import (
-    invert_by_coordinates,
-    invert_by_decoder,
-    invert_jointly,
-    invert_jointly_through_defense,
-    invert_through_defense,
-)
-from unsplit.attacks.labels import (
-    group_by_cut_gradient,
-    group_by_features,
-    infer_by_sign,
-    infer_by_surrogate,
-    infer_from_batch_gradients,
-    infer_from_gradient_direction,
-    infer_from_gradient_norm,
-    infer_from_handed_weights,
-    infer_from_known_samples,
-    infer_from_weight_gradients,
-    infer_targets,
-)
-from unsplit.attacks.rows import invert_from_known_rows, invert_from_statistics
-from unsplit.knowledge import (
-    AuxiliaryData,
-    ClientArchitecture,
-    ClientLoss,
-    ClientQueries,
-    ClientWeights,
-    ColumnStatistics,
-    HeadArchitecture,
-    HeadWeightGradient,
-    Knowledge,
-    KnownDefense,
-    KnownRows,
-    KnownSamples,
-    KnownTargets,
-    LabelSpace,
-    OwnTop,
-)
+from unsplit.attacks.auxiliary import hijack_feature_space
+from unsplit.knowledge import ClientArchitecture, Knowledge
 from unsplit.types import Kind, Message, Transcript, Truth
 
-ATTACKS = {
-    invert_jointly: ({Kind.SMASHED}, (ClientArchitecture,)),
-    invert_by_coordinates: ({Kind.SMASHED}, (ClientArchitecture,)),
-    invert_by_decoder: ({Kind.SMASHED}, (ClientArchitecture,)),
-    invert_jointly_through_defense: ({Kind.SMASHED}, (ClientArchitecture, KnownDefense)),
-    invert_through_defense: ({Kind.SMASHED}, (ClientArchitecture, KnownDefense)),
-    invert_from_known_rows: ({Kind.SMASHED}, (ClientArchitecture, KnownRows)),
-    invert_from_statistics: ({Kind.SMASHED}, (ClientArchitecture, ColumnStatistics)),
-    infer_from_weight_gradients: ({Kind.FEATURES}, (HeadWeightGradient, HeadArchitecture, LabelSpace)),
-    group_by_cut_gradient: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
-    infer_from_known_samples: ({Kind.FEATURE_GRAD}, (KnownSamples,)),
-    group_by_features: ({Kind.FEATURES}, (LabelSpace,)),
-    infer_by_surrogate: ({Kind.FEATURES, Kind.FEATURE_GRAD}, (HeadArchitecture, LabelSpace, ClientLoss)),
-    infer_from_handed_weights: (
-        {Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS},
-        (HeadArchitecture, LabelSpace, ClientLoss),
-    ),
-    infer_by_sign: ({Kind.FEATURES}, (HeadWeightGradient, LabelSpace)),
-    infer_from_batch_gradients: ({Kind.FEATURES}, (HeadWeightGradient, LabelSpace)),
-    infer_targets: ({Kind.FEATURES, Kind.FEATURE_GRAD}, (KnownTargets, HeadArchitecture)),
-    infer_from_gradient_norm: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
-    infer_from_gradient_direction: ({Kind.FEATURE_GRAD}, (LabelSpace,)),
-    invert_white_box: ({Kind.SMASHED}, (ClientWeights,)),
-    invert_black_box: ({Kind.SMASHED}, (ClientArchitecture, ClientQueries, AuxiliaryData)),
-    stream_black_box: ({Kind.SMASHED}, (ClientArchitecture, ClientQueries, AuxiliaryData)),
-    invert_by_shadow: ({Kind.SMASHED}, (ClientArchitecture, OwnTop, AuxiliaryData)),
-    invert_by_shadow_without_data: ({Kind.SMASHED}, (ClientArchitecture, OwnTop)),
-    hijack_feature_space: ({Kind.SMASHED}, (AuxiliaryData,)),
-    invert_by_simulation: ({Kind.SMASHED, Kind.LABELS}, (ClientArchitecture, OwnTop, AuxiliaryData)),
-    invert_by_simulation_without_labels: ({Kind.SMASHED}, (ClientArchitecture, OwnTop, AuxiliaryData)),
-    invert_by_feature_matching: ({Kind.SMASHED}, (AuxiliaryData,)),
-}
 KINDS = [
     kind
     for kind in vars(knowledge).values()
@@ -121,13 +40,14 @@ def test_every_declared_attack_is_in_the_table():
         except TypeError:
             return None
 
-    assert {function for function in exported() if declared(function)} == set(ATTACKS)
+    assert {function for function in exported() if declared(function)} == set(TABLE)
 
 
-@pytest.mark.parametrize("function", ATTACKS)
+@pytest.mark.parametrize("function", TABLE)
 def test_the_threat_model_is_the_signature(function):
     model = threat_model(function)
-    assert (set(model.reads), model.knows) == ATTACKS[function]
+    row = TABLE[function]
+    assert (set(model.reads), model.knows) == (row.reads, tuple(map(type, row.knows)))
     assert model.attack == function.__name__
     assert len(model.goal) > 10
     assert model.sentences == tuple(kind.means for kind in model.knows)
@@ -137,11 +57,11 @@ def test_the_threat_model_is_the_signature(function):
 
 
 def test_only_the_hijacker_departs_from_the_protocol():
-    assert {function for function in ATTACKS if threat_model(function).forges} == {hijack_feature_space}
+    assert {function for function in TABLE if threat_model(function).forges} == {hijack_feature_space}
     assert threat_model(hijack_feature_space).forges == (Kind.CUT_GRAD,)
 
 
-@pytest.mark.parametrize("function", ATTACKS)
+@pytest.mark.parametrize("function", TABLE)
 def test_every_attack_documents_itself(function):
     text = inspect.getdoc(function)
     parameters = [f"{name}:" for name in inspect.signature(function).parameters]
@@ -221,11 +141,11 @@ class Tripwire(Sequence):
         return self._messages[index]
 
 
-@pytest.mark.parametrize("function", ATTACKS)
+@pytest.mark.parametrize("function", TABLE)
 def test_given_everything_an_attack_opens_only_what_it_says_it_reads(function):
-    messages = Tripwire(whole_view(), ATTACKS[function][0])
+    messages = Tripwire(whole_view(), TABLE[function].reads)
     called(function, Transcript(observer="server", messages=messages))
-    assert messages.opened == ATTACKS[function][0]
+    assert messages.opened == TABLE[function].reads
 
 
 def test_a_function_that_is_no_attack_has_no_threat_model():

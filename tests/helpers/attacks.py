@@ -1,5 +1,6 @@
 """Every attack with its smallest settings and all that it knows, and everything that a server may have seen."""
 
+import dataclasses
 import functools
 import inspect
 
@@ -84,7 +85,7 @@ ROWS = torch.rand(4, 784, generator=generator(3))
 OWN = OwnTop(top=TOP, classes=10)
 DEFENSE = KnownDefense(misfit=lambda made, seen: (made - seen).square())
 DATA = AuxiliaryData(inputs=torch.rand(4, 1, 28, 28, generator=generator(3)), labels=torch.arange(4))
-QUERIES = {"queries": ClientQueries(BOTTOM, 8), "data": DATA, "architecture": ARCHITECTURE}
+QUERIES = ClientQueries(BOTTOM, 8)
 SDAR = SdarConfig(iterations=1, batch_size=2, feature_width=8, picture_width=2)
 SHADOW = ShadowConfig(epochs=1, noise_samples=4, inversion=WhiteBoxConfig(steps=1))
 HEAD = HeadArchitecture.of(split_head(MODEL, 1)[1])
@@ -92,66 +93,93 @@ GRADIENTS = HeadWeightGradient(
     gradients={"fc3.weight": torch.ones(2, 10, 84), "fc3.bias": torch.ones(2, 10)}, steps=(1, 2)
 )
 TEN, TWO = LabelSpace(classes=10), LabelSpace(classes=2)
-KNOWN_BUT_LABELS = {"architecture": HEAD, "space": TEN, "loss": ClientLoss()}
-ARGUMENTS = {
-    invert_jointly: {"architecture": ARCHITECTURE, "config": JointConfig(steps=1)},
-    invert_by_coordinates: {
-        "architecture": ARCHITECTURE, "config": CoordinateConfig(rounds=1, input_steps=1, weight_steps=1)
-    },
-    invert_by_decoder: {"architecture": ARCHITECTURE, "config": AmortisedConfig(candidates=2, steps=2, refit_steps=1)},
-    invert_jointly_through_defense: {
-        "architecture": ARCHITECTURE, "defense": DEFENSE, "config": JointConfig(steps=1)
-    },
-    invert_through_defense: {
-        "architecture": ARCHITECTURE, "defense": DEFENSE,
-        "config": AmortisedConfig(candidates=2, steps=2, refit_steps=1),
-    },
-    invert_from_known_rows: {
-        "architecture": FLAT, "known": KnownRows(indices=(0, 1, 2, 3), rows=ROWS), "config": FEW_ROWS
-    },
-    invert_from_statistics: {"architecture": FLAT, "statistics": ColumnStatistics.of(ROWS), "config": FEW_ROWS},
-    infer_from_weight_gradients: {
-        "gradients": GRADIENTS, "architecture": HEAD, "space": TEN, "config": MatchingConfig(),
-    },
-    group_by_features: {"space": LabelSpace(classes=4), "config": GroupingConfig(restarts=1)},
-    infer_by_surrogate: {**KNOWN_BUT_LABELS, "config": SurrogateConfig(window=10, passes=1, steps=1)},
-    infer_from_handed_weights: KNOWN_BUT_LABELS,
-    infer_by_sign: {"gradients": GRADIENTS, "space": TEN},
-    infer_from_batch_gradients: {"gradients": GRADIENTS, "space": TEN},
-    infer_targets: {
-        "known": KnownTargets(indices=(0, 1, 2), values=(0.0, 1.0, 2.0)),
-        "architecture": HeadArchitecture.of(torch.nn.Linear(84, 1)), "config": TargetsConfig(passes=1),
-    },
-    infer_from_gradient_norm: {"space": TWO},
-    infer_from_gradient_direction: {"space": TWO},
-    group_by_cut_gradient: {"space": LabelSpace(classes=4), "config": GroupingConfig(restarts=1)},
-    infer_from_known_samples: {"known": KnownSamples(indices=(0, 1), labels=(0, 1))},
-    invert_white_box: {
-        "weights": ClientWeights(bottom=BOTTOM, input_shape=(1, 28, 28)), "config": WhiteBoxConfig(steps=1)
-    },
-    invert_black_box: {**QUERIES, "config": BlackBoxConfig(epochs=1)},
-    stream_black_box: {**QUERIES, "config": StreamConfig(replays=1)},
-    invert_by_shadow: {"architecture": ARCHITECTURE, "top": OWN, "data": DATA, "config": SHADOW},
-    invert_by_shadow_without_data: {"architecture": ARCHITECTURE, "top": OWN, "config": SHADOW},
-    hijack_feature_space: {  # Pictures of twice the size of the feature maps, as this attack wants them.
-        "data": AuxiliaryData(inputs=torch.zeros(2, 1, 48, 48)), "config": HijackConfig(width=2)
-    },
-    invert_by_simulation: {"architecture": ARCHITECTURE, "top": OWN, "data": DATA, "config": SDAR},
-    invert_by_simulation_without_labels: {"architecture": ARCHITECTURE, "top": OWN, "data": DATA, "config": SDAR},
-    invert_by_feature_matching: {
-        "data": DATA, "config": ForaConfig(iterations=1, inverse_iterations=1, batch_size=2, critic_width=4)
-    },
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """An attack in the table.
+
+    Args:
+        knows: what it is told, in the order of its signature.
+        config: its smallest settings; None where it has none.
+        reads: the kinds of message that it reads.
+        page: the page of the documentation that is about it.
+    """
+
+    knows: tuple
+    config: object = None
+    reads: frozenset = frozenset({Kind.SMASHED})
+    page: str = "labels.md"
+
+
+def inverting(*knows, config, page="attack.md"):
+    return Row(knows, config, page=page)
+
+
+def inferring(*knows, config=None, reads=(Kind.FEATURE_GRAD,)):
+    return Row(knows, config, frozenset(reads))
+
+
+FEATURES, BOTH = (Kind.FEATURES,), (Kind.FEATURES, Kind.FEATURE_GRAD)
+AMORTISED, JOINT = AmortisedConfig(candidates=2, steps=2, refit_steps=1), JointConfig(steps=1)
+TABLE = {
+    invert_jointly: inverting(ARCHITECTURE, config=JOINT, page="presets.md"),
+    invert_by_coordinates: inverting(
+        ARCHITECTURE, config=CoordinateConfig(rounds=1, input_steps=1, weight_steps=1), page="presets.md"
+    ),
+    invert_by_decoder: inverting(ARCHITECTURE, config=AMORTISED),
+    invert_jointly_through_defense: inverting(ARCHITECTURE, DEFENSE, config=JOINT, page="defenses.md"),
+    invert_through_defense: inverting(ARCHITECTURE, DEFENSE, config=AMORTISED, page="defenses.md"),
+    invert_from_known_rows: inverting(
+        FLAT, KnownRows(indices=(0, 1, 2, 3), rows=ROWS), config=FEW_ROWS, page="tables.md"
+    ),
+    invert_from_statistics: inverting(FLAT, ColumnStatistics.of(ROWS), config=FEW_ROWS, page="tables.md"),
+    invert_white_box: inverting(
+        ClientWeights(bottom=BOTTOM, input_shape=(1, 28, 28)), config=WhiteBoxConfig(steps=1), page="models.md"
+    ),
+    invert_black_box: inverting(ARCHITECTURE, QUERIES, DATA, config=BlackBoxConfig(epochs=1), page="results.md"),
+    stream_black_box: inverting(ARCHITECTURE, QUERIES, DATA, config=StreamConfig(replays=1), page="results.md"),
+    invert_by_shadow: inverting(ARCHITECTURE, OWN, DATA, config=SHADOW, page="results.md"),
+    invert_by_shadow_without_data: inverting(ARCHITECTURE, OWN, config=SHADOW, page="results.md"),
+    invert_by_simulation: Row(
+        (ARCHITECTURE, OWN, DATA), SDAR, frozenset({Kind.SMASHED, Kind.LABELS}), page="auxiliary.md"
+    ),
+    invert_by_simulation_without_labels: inverting(ARCHITECTURE, OWN, DATA, config=SDAR, page="auxiliary.md"),
+    invert_by_feature_matching: inverting(
+        DATA, config=ForaConfig(iterations=1, inverse_iterations=1, batch_size=2, critic_width=4), page="auxiliary.md"
+    ),
+    # Pictures of twice the size of the feature maps, as this attack wants them.
+    hijack_feature_space: inverting(
+        AuxiliaryData(inputs=torch.zeros(2, 1, 48, 48)), config=HijackConfig(width=2), page="results.md"
+    ),
+    infer_from_weight_gradients: inferring(GRADIENTS, HEAD, TEN, config=MatchingConfig(), reads=FEATURES),
+    infer_by_sign: inferring(GRADIENTS, TEN, reads=FEATURES),
+    infer_from_batch_gradients: inferring(GRADIENTS, TEN, reads=FEATURES),
+    infer_from_handed_weights: inferring(HEAD, TEN, ClientLoss(), reads=(*BOTH, Kind.WEIGHTS)),
+    infer_by_surrogate: inferring(
+        HEAD, TEN, ClientLoss(), config=SurrogateConfig(window=10, passes=1, steps=1), reads=BOTH
+    ),
+    group_by_features: inferring(LabelSpace(classes=4), config=GroupingConfig(restarts=1), reads=FEATURES),
+    group_by_cut_gradient: inferring(LabelSpace(classes=4), config=GroupingConfig(restarts=1)),
+    infer_from_known_samples: inferring(KnownSamples(indices=(0, 1), labels=(0, 1))),
+    infer_from_gradient_norm: inferring(TWO),
+    infer_from_gradient_direction: inferring(TWO),
+    infer_targets: inferring(
+        KnownTargets(indices=(0, 1, 2), values=(0.0, 1.0, 2.0)), HeadArchitecture.of(torch.nn.Linear(84, 1)),
+        config=TargetsConfig(passes=1), reads=BOTH,
+    ),
 }  # fmt: skip
+"""Every attack: a new one is a row here."""
 
 
-def called(function, view):
+def called(function, view, seed=2):
     """What the attack makes of a view."""
-    arguments = dict(ARGUMENTS[function])
-    if "queries" in arguments:
-        arguments["queries"] = ClientQueries(BOTTOM, 8)
-    if "generator" in inspect.signature(function).parameters:
-        arguments["generator"] = generator(2)
-    return function(view, **arguments)
+    row = TABLE[function]
+    # Queries are used up.
+    arguments = [ClientQueries(BOTTOM, 8) if known is QUERIES else known for known in row.knows]
+    arguments += [] if row.config is None else [row.config]
+    draws = {"generator": generator(seed)} if "generator" in inspect.signature(function).parameters else {}
+    return function(view, *arguments, **draws)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from unsplit.attacks.settings import AttackSettings
 from unsplit.data import Dataset
 from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
-from unsplit.experiment.attacker import Attacker
+from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.knowledge import ClientWeights
 from unsplit.metrics import (
     baseline,
@@ -94,7 +94,7 @@ def run_inversion(
     device: torch.device,
     settings: AttackSettings | None = None,
     defenses: Sequence[Defense] = (),
-    attacker: Attacker | None = None,
+    server: ServerKnowledge | None = None,
     progress: Progress = silent,
 ) -> tuple[InversionRow, Tensor]:
     """Attack `model` cut at `cut`; returns the scores and the pictures [n, *input shape].
@@ -109,14 +109,14 @@ def run_inversion(
         device: where it computes.
         settings: settings of the attack under its name; None for the name's own.
         defenses: what the client does to its smashed data.
-        attacker: what the server knows beside the architecture; one that knows the defence runs the attack's adaptive
+        server: what the server knows beside the architecture; one that knows the defence runs the attack's adaptive
             form. None for a server that knows nothing more.
         progress: told how far the attack is.
 
     Raises:
-        InputError: an attack that has no form that knows a defence, or knowledge that the attacker lacks.
+        InputError: an attack that has no form that knows a defence, or knowledge that the server lacks.
     """
-    depth, server = depth_of(model, cut), attacker or Attacker()
+    depth, server = depth_of(model, cut), server or ServerKnowledge()
     (bottom, _), one, targets = split(model, cut), named(name), evaluation.targets
     chosen = settings or one.settings(ClientForm.of(depth, bottom, targets.input_shape))
     attack = one.attack if server.defense is None else one.adaptive
@@ -127,7 +127,7 @@ def run_inversion(
     kinds = threat_model(attack).knows
     none = targets.images[:0]
     inputs = (none if others is None else others, none if evaluation.others is None else evaluation.others)
-    knows = server.knowledge(kinds, model, depth, targets, inputs, device)
+    knows = server.of_kinds(kinds, model, depth, targets, inputs, device)
     started = time.perf_counter()
     found = attack(view, *knows, chosen, generator=generator(seed), progress=progress)
     seconds = time.perf_counter() - started

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from unsplit.attacks.hinge import Misfit, without_last_relu
+from unsplit.attacks.inversion import JointConfig, invert_jointly_through_defense
 from unsplit.attacks.objectives import objective, relative_residual, total_variation, variation_gradient
 from unsplit.errors import InputError
+from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.models import mnist_net, split
 from unsplit.randomness import generator, seeded
+from unsplit.types import Kind, Message, Transcript
 
 
 def edge(height=5, width=8, jump=0.5):
@@ -203,3 +206,20 @@ def test_objectives_by_hand(name, expected):
 def test_an_unknown_objective_suggests_one():
     with pytest.raises(InputError, match="did you mean 'cosine'"):
         objective("cosin")
+
+
+def test_a_known_defence_leaves_the_kind_of_total_variation_as_it_is_set():
+    smashed = Message(
+        step=0, sender="client0", receiver="server", kind=Kind.SMASHED, payload=torch.rand(3, 4, generator=generator(1))
+    )
+    view = Transcript(observer="server", messages=(smashed,))
+    with seeded(0):
+        architecture = ClientArchitecture.of(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)), (1, 4, 4))
+    defense = KnownDefense(misfit=lambda made, seen: (made - seen).square())
+    found = [
+        invert_jointly_through_defense(
+            view, architecture, defense, JointConfig(steps=4, variation=kind), generator=generator(0)
+        ).inputs
+        for kind in ("isotropic", "signal")
+    ]
+    assert not torch.equal(*found)

@@ -14,12 +14,12 @@ from unsplit.attacks.registry import ClientForm, named, passive_with
 from unsplit.attacks.settings import AttackSettings
 from unsplit.data import Dataset
 from unsplit.devices import resolved_precision
-from unsplit.experiment.attacker import Attacker
 from unsplit.experiment.auditing.cache import Cell, Cells, fingerprint
 from unsplit.experiment.auditing.config import STATES, AuditConfig
 from unsplit.experiment.auditing.defended import known_defense
 from unsplit.experiment.inversion import Evaluation, run_inversion
 from unsplit.experiment.provenance import versions
+from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.knowledge import AuxiliaryData, ClientWeights, ColumnStatistics, KnownRows
 from unsplit.models import split
 from unsplit.results import InversionRow
@@ -70,10 +70,10 @@ def invert_networks(
             network, published = here[depth], networks["before"][depth]
             form = ClientForm.of(depth, split(network, depth)[0], targets.input_shape)
             settings = named(name).settings(form).computing(precision)
-            unaware = Attacker(published=published, own=own, known_rows=config.known_rows)
+            unaware = ServerKnowledge(published=published, own=own, known_rows=config.known_rows)
             adaptive = defense is not None and named(name).adaptive is not None
-            for attacker in (unaware, replace(unaware, defense=defense)) if adaptive else (unaware,):
-                aware = attacker.defense is not None
+            for server in (unaware, replace(unaware, defense=defense)) if adaptive else (unaware,):
+                aware = server.defense is not None
                 run = functools.partial(
                     run_inversion,
                     network,
@@ -85,7 +85,7 @@ def invert_networks(
                     device=device,
                     settings=settings,
                     defenses=config.defenses,
-                    attacker=attacker,
+                    server=server,
                     progress=stages(f"inverting depth {depth}, {state} training, {name}{', aware' if aware else ''}"),
                 )
                 attack = [state, depth, name, *_told(config, name, settings, seed)]

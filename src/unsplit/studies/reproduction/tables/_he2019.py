@@ -17,8 +17,8 @@ from unsplit.attacks.he2019 import (
     white_box_reference,
 )
 from unsplit.data import Dataset
-from unsplit.experiment.attacker import Attacker
 from unsplit.experiment.inversion import Evaluation, observe_inference, picture_scores
+from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.metrics import accuracy
 from unsplit.models import build, split
 from unsplit.protocol import predicted
@@ -63,7 +63,7 @@ class CollaborativeCell(ClientAttackCell):
         own, others = self._shares(judged)
         view = observe_inference(model, self.depth, targets, device)
         none = (targets.images[:0], targets.images[:0])
-        knows = Attacker(published=model, own=own).knowledge(
+        knows = ServerKnowledge(published=model, own=own).of_kinds(
             threat_model(attack).knows, model, self.depth, targets, none, device
         )
         found = attack(view, *knows, self.settings, generator=generator(self.seed))

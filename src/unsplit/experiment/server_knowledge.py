@@ -1,4 +1,4 @@
-"""What the attacker of an experiment knows beside what it sees, made as an attack's signature asks for it."""
+"""What the server of an experiment knows beside what it sees, made as an attack's signature asks for it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from unsplit.models import split
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Attacker:
-    """A server, which knows the client's architecture and has the layers behind the cut.
+class ServerKnowledge:
+    """The knowledge of a server that knows the client's architecture and has the layers behind the cut.
 
     Args:
         defense: the client's defence and its strength; None for a server that does not know them.
         published: the network with the public weights from which the client's layers started; None for none.
         own: the server's own data, labelled, which resemble the client's; None for none.
-        known_rows: number of the client's other rows (of a table) that it knows.
+        known_rows: number of the client's other rows (of a table) that the server knows.
     """
 
     defense: KnownDefense | None = None
@@ -38,7 +38,7 @@ class Attacker:
     own: Dataset | None = None
     known_rows: int = 0
 
-    def knowledge(
+    def of_kinds(
         self,
         kinds: Sequence[type[Knowledge]],
         model: nn.Sequential,
@@ -59,7 +59,7 @@ class Attacker:
             device: where tensors live.
 
         Raises:
-            InputError: a kind of knowledge that this attacker lacks.
+            InputError: a kind of knowledge that this server lacks.
         """
         (bottom, top), shape, (seen, everything) = split(model, depth), targets.input_shape, others
 
@@ -82,5 +82,5 @@ class Attacker:
             made[AuxiliaryData] = lambda: AuxiliaryData(inputs=own.images, labels=own.labels)
         for kind in kinds:
             if kind not in made:
-                raise InputError(f"The attack wants {kind.means}, which this attacker lacks; give it that.")
+                raise InputError(f"The attack wants {kind.means}, which this server lacks; give it that.")
         return [made[kind]() for kind in kinds]
