@@ -42,7 +42,7 @@ def reduces_precision(precision: str, device: torch.device) -> bool:
     Args:
         precision: "on", "off", or "auto": where the device computes in bfloat16 natively. Where it does not, torch
             computes it all the same, several times slower than float32.
-        device: where the tensors are.
+        device: device of the tensors.
 
     Raises:
         InputError: no such setting.

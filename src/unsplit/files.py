@@ -28,8 +28,8 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     killed process left half written in that folder is removed.
 
     Args:
-        path: the file.
-        private: let nobody but the owner read it, from the moment it exists.
+        path: file to replace.
+        private: whether only the owner may read the file, from the moment it exists.
 
     Raises:
         StorageError: the folder cannot be created or written, or the disk is full.

@@ -20,7 +20,7 @@ class LossSpec:
             the label itself where there is one output; "mse" against the one-hot code, or against real targets.
         label_smoothing: share of the target that is spread evenly over the classes, from 0 to below 1.
         reduction: "mean" over the batch (weighted, where there are weights) or "sum".
-        weights: of each class, above 0; none for equal ones. Not with "mse".
+        weights: weight of each class, above 0; empty for equal ones. Not with "mse".
 
     Raises:
         InputError: an unknown name, or a number out of its range.

@@ -42,7 +42,7 @@ class OptimizerSpec:
     """Any optimiser of `torch.optim` with its options.
 
     Args:
-        name: its class, in any case: "adam", "SGD", ... (not LBFGS, SparseAdam or Muon, which want more).
+        name: name of its class, in any case: "adam", "SGD", ... (not LBFGS, SparseAdam or Muon, which want more).
         lr: learning rate, above 0.
         options: the other keyword arguments of that class, for example `{"momentum": 0.9}`.
 

@@ -14,7 +14,7 @@ def best_names(
     Args:
         groups: group numbers from 0; samples of negative ones (undecided) count for nothing.
         labels: classes from 0.
-        classes: how many there are, of both.
+        classes: number of groups, and of classes.
     """
     from scipy.optimize import linear_sum_assignment
 

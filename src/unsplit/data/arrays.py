@@ -55,10 +55,10 @@ def read_arrays(
     test part; without them the rest is dealt out. What 0 and 1 stand for is told by the values (see `fitting_scale`).
 
     Args:
-        path: .npz, .safetensors, or one .npy, beside which the others (x.npy, y.npy, ...) lie.
-        test_share: share that is kept for test where there is no test part.
-        generator: deals it out.
-        input_range: lowest and highest value of x, which become 0 and 1; None to tell by the values.
+        path: file .npz, .safetensors, or one .npy, beside which the others (x.npy, y.npy, ...) lie.
+        test_share: share of the samples that is kept for test where there is no test part, between 0 and 1.
+        generator: source of randomness that deals the samples out.
+        input_range: lowest and highest value of x, which become 0 and 1; None to infer them from the values.
 
     Raises:
         DataError: unreadable, no x or y, other lengths, NaN or infinity, or arrays of objects.

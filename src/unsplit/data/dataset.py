@@ -26,7 +26,7 @@ class Dataset:
     """Labelled inputs.
 
     Args:
-        name: of the set.
+        name: name of the set.
         images: values from 0 to 1, shape [n, *input shape]; pictures are [n, channels, height, width], signals
             [n, channels, length], rows of a table [n, features].
         labels: classes by number, shape [n]; or what a regression aims at, floats of shape [n] or [n, outputs].
@@ -227,12 +227,12 @@ def from_tensors(
     """A data set of tensors of any kind of numbers.
 
     Args:
-        images: shape [n, *input shape]; floating-point numbers from 0 to 1, or whole numbers, whose depth is told by
+        images: inputs [n, *input shape]: floating-point numbers from 0 to 1, or whole numbers, whose depth is told by
             their largest (see `fitting_scale`), or any within `input_range`.
         labels: classes [n], [n, 1] or one-hot [n, classes]; or floats [n] or [n, outputs] for a regression. A few whole
             values in floating point are classes.
-        classes: their names; "0", "1", ... up to the largest label if left out, none for a regression.
-        name: of the set.
+        classes: names of the classes; "0", "1", ... up to the largest label if left out, none for a regression.
+        name: name of the set.
         input_range: lowest and highest value of an input, which become 0 and 1, or these two for each channel.
 
     Raises:

@@ -37,7 +37,7 @@ def read_folder(
     or 16.
 
     Args:
-        folder: of the pictures.
+        folder: folder of the pictures.
         image_size: height and width to bring all to, cut to that shape about the middle; None leaves them as they are,
             and all must be alike.
         input_range: the values of pixels that become 0 and 1, for example 0 and 4095; None to tell by the pictures.

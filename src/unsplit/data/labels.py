@@ -16,10 +16,10 @@ def labels_of(path: Path, name: str, texts: list[str], numbers: Tensor | None) -
     """Labels of a column of texts: the numbers of classes and their names, or a regression's targets and no names.
 
     Args:
-        path: where they come from.
-        name: the column's.
-        texts: a label for each row.
-        numbers: the same as numbers, if all are.
+        path: file that the labels come from.
+        name: name of the column.
+        texts: labels of the rows as texts.
+        numbers: labels of the rows as numbers [n]; None if some are none.
 
     Raises:
         DataError: a single class, or one number in every row.
@@ -57,7 +57,7 @@ def decided(where: str, parts: Sequence[Tensor]) -> tuple[list[Tensor], tuple[st
     and what was decided, where it could have been decided otherwise.
 
     Args:
-        where: begins the sentence of a mistake.
+        where: words that begin an error message.
         parts: the labels of training and, where they are apart, of test, each [n] or [n, ...].
 
     Raises:

@@ -27,7 +27,7 @@ def plain(values: np.ndarray | Tensor, what: str) -> Tensor:
 
     Args:
         values: an array or a tensor.
-        what: begins the sentence if they are none of these.
+        what: words that begin the error message.
 
     Raises:
         DataError: texts, complex numbers, objects, or whole numbers beyond 64 bits with a sign.

@@ -15,7 +15,7 @@ class Scaling:
     """From values between 0 and 1 back to the units that data came in: value * span + low.
 
     Args:
-        low, span: shapes that broadcast against one input.
+        low, span: lowest value and span, of shapes that broadcast against one input.
     """
 
     low: Float[Tensor, "..."]
@@ -67,9 +67,9 @@ def fitting_scale(
     less than an eighth of its range, is scaled by what the training values span: tables each column by itself.
 
     Args:
-        values: the training part, as `plain` gives it.
-        tested: the test part, from which only the depth is told.
-        given: what the user says 0 and 1 stand for.
+        values: inputs of the training part [n, ...], as `plain` gives them.
+        tested: inputs of the test part [m, ...], from which only the depth is inferred.
+        given: values that the user wants to become 0 and 1; None to infer them.
 
     Raises:
         InputError: values beyond the range that was given.

@@ -37,12 +37,12 @@ class Source:
     """A data set that can be loaded by name.
 
     Args:
-        description: what it is.
-        folder: its folder below a root.
-        files: the files it needs there.
-        read: reads its "train" or "test" part from that folder.
+        description: description of the set in a few words.
+        folder: name of its folder below a root.
+        files: names of the files in that folder.
+        read: function that reads the "train" or "test" part from that folder.
         downloads: address and MD5 sum of each file to download.
-        unpack: the download is an archive whose files belong into the folder.
+        unpack: whether the download is an archive whose files belong into the folder.
         md5: MD5 sum of the unpacked contents of each file, where published.
     """
 
@@ -128,12 +128,12 @@ def load(
     Args:
         name: "digits" (embedded), a name in `SOURCES`, or a path: of a folder of pictures (`read_folder`), of a table
             (`read_table`: .csv, .tsv, packed or not, .parquet), or of a .npz, .safetensors or .npy (`read_arrays`).
-        root: where to look first; then `$UNSPLIT_DATA`, then the cache.
-        download: fetch a set that is nowhere to be found.
-        generator: deals samples out into training (80 %) and test; a fixed one if left out.
+        root: folder to search first; then `$UNSPLIT_DATA`, then the cache.
+        download: whether to fetch a set that is nowhere to be found.
+        generator: source of randomness that deals samples out into training (80 %) and test; a fixed one if left out.
         image_size: height and width that a folder's pictures are brought to.
         label: the label's column of a table; the last one if left out.
-        input_range: what 0 and 1 stand for in a folder's pictures or in arrays; told by their values if left out.
+        input_range: values that become 0 and 1 in a folder's pictures or in arrays; inferred if left out.
 
     Raises:
         DataError: not to be found, damaged, or of a kind that is not read; the message says how to get or convert it.

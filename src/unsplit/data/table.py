@@ -28,7 +28,7 @@ def read_table(path: Path, *, label: str | None, test_share: float, generator: t
         path: the columns' names are in its first row; see `cells`.
         label: the label's column; the last one if None.
         test_share: share of the rows that is kept for test.
-        generator: deals them out.
+        generator: source of randomness that deals the rows out.
 
     Raises:
         DataError: no such file or column, missing or ragged values, no rows, a single class, or texts that are no

@@ -28,11 +28,11 @@ def server_app(
     the array record "body".
 
     Args:
-        config: what both sides agree on.
+        config: the configuration that both sides agree on.
         folder: keeps the server's transcript and its state; a run with the folder of an earlier one goes on from
             there. None keeps nothing.
-        inputs: setup (b), by client's name, shape [n, *input shape]; None for those that a trial deals out.
-        device: where the server computes.
+        inputs: in setup (b), the inputs by client's name, shape [n, *input shape]; None for those of a trial.
+        device: device on which the server computes.
 
     Raises:
         InputError: a configuration that Flower cannot carry, or one that does not fit together.
@@ -58,11 +58,11 @@ def client_app(
     one out; `seed`, of its first weights and its order of batches, known to it alone.
 
     Args:
-        config: what both sides agree on.
+        config: the configuration that both sides agree on.
         folder: keeps the client's state under its name, at the end of each turn and every `checkpoint_every` steps;
             None keeps nothing.
-        device: where the client computes.
-        defenses: what the client does on its side of the border, one after another.
+        device: device on which the client computes.
+        defenses: defences of the client, applied one after another.
 
     Raises:
         InputError: a configuration that Flower cannot carry, or one that does not fit together.

@@ -141,9 +141,9 @@ class LoadedClient:
     """A client in this process, with its data.
 
     Args:
-        client: the party, in whatever state the last message left it.
+        client: the client's party, in whatever state the last message left it.
         first: the state in which it begins.
-        layouts: what the server's messages look like.
+        layouts: dtypes and shapes of the server's messages, by kind.
     """
 
     client: Client
@@ -156,11 +156,11 @@ class ClientState:
     """How far a client is in the training.
 
     Args:
-        loaded: the client.
-        steps: steps done.
-        base: steps done when its turn began.
-        seen: the last message, as a number that grows from one to the next.
-        moved: a step was done now.
+        loaded: the client with its data.
+        steps: number of steps done.
+        base: number of steps done when its turn began.
+        seen: number of the last message; numbers grow from one message to the next.
+        moved: whether the present message completed a step.
     """
 
     loaded: LoadedClient

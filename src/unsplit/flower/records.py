@@ -31,11 +31,11 @@ class Order:
     """What the server asks of a client in one of Flower's messages, besides answering those of the training in it.
 
     Args:
-        load: first go on from the state after so many steps; -1 to go on from where it is.
-        base: the state from which its turn began.
-        begin: afterwards begin this step; -1 for none.
-        over: the turn ends with so many steps done; -1 where it goes on.
-        hand_off: hand over its weights.
+        load: number of steps of the state to load first; -1 to go on from the present one.
+        base: number of steps of the state from which its turn began.
+        begin: number of the step to begin afterwards; -1 for none.
+        over: number of steps done at which the turn ends; -1 where it goes on.
+        hand_off: whether to hand over the client's weights.
     """
 
     load: int = -1
@@ -71,8 +71,8 @@ def tensors_of(record: ArrayRecord, layout: Layout | None = None) -> dict[str, T
     """The tensors in a record.
 
     Args:
-        record: of arrays, as `arrays_of` makes them.
-        layout: what they must look like; None for a party's own.
+        record: record of arrays, as `arrays_of` makes it.
+        layout: dtypes and shapes that they must have; None for a party's own tensors.
 
     Raises:
         WireError: they do not look like that, or are of a dtype or form that is never sent.
@@ -91,8 +91,8 @@ def pack(*messages: Message, dtype: torch.dtype) -> RecordDict:
     """Messages, each of another kind, as records.
 
     Args:
-        messages: of the training.
-        dtype: floating-point numbers of a step are rounded to this on their way.
+        messages: messages of the training.
+        dtype: dtype to which floating-point numbers of a step are rounded for the wire.
     """
     records = RecordDict({"steps": ConfigRecord({message.kind.value: message.step for message in messages})})
     for message in messages:
@@ -107,9 +107,9 @@ def unpack(records: RecordDict, layouts: Mapping[Kind, Layout], *, sender: str, 
     """The messages in records, in the order in which they were sent: by step, and in each as `Kind` has them.
 
     Args:
-        records: as `pack` makes them.
-        layouts: of each kind that may come.
-        sender, receiver: known from the way they came.
+        records: records of messages, as `pack` makes them.
+        layouts: layout of each kind of message that may come.
+        sender, receiver: names of the two parties, known from the node that sent the records.
 
     Raises:
         InputError: one is not as expected, or holds NaN or infinity.

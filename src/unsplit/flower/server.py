@@ -59,9 +59,9 @@ class Training:
     """The turns of a host's clients, carried by Flower.
 
     Args:
-        host: whose turn it is.
+        host: the state of the training, which says whose turn it is.
         grid: Flower's way to the nodes.
-        device: where the server computes.
+        device: device on which the server computes.
     """
 
     def __init__(self, host: Host, grid: Grid, device: torch.device) -> None:

@@ -33,8 +33,8 @@ class KnownSamples(Knowledge):
     are its own), of customers that it shares with the client, or of samples whose outcome became public.
 
     Args:
-        indices: their positions among the observed samples, from 0; at least one.
-        labels: their classes.
+        indices: positions of the known samples among the observed ones, counted from 0; at least one.
+        labels: classes of the known samples.
 
     Raises:
         InputError: no sample, a negative position, or not one label for each.
@@ -54,8 +54,8 @@ class KnownTargets(Knowledge):
     """What a regression aims at for a few of the observed samples; known as `KnownSamples` are.
 
     Args:
-        indices: their positions among the observed samples, from 0; at least one.
-        values: their targets.
+        indices: positions of the known samples among the observed ones, counted from 0; at least one.
+        values: targets of the known samples.
 
     Raises:
         InputError: no sample, a negative position, or not one target for each.
@@ -75,8 +75,8 @@ class KnownRows(Knowledge):
     """A few of the observed rows of a table; known as `KnownSamples` are.
 
     Args:
-        indices: their positions among the observed samples, from 0; at least one.
-        rows: their values, shape [rows, columns], in the range of the client's inputs.
+        indices: positions of the known samples among the observed ones, counted from 0; at least one.
+        rows: values of the known rows, shape [rows, columns], in the range of the client's inputs.
 
     Raises:
         InputError: no row, a negative position, or not one row for each.
@@ -96,8 +96,8 @@ class ColumnStatistics(Knowledge):
     """What is published of a table's columns: how each is distributed, and how they vary together.
 
     Args:
-        quantiles: of each column at equal steps from its lowest value to its highest, shape [quantiles, columns].
-        covariance: of the columns, shape [columns, columns].
+        quantiles: quantiles of each column at equal steps from lowest to highest value, shape [quantiles, columns].
+        covariance: covariance matrix of the columns, shape [columns, columns].
 
     Raises:
         InputError: fewer than two quantiles, or a covariance of other columns.
@@ -130,8 +130,8 @@ class AuxiliaryData(Knowledge):
     """Data of the attacker's own that resembles the client's.
 
     Args:
-        inputs: shape [n, *input shape].
-        labels: their classes, shape [n]; None where the attacker has none.
+        inputs: inputs of the attacker's own data, shape [n, *input shape].
+        labels: classes of these inputs, shape [n]; None where the attacker has none.
     """
 
     means = "data of its own that resembles the client's"

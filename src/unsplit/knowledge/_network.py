@@ -41,12 +41,12 @@ class ClientArchitecture(_Inputs, Knowledge):
     """The layers of the client's bottom and the form of its inputs, without weights.
 
     Args:
-        blueprint: the layers.
+        blueprint: architecture of the layers.
         input_shape: shape of one input, for example (1, 28, 28).
         low, high: range of the inputs' values, in the units in which the client's network takes them. Attacks search
             from 0 to 1 and give inputs and clones in these units.
         channels: lowest and highest value of each channel, where these differ; then `low` and `high` span them all.
-        zero: where the client's own zero lies in 0 to 1. Attacks set it.
+        zero: value between 0 and 1 that stands for the client's own zero. Attacks set it.
     """
 
     means = "the architecture of the client's first layers, and the shape and range of an input"
@@ -80,7 +80,7 @@ class KnownDefense(Knowledge):
     drew.
 
     Args:
-        misfit: how badly smashed data explain what was observed, both [n, ...], number by number: minus the
+        misfit: function that tells how badly smashed data explain observed ones, both [n, ...], by number: minus the
             log-likelihood up to scale and constants.
         noise: standard deviation of the noise that it adds, over the root mean square of the smashed data.
     """
@@ -111,8 +111,8 @@ class HeadWeightGradient(Knowledge):
     where weights are handed over through it (see `attacks.labels.head_weight_gradients`).
 
     Args:
-        gradients: by parameter name of the head, shape [steps, *parameter shape].
-        steps: the training steps they belong to.
+        gradients: gradients by name of the head's parameter, shape [steps, *parameter shape] each.
+        steps: numbers of the training steps that the gradients belong to.
     """
 
     means = (
@@ -147,8 +147,8 @@ class OwnTop(Knowledge):
     """The rest of the trained network: the server's own layers, with their weights.
 
     Args:
-        top: from smashed data to [n, classes] logits.
-        classes: how many there are.
+        top: layers that take smashed data and give logits [n, classes].
+        classes: number of classes.
     """
 
     means = "its own layers of the trained network"
@@ -162,8 +162,8 @@ class ClientWeights(_Inputs, Knowledge):
     """The client's bottom with its weights: the white box.
 
     Args:
-        bottom: evaluated by the attack, never changed.
-        input_shape: shape of one input.
+        bottom: the client's first layers, which the attack evaluates and never changes.
+        input_shape: shape of one input, without the batch.
         low, high: range of the inputs' values, in the units in which the bottom takes them.
         channels: lowest and highest value of each channel, where these differ.
     """
@@ -178,8 +178,8 @@ class ClientQueries(Knowledge):
     A client that follows the protocol does not, so an attacker who has this is not honest-but-curious.
 
     Args:
-        answer: the client's bottom as a function; the attacker can do nothing with it but ask.
-        budget: the most inputs that will be answered.
+        answer: the client's bottom as a function, which the attacker can only ask.
+        budget: largest number of inputs that will be answered.
     """
 
     means = "the client's answers to inputs of its own choice, up to a budget"

@@ -22,7 +22,7 @@ def sequential_of(
 
     Args:
         model: the network; moved to the CPU.
-        input_shape: of one input, or of each by name where forward takes several (see `NamedInputs`).
+        input_shape: shape of one input, or of each input by name where forward takes several (see `NamedInputs`).
 
     Raises:
         InputError: it cannot be cut; the message says why and what to do.

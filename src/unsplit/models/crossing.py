@@ -13,9 +13,9 @@ def check_crossing(model: nn.Sequential, cut: int | str, input_shape: tuple[int,
     """Check that smashed data of this shape come from this cut.
 
     Args:
-        model: the network.
-        cut: where it is said to have been cut.
-        input_shape: of one input.
+        model: the whole network.
+        cut: depth or name of the cut that the smashed data are said to come from.
+        input_shape: shape of one input, without the batch.
         seen: shape of one sample's smashed data.
 
     Raises:

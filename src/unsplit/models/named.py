@@ -15,7 +15,7 @@ class NamedInputs(nn.Module):
     """A network whose named inputs come in one flat vector for each sample, one after another.
 
     Args:
-        model: its forward takes the inputs by name.
+        model: network whose forward takes the inputs by name.
         inputs: the shape of one input by its name. They lie in the vector in the order of forward's parameters.
 
     Raises:

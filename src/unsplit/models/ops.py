@@ -19,12 +19,12 @@ class Op:
 
     Args:
         kind: call_module, call_function, call_method, get_attr or placeholder, as in torch.fx.
-        target: what is called: a path, a function or a method's name.
-        args, kwargs: its arguments, with operations in place of tensors.
+        target: what is called: path of a module or tensor, function, or name of a method.
+        args, kwargs: arguments of the call, with operations in place of tensors.
         scope: path of the module that did it.
-        data: it depends on the network's input.
-        trained: it depends on that or on parameters.
-        shape: of its output, if that is one tensor; sizes may be `Batch`.
+        data: whether the operation depends on the network's input.
+        trained: whether the operation depends on the network's input or on parameters.
+        shape: shape of the output, if that is one tensor; sizes may be `Batch`.
     """
 
     kind: str

@@ -32,7 +32,7 @@ class OperationRecorder(TorchFunctionMode):
     """Records the operations of `model`.
 
     Args:
-        model: in evaluation mode, on the CPU.
+        model: network in evaluation mode, on the CPU.
         leaves: paths of modules to take as one operation each.
     """
 

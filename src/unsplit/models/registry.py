@@ -39,7 +39,7 @@ def build(
     Args:
         model: a name in `MODELS`, "module:function" for a function of the user's that returns an `nn.Module`, or such
             a function itself.
-        input_shape: of one input, or of each by name; needed where the model is not an `nn.Sequential` of two modules
+        input_shape: shape of one input, or of each by name; needed where the model is no `nn.Sequential` of two modules
             or more, which is then traced (see `sequential_of`).
 
     Raises:

@@ -26,7 +26,7 @@ class Stages(nn.Sequential):
     Args:
         places: by path of a module of the network: the depth of the last cut up to its end, and None if that is the cut
             after it, else why there is none.
-        origins: by identity of a weight or buffer, its name in the network; kept by its name here.
+        origins: name in the network of each weight and buffer, given by its identity and kept by its name here.
     """
 
     places: dict[str, tuple[int, str | None]]
@@ -56,8 +56,8 @@ def staged(model: nn.Module, input_shape: tuple[int, ...]) -> Stages:
     work out of place, as what crosses a cut must not be changed.
 
     Args:
-        model: on the CPU, in float32.
-        input_shape: of one input.
+        model: network on the CPU, in float32.
+        input_shape: shape of one input, without the batch.
 
     Raises:
         InputError: it cannot be cut, or does in stages something else than as a whole.

@@ -15,9 +15,9 @@ def token_parts(
     """The named parts of a flat input that reach an embedding's table; ("",) where inputs have no such parts and do.
 
     Args:
-        model: takes inputs [n, *input shape]; left as it is.
-        input_shape: of one input.
-        parts: where in a flat input each lies; empty where an input is one whole.
+        model: network that takes inputs [n, *input shape]; left as it is.
+        input_shape: shape of one input, without the batch.
+        parts: begin and end of each named part in a flat input; empty where an input is one whole.
     """
     tables = [layer for layer in model.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     if not tables:

@@ -19,10 +19,10 @@ class Trace:
     """What a network does, as a list of operations that depend on its input, in the order in which it does them.
 
     Args:
-        start: the input.
-        ops: those that the output needs; the last one gives it.
-        ends: by path of a module: the operation that gave its output.
-        weights: by each operation in `ops`: names of the parameters and buffers that it uses.
+        start: the operation that stands for the input.
+        ops: operations that the output needs; the last one gives it.
+        ends: operation that gave the output of a module, by the module's path.
+        weights: names of the parameters and buffers that each operation in `ops` uses.
     """
 
     start: Op

@@ -67,9 +67,9 @@ def start_from(model: nn.Sequential, cut: int | str, weights: Mapping[str, Tenso
 
     Args:
         model: the whole network.
-        cut: up to which every weight must be in the file.
-        weights: by name.
-        source: where they come from, for what is said of mistakes.
+        cut: cut up to which every weight must be in the file.
+        weights: tensors by name.
+        source: file that they come from, as error messages name it.
 
     Returns:
         How many of the network's tensors they replaced.

@@ -30,18 +30,18 @@ class SplitConfig:
     """How a network is split and trained.
 
     Args:
-        setup: who holds what (Figure 1).
-        cut: where the client's bottom ends, by depth or module name; setups (a) and (c).
-        head: how many weighted layers the client's head has; setups (b) and (c).
-        clients: how many data holders take turns; the data are dealt out evenly among them.
+        setup: which party holds inputs, labels and head (the paper's Figure 1).
+        cut: depth or name of the last module of the client's bottom; in setups (a) and (c).
+        head: number of layers with weights in the client's head; in setups (b) and (c).
+        clients: number of data holders that take turns; the data are dealt out evenly among them.
         batch_size: number of samples in a step.
         turn: number of steps in a turn; None for one pass over the client's data.
         hand_off: whether weights go through the "server" or from "peer" to peer when turns change.
         hand_off_optimizer: hand on the optimiser's state as well; the paper hands on weights only.
         client_optimizer, server_optimizer: the optimiser of each client, and that of the server.
         loss: function of outputs and labels that gives a scalar, averaged over the batch.
-        defenses: what the clients do on their side of the border, one after another.
-        guard: how each client watches for a server that hijacks it (setup a); None for not at all.
+        defenses: defences of the clients, applied one after another.
+        guard: how each client detects a server that hijacks it (setup a); None for no detection.
     """
 
     setup: Setup = Setup.A

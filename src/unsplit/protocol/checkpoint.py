@@ -20,10 +20,10 @@ def save_checkpoint(path: Path, segments: Mapping[str, Segment], *, step: int, r
     """Write the state of all segments after `step` steps; an interrupt leaves the old file whole.
 
     Args:
-        path: the file.
-        segments: every party's parts.
-        step: steps done.
-        run: describes what must be the same to go on (seeds, batch size, ...).
+        path: file to write.
+        segments: the parts of every party by "party.role".
+        step: number of steps done.
+        run: description of what must be the same to go on (seeds, batch size, ...).
         active: the client that trained last, whose parts belong to the network as it stands.
 
     Raises:

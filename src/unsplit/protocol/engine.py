@@ -28,7 +28,7 @@ class SplitTraining:
     Args:
         hand_off: "server" passes weights through the server, "peer" straight from client to client.
         hand_off_optimizer: also hand on the optimiser's state; the paper hands on weights only.
-        description: what must be the same for a checkpoint of one run to be resumed by another.
+        description: text about all that must be the same where a checkpoint of one run is resumed by another.
     """
 
     def __init__(

@@ -35,9 +35,9 @@ class Imported(NamedTuple):
     """What an import made.
 
     Args:
-        folder: the transcript.
-        steps: how many.
-        shapes: of the first batch of each array.
+        folder: folder of the transcript.
+        steps: number of steps.
+        shapes: shape of the first batch of each array, by the array's name.
     """
 
     folder: Path
@@ -63,12 +63,12 @@ def import_arrays(
     Args:
         source: a `.npz` or `.safetensors` file, a folder of `.npy` files, or arrays and tensors by name: "smashed",
             "cut_grad", "labels", "features", "feature_grad" and "step".
-        folder: that holds no transcript yet.
-        batch_size: samples a step; the last step may have fewer.
-        names: what arrays are called in the source, by their names here.
+        folder: folder to write, which holds no transcript yet.
+        batch_size: number of samples in a step; the last step may have fewer.
+        names: the name of each array in the source, by its name here.
         ignore: arrays of the source to leave out.
-        client: name of the client.
-        observer: name of the server.
+        client: name of the client in the transcript.
+        observer: name of the server in the transcript.
 
     Raises:
         InputError: unknown or missing names, arrays that disagree, or a folder that holds a transcript.

@@ -30,7 +30,7 @@ def keep_truth(
 
     Args:
         path: a safetensors file, which is written when the context ends; one that is there is replaced.
-        last: so many steps are kept, in memory until then.
+        last: number of steps that are kept; they are in memory until then.
         first_step: number of the first step.
         input_range: lowest and highest value that the network takes, such as (0, 255), or these two for each channel,
             one after another; written into the file, so that audits know what errors are to be measured by. Without it
@@ -60,10 +60,10 @@ class KeptTruth:
         """Keep a batch, in the order in which it went through the network.
 
         Args:
-            inputs: shape [n, *input shape]; None where the client has none (setup b).
-            labels: shape [n], or what a regression aims at.
-            number: of the step in the recording, if it is not the one after the last: with several clients each counts
-                only its own.
+            inputs: inputs of the batch, shape [n, *input shape]; None where the client has none (setup b).
+            labels: labels of the batch, shape [n], or [n, ...] for a regression's targets.
+            number: number of the step in the recording, if it is not the one after the last: each of several clients
+                counts only its own steps.
 
         Raises:
             InputError: another number of inputs than of labels, or inputs that are no floating-point numbers or beyond

@@ -42,7 +42,7 @@ def observe(
                 smashed.backward(received.grad)
 
     Args:
-        folder: streamed to; complete when the context ends.
+        folder: folder to which the transcript streams; complete when the context ends.
         observer: name of the server in the transcript.
         resume: go on in a folder that holds a transcript, after its last step.
         first_step: number of the next step, where it is not the one after the last; what is stored of it and of later
@@ -95,8 +95,8 @@ class Observation:
         Args:
             received: the smashed data as the server got them, shape [n, ...]; their `grad` at the end of the block is
                 noted as what goes back. None where the server has the inputs (setup b).
-            labels: where they are sent to the server (setup a), shape [n] or [n, ...].
-            client: who sent it.
+            labels: labels that are sent to the server (setup a), shape [n] or [n, ...]; None where none are.
+            client: name of the client that sent the smashed data.
             gradient: False where nothing goes back: the network is used, not trained.
 
         Raises:
@@ -120,9 +120,9 @@ class Observation:
         """Layers of a client that pass through the server after a step, in the clear.
 
         Args:
-            bottom: the first layers, or their state.
-            head: the last ones, or their state.
-            client: whose they are.
+            bottom: the first layers, or their state dict.
+            head: the last layers, or their state.
+            client: name of the client whose layers they are.
 
         Raises:
             InputError: no layers, or none of them trained yet.
@@ -156,7 +156,7 @@ class Observation:
             server: the object, which is changed and returned.
             forward: the method whose first argument is the smashed data, and whose second, if there is one, the labels.
             backward: the method that returns the gradient at the smashed data, or leaves it in their `grad`.
-            client: who sends them, or a function that says so at each step.
+            client: name of the client that sends them, or a function that gives it at each step.
 
         Raises:
             InputError: it has no such method.

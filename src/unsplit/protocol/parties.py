@@ -70,10 +70,10 @@ class Client(Party):
         labels: the true labels, shape [n], or [n, ...] for regression.
         schedule: which of the samples each step uses.
         loss: function of the network's outputs and the labels that gives a scalar; unused in setup a.
-        taught: the labels that it trains on, where they are not the true ones (label differential privacy).
-        defense: what it does to cut gradients before they leave; what it does to smashed data is its bottom's.
+        taught: labels that the client trains on, where they are not the true ones (label differential privacy).
+        defense: what the client does to gradients before they leave; the bottom has its own for smashed data.
         noise_seed: seed of what the defence draws for cut gradients; its step n draws from (noise_seed, n).
-        guard: looks at the gradients that come back in setup (a), and stops the client when it suspects a hijacker.
+        guard: checks the gradients that come back in setup (a), and stops the client on suspicion of a hijacker.
     """
 
     def __init__(
@@ -285,8 +285,8 @@ class MaliciousServer(Server):
     """A server of setup (a) that answers smashed data with a gradient of its own; its layers stay as they are.
 
     Args:
-        body: the layers that it pretends to train.
-        answer: from smashed data [n, ...] to the gradient to send, of the same shape.
+        body: layers that the server pretends to train.
+        answer: function of smashed data [n, ...] that gives the gradient to send, of the same shape.
     """
 
     def __init__(self, *, body: Segment, answer: Callable[[Tensor], Tensor], loss: Loss) -> None:

@@ -14,9 +14,9 @@ class PrivateGradients:
     that the layers can be copied and looked at like any others.
 
     Args:
-        module: the layers.
-        optimizer: of their weights; its step stays its own.
-        privacy: how much is clipped, and how much noise added.
+        module: layers to train.
+        optimizer: optimiser of the layers' weights; taking its step is left to the caller.
+        privacy: norm to which gradients are clipped, and the noise that is added.
 
     Raises:
         InputError: Opacus is not installed, or cannot tell samples apart in one of the layers.

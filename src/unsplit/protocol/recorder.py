@@ -14,11 +14,11 @@ class Recorder:
     """Keeps the messages that `observer` sends or receives.
 
     Args:
-        observer: name of the party.
-        last: keep only the last so many steps.
-        steps: keep only these steps.
-        kinds: keep only these kinds.
-        folder: stream to this folder instead of holding messages in memory; not together with `last`.
+        observer: name of the party whose messages are kept.
+        last: number of steps of which messages are kept, counted from the end; None for no limit.
+        steps: numbers of the steps to keep; None for all.
+        kinds: kinds of message to keep; None for all.
+        folder: folder to stream to instead of holding messages in memory; not together with `last`.
 
     Raises:
         InputError: `last` below 1, or together with `steps` or `folder`.

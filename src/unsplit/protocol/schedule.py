@@ -46,11 +46,11 @@ class BatchSchedule:
     """The batches of one client: every epoch visits each of its samples once, in an order drawn from the seed.
 
     Args:
-        samples: how many it has.
-        batch_size: samples a step; the last batch of an epoch may be smaller.
-        least: samples that a step must have; a smaller last batch is filled up from the beginning of its epoch's order,
+        samples: number of samples that the client has.
+        batch_size: number of samples in a step; the last batch of an epoch may be smaller.
+        least: fewest samples of a step; a smaller last batch is filled up from the beginning of its epoch's order,
             as torch's `DistributedSampler` fills up its last.
-        seed: of the order; its epoch-th permutation is drawn from (seed, epoch).
+        seed: seed of the order; the permutation of each epoch is drawn from (seed, epoch).
         turns: maps the common step number to the client's own.
 
     Raises:

@@ -18,11 +18,11 @@ class Segment:
     Backward and step are apart so that a party can send its gradient off before it takes the step.
 
     Args:
-        module: the layers.
-        optimizer: of their weights.
-        seed: of what the layers draw while training (dropout) and of a defence's noise; its n-th step draws from
+        module: layers of the segment.
+        optimizer: optimiser of the layers' weights.
+        seed: seed of what the layers draw while training (dropout) and of a defence's noise; step n draws from
             (seed, n).
-        defense: what a client does to what leaves here, and to how these layers are trained; None for nothing.
+        defense: defence that acts on the output and on the training of these layers; None for none.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ def predicted(
     """The output of modules one after another, in evaluation mode and in batches.
 
     Args:
-        inputs: shape [n, ...].
-        modules: the first takes the inputs.
-        device: where the modules are, if the inputs are elsewhere.
-        batch_size: inputs at a time.
+        inputs: inputs of the first module, shape [n, ...].
+        modules: modules to apply one after another.
+        device: device of the modules, if the inputs are elsewhere.
+        batch_size: number of inputs that are computed at a time.
     """
     outputs = []
     for batch in torch.split(inputs, batch_size):

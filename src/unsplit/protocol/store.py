@@ -136,8 +136,8 @@ def load_transcript(folder: Path, *, verify: bool = True) -> Transcript:
     """Open a transcript; payloads are read from disk when they are needed.
 
     Args:
-        folder: as written by `save_transcript` or a recorder.
-        verify: check every shard against its checksum first, reading all of it once.
+        folder: folder of a transcript, as written by `save_transcript` or a recorder.
+        verify: whether to check every shard against its checksum first, which reads all of it once.
 
     Raises:
         FormatError: not a transcript, damaged, or written by a newer version.

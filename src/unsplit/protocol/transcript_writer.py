@@ -27,9 +27,9 @@ class TranscriptWriter:
     messages are kept, and written again with those that came after.
 
     Args:
-        folder: created if need be; it must hold no other transcript.
-        observer: the party whose transcript it is.
-        shard_bytes: payload bytes after which a shard is written.
+        folder: folder of the transcript, created if need be; it must hold no other party's.
+        observer: name of the party whose transcript it is.
+        shard_bytes: number of payload bytes after which a shard is written.
 
     Raises:
         InputError: the folder holds a transcript of another party.

@@ -55,8 +55,8 @@ class Message:
     or carry what a subclass of tensors knows (MONAI's file names).
 
     Args:
-        step: number of the training step, from 0.
-        payload: one tensor, or named tensors for `Kind.WEIGHTS`.
+        step: number of the training step, counted from 0.
+        payload: one tensor, or tensors by name for `Kind.WEIGHTS`.
 
     Raises:
         InputError: a payload of something else, or of tensors that are not plain numbers (see `tensors.plain`).

@@ -25,7 +25,7 @@ class Reconstruction:
         residual: relative squared error of the clone's output against each target, shape [n]; 0 is a perfect fit,
             1 no better than the mean.
         sign: whether the negative of the pictures could be ruled out.
-        rounds: how many rounds (coordinate descent) or steps (joint) each input took, for the record.
+        rounds: number of rounds (coordinate descent) or steps (joint) that each input took.
         agreement: correlation of the pictures of the attack's two best restarts, -1 to 1; None without restarts.
     """
 
@@ -61,7 +61,7 @@ class Truth:
 
     Args:
         inputs: the client's inputs, shape [n, *input shape].
-        labels: their classes, shape [n], or what a regression aims at.
+        labels: classes of the inputs, shape [n], or targets of a regression, shape [n, ...].
     """
 
     inputs: Float[Tensor, "n ..."]

@@ -28,7 +28,7 @@ class Transcript:
     """What one party saw: the messages it received or sent, in order, and nothing else.
 
     Args:
-        observer: name of the party.
+        observer: name of the party whose transcript it is.
         messages: any sequence of `Message`; one that also has `headers` is read from disk message by message, and one
             that has `sizes` need not be read to know how many samples each message is of.
 

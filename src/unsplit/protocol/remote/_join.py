@@ -45,10 +45,10 @@ class ConnectOptions:
     Args:
         address: "host:port".
         ca: PEM file of the authority of the server's certificate; None for the public ones.
-        certificate, key: the client's own, where the server asks for them.
-        token: file with its bearer token, where the server asks for one.
-        insecure: no TLS, to a loopback address only.
-        patience: seconds without a connection after which the client gives up.
+        certificate, key: PEM files of the client, where the server asks for them.
+        token: file with the client's bearer token, where the server asks for one.
+        insecure: whether to go without TLS, to a loopback address only.
+        patience: number of seconds without a connection after which the client gives up.
         server_name: the name in the server's certificate, where it is not that of the address.
     """
 
@@ -116,13 +116,13 @@ async def join(
     """Take part in a training; returns whether it is complete (False: the client was asked to stop).
 
     Args:
-        plan: of the training.
-        client: the party.
+        plan: the plan of the training.
+        client: the client's party.
         options: how to reach the server.
-        folder: for the client's states; one of an earlier start is gone on with.
-        telemetry: is told what happens.
-        seal: for the hand-off "peer".
-        keep_truth: leave `truth.safetensors`, the inputs and labels of the last step, to score attacks with.
+        folder: folder of the client's states; the states of an earlier start are resumed.
+        telemetry: receives log entries and counts of what happens.
+        seal: encryption of weights for the hand-off "peer"; None for other hand-offs.
+        keep_truth: whether to leave `truth.safetensors`, the inputs and labels of the last step, to score attacks with.
 
     Raises:
         UnsplitError: refused, no server for longer than the patience, a folder in use or of another training.

@@ -40,7 +40,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]
     """Whether the server serves, by gRPC's own protocol.
 
     Args:
-        called: told the address from which each call comes.
+        called: function that is called with the address from which each call comes.
     """
 
     def __init__(self, called: Callable[[str], None]) -> None:
@@ -65,9 +65,9 @@ class ListenOptions:
     Args:
         address: "host:port"; port 0 takes a free one.
         certificate, key: the server's, PEM files; none only where `insecure` is.
-        client_ca: let in only clients with a certificate of this authority, which bears their name.
-        tokens: let in only clients with one of these tokens.
-        insecure: no TLS, on a loopback address only.
+        client_ca: PEM file of the authority whose certificates admit clients by their name; None asks for none.
+        tokens: file of the tokens that admit clients; None asks for none.
+        insecure: whether to go without TLS, on a loopback address only.
         metrics: port of the Prometheus metrics on 127.0.0.1; None for none.
     """
 
@@ -108,14 +108,14 @@ async def serve(
     """Train with the clients that come; returns whether the training is complete (False: it was asked to stop).
 
     Args:
-        plan: of the training.
+        plan: the plan of the training.
         options: where to listen, and whom to admit.
-        folder: for the state, the transcript and `serve.json`; one of an earlier start is gone on with.
-        telemetry: is told what happens.
-        inputs: setup (b), by client.
-        device: where the server computes.
-        record: keep the server's transcript.
-        listening: told the port.
+        folder: folder of the state, the transcript and `serve.json`; an earlier start's state is resumed.
+        telemetry: receives log entries and counts of what happens.
+        inputs: in setup (b), the inputs by client's name, shape [n, *input shape]; None for those of a trial.
+        device: device on which the server computes.
+        record: whether to keep the server's transcript.
+        listening: function that is called with the port once the server listens.
 
     Raises:
         UnsplitError: a folder in use or of another training, a port that is taken, nobody to train with, a full disk.

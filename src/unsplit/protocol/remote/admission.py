@@ -25,10 +25,10 @@ class Admission:
 
     Args:
         config: the training's configuration, which names the clients.
-        telemetry: is told of refusals.
+        telemetry: receives a log entry and a count of each refusal.
         mutual_tls: whether a client's certificate bears its name.
-        tokens: the tokens of the clients, if they must bring one.
-        called: told the address from which each call comes.
+        tokens: the clients' tokens; None where a client needs none.
+        called: function that is called with the address from which each call comes.
     """
 
     def __init__(
@@ -99,9 +99,9 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Lets no call through, not even one for the server's health, that brings no token of a client.
 
     Args:
-        tokens: of the clients.
-        telemetry: is told of refusals.
-        called: told the address from which each refused call comes.
+        tokens: the clients' tokens.
+        telemetry: receives a log entry and a count of each refusal.
+        called: function that is called with the address from which each refused call comes.
     """
 
     def __init__(self, tokens: Tokens, telemetry: Telemetry, *, called: Callable[[str], None] = lambda _: None) -> None:

@@ -51,10 +51,10 @@ def make_certificates(folder: Path, *, hosts: Sequence[str], clients: Sequence[s
     are readable by their owner only from the moment they exist.
 
     Args:
-        folder: where to; made if need be.
+        folder: folder to write, made if need be.
         hosts: DNS names and IP addresses under which clients reach the server, at least one.
         clients: names of the clients, at least one.
-        days: for how long the certificates are valid, 1 to 3650.
+        days: number of days for which the certificates are valid, 1 to 3650.
 
     Returns:
         Which of the files goes to whom: ca.pem; server.pem and server.key; for each client NAME.pem, NAME.key and

@@ -32,9 +32,9 @@ def refusal(
 
     Args:
         address: "host:port".
-        ca, certificate, key: PEM files as for the connection itself.
+        ca, certificate, key: PEM files, the same as for the connection itself.
         insecure: whether the client speaks no TLS.
-        name: in the server's certificate, where it is not the host's.
+        name: name in the server's certificate, where it is not that of the address.
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
@@ -104,7 +104,7 @@ class Handshakes:
     """Counts the TLS connections of a server on which no call came.
 
     Args:
-        telemetry: is told of them.
+        telemetry: receives a log entry and a count of each of them.
         asks: whether clients need a certificate.
     """
 

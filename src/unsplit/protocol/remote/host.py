@@ -29,11 +29,11 @@ class Host(ABC):
     states that its sessions keep during a turn.
 
     Args:
-        plan: of the training.
-        servers: a party for each session, by the session's name.
-        folder: holds `turns/`, `lanes/` and the transcripts.
-        telemetry: is told what happens.
-        record: keep the server's transcripts.
+        plan: the plan of the training.
+        servers: the server's party of each session, by the session's name.
+        folder: folder of `turns/`, `lanes/` (the sessions' states) and the transcripts.
+        telemetry: receives log entries and counts of what happens.
+        record: whether to keep the server's transcripts.
     """
 
     def __init__(

@@ -30,12 +30,12 @@ class Participant:
     """A client with the states that it keeps.
 
     Args:
-        plan: of the training.
-        client: the party.
-        states: where its states are kept.
-        seal: encrypts weights from client to client; for the hand-off "peer".
-        truth: a file for the inputs and labels of the last step of each turn, to score attacks with.
-        telemetry: is told of every step.
+        plan: the plan of the training.
+        client: the client's party.
+        states: the states on disk, from which the client can go on.
+        seal: encryption of weights from client to client, for the hand-off "peer"; None for other hand-offs.
+        truth: file for the inputs and labels of the last step of each turn, to score attacks with; None for none.
+        telemetry: receives a count of every step.
     """
 
     def __init__(

@@ -22,10 +22,10 @@ class Plan:
     """A configuration with what follows from it.
 
     Args:
-        config: what both sides agreed on.
-        split: how the network is split and trained; a client's own defences may be added.
-        turns: who trains when. In SplitFed each client counts its own steps.
-        shapes: by kind of message, the shape of one sample.
+        config: the configuration that both sides agreed on.
+        split: how the network is split and trained, with a client's own defences where it has some.
+        turns: which client trains at which step; in SplitFed each client counts its own steps.
+        shapes: shape of one sample, without the batch, by kind of message.
     """
 
     config: RunConfig
@@ -56,11 +56,11 @@ class Plan:
         """A client.
 
         Args:
-            name: one of the configuration's.
-            data: its own data set, by name or folder; None for its share of the trial's.
-            seed: of its first weights, the order of its batches, and its defences: known to it alone. None for the
-                configuration's, with which a trial gives the numbers of a training in one process.
-            device: where it computes.
+            name: name of the client in the configuration.
+            data: name or folder of the client's own data set; None for its share of the trial's.
+            seed: seed of its first weights, of the order of its batches and of its defences, known to it alone; None
+                for the configuration's, with which a trial gives the numbers of a training in one process.
+            device: device on which the client computes.
 
         Raises:
             InputError: a name that is not in the configuration, no data, or data that do not fit the network.

@@ -42,7 +42,7 @@ def server_credentials(
         key: PEM file of the certificate's key, not encrypted.
         client_ca: PEM file of the authority of the clients' certificates, without one of which nobody gets in; None
             asks clients for no certificate.
-        began: told, in a thread of gRPC's, that a handshake begins.
+        began: function that is called, in a thread of gRPC, when a handshake begins.
 
     Raises:
         InputError: a file is missing, unreadable or not PEM, the key is of another certificate, or a certificate is
@@ -206,8 +206,8 @@ class Seal:
         """Encrypt named tensors.
 
         Args:
-            tensors: of any dtypes and shapes; they may share memory.
-            context: what the reader must know to open them (run, step, giver, taker), in a form that no other
+            tensors: tensors by name, of any dtypes and shapes; they may share memory.
+            context: bytes that the reader must know to open them (run, step, giver, taker), in a form that no other
                 such four have. It is not part of the result.
 
         Raises:

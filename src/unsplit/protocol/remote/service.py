@@ -27,10 +27,10 @@ class Service(SplitLearningServicer):
     """Answers the calls of clients that were let in.
 
     Args:
-        host: whose turn it is.
-        mutual_tls: a client's certificate bears its name.
-        tokens: of the clients, if they must bring one.
-        called: told the address from which each call comes.
+        host: the state of the training, which says whose turn it is.
+        mutual_tls: whether a client's certificate bears its name.
+        tokens: the clients' tokens; None where a client needs none.
+        called: function that is called with the address from which each call comes.
     """
 
     def __init__(

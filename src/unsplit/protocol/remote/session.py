@@ -26,10 +26,10 @@ class ResumePoints:
     """From where a client can go on.
 
     Args:
-        live: steps done of the state in its memory, if it has one.
-        turn: the first step of the turn that this state is in.
-        begun: that state has gone into the next step, past what a message sent again would repeat.
-        stored: steps done of the states on its disk.
+        live: number of steps done in the state in the client's memory; None where it has none.
+        turn: first step of the turn that this state is in.
+        begun: whether that state has gone into the next step, past what a message sent again would repeat.
+        stored: numbers of steps done in the states on the client's disk.
     """
 
     live: int | None = None
@@ -42,10 +42,10 @@ class Session:
     """A server party and the turn that is open on it.
 
     Args:
-        server: the party.
-        states: where it keeps its states during a turn.
-        recorder: of the server's transcript.
-        checkpoint_every: steps between two states.
+        server: the server's party.
+        states: the states that are kept on disk during a turn.
+        recorder: recorder of the server's transcript.
+        checkpoint_every: number of steps between two states.
     """
 
     def __init__(self, server: Server, *, states: States, recorder: Recorder, checkpoint_every: int) -> None:
@@ -72,11 +72,11 @@ class Session:
         """Begin a turn from the present state.
 
         Args:
-            client: whose turn it is.
-            first: its first step.
-            end: the step after its last.
+            client: name of the client whose turn it is.
+            first: first step of the turn.
+            end: the step after the last of the turn.
             handed: the messages by which weights changed hands before it.
-            after_restart: go on from the newest state of this turn that is on disk, if there is one.
+            after_restart: whether to go on from the newest state of this turn that is on disk, if there is one.
         """
         self.settle()
         self.client, self.first, self.end, self._handed = client, first, end, tuple(handed)

@@ -47,28 +47,28 @@ class RunConfig(_Section):
 
     Args:
         run: a name for the training.
-        setup: who holds what (the paper's Figure 1): a, b or c.
+        setup: which party holds inputs, labels and head (the paper's Figure 1): a, b or c.
         mode: "turns", clients one after another as in the paper; "splitfed", all at once, each with a copy of the
             server's layers, averaged after every turn (Thapa et al. 2022, SplitFedV1).
-        clients: their names, 1 to 16, in the order of their turns; a client's certificate or token bears its name.
-        model: by name or "module:function"; both sides must have it.
-        input_shape: shape of one input.
-        classes: how many scores the network gives.
-        cut: end of the client's bottom, by depth or module name (a, c).
-        head: layers with weights in the client's head (b, c).
+        clients: names of 1 to 16 clients in the order of their turns; a certificate or token bears its client's name.
+        model: name of a model, or "module:function"; both sides must have it.
+        input_shape: shape of one input, without the batch.
+        classes: number of scores that the network gives.
+        cut: depth or name of the last module of the client's bottom (setups a and c).
+        head: number of layers with weights in the client's head (setups b and c).
         data: for a trial, a data set that every party has and that is dealt out among the clients by `seed`; left
             out, each client brings its own.
-        batch_size: samples a step.
-        turn: steps a turn (a round, in SplitFed); may be left out with a single client that takes turns.
-        steps: steps of the whole training, all clients together; in SplitFed, steps of each client.
+        batch_size: number of samples in a step.
+        turn: number of steps in a turn (in SplitFed, a round); may be left out with a single client that takes turns.
+        steps: number of steps of the whole training, all clients together; in SplitFed, those of each client.
         hand_off: "server", weights go through the server, which reads them; "peer", encrypted from client to client.
-        hand_off_optimizer: hand on the optimiser's state as well.
-        client_optimizer, server_optimizer: of each side.
-        loss: of outputs and labels.
-        wire: numbers on the wire: float32 as they are, or rounded to float16 or bfloat16.
-        seed: of the server's first weights and, in a trial, of everything.
-        checkpoint_every: steps between two states that both sides keep.
-        wait: seconds after which an absent client's turn is skipped, or the training stops if nobody is there.
+        hand_off_optimizer: whether to hand on the optimiser's state as well.
+        client_optimizer, server_optimizer: optimiser of each client, and that of the server.
+        loss: loss of the network's outputs and the labels.
+        wire: dtype of floating-point numbers on the wire: float32 as they are, or rounded to float16 or bfloat16.
+        seed: seed of the server's first weights and, in a trial, of everything.
+        checkpoint_every: number of steps between two states that both sides keep.
+        wait: number of seconds after which an absent client's turn is skipped, or the training stops if all are absent.
     """
 
     run: Annotated[str, Field(pattern=f"^{NAME.pattern}$")] = "training"

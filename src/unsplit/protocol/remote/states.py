@@ -18,8 +18,8 @@ class States:
     """A folder of states of one party in one training.
 
     Args:
-        folder: created if need be.
-        digest: of the training's configuration; states of another are refused.
+        folder: folder of the states, created if need be.
+        digest: hash of the training's configuration; states of another configuration are refused.
 
     Raises:
         InputError: the folder holds states of another training.

@@ -38,10 +38,10 @@ class FrameStream:
     """Frames of one connection.
 
     Args:
-        read: gives the next frame, or gRPC's end of file.
-        write: sends one.
-        dtype: floating-point numbers of a step are rounded to this on their way.
-        count: told the bytes of each frame that came (first) or left (second).
+        read: function that gives the next frame, or gRPC's end of file.
+        write: function that sends a frame.
+        dtype: dtype to which floating-point numbers of a step are rounded for the wire.
+        count: function that is called with the bytes of each frame that came (first) or left (second).
     """
 
     def __init__(

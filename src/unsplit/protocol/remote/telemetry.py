@@ -19,9 +19,9 @@ def logger(*, json: bool = True, quiet: bool = False, stream: TextIO | None = No
     """A logger: one JSON object a line, or text for people.
 
     Args:
-        json: whether for machines.
-        quiet: leave out everything below warnings.
-        stream: where to; standard error if left out.
+        json: whether to write JSON, for machines, rather than text for people.
+        quiet: whether to leave out everything below warnings.
+        stream: stream to write to; standard error if left out.
     """
     renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
     return structlog.wrap_logger(
@@ -53,7 +53,7 @@ class Telemetry:
 
     Args:
         log: a structlog logger.
-        total: steps of the whole training.
+        total: number of steps of the whole training.
     """
 
     log: Any
