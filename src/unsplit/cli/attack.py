@@ -70,6 +70,7 @@ def attack(
 
     With --follow the training may still be going on: each attack is told in a line, and is in a folder OUT/step-NNNNNN.
     """
+    given = {**locals()}  # the options, by name
     import torch
 
     from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
@@ -79,26 +80,15 @@ def attack(
     from unsplit.ranges import InputRange
 
     torch.set_num_threads(threads)
-    config = AttackConfig(
-        goal=goal,
-        model=model,
+    config = options.taken(
+        AttackConfig,
+        given,
         cut=options.one_cut(cut),
         # The head of a network that can be cut without running it needs no shape.
         input_shape=options.integers(input_shape, "input_shape") if goal == "inputs" else None,
         input_range=None if input_range is None else InputRange.of(input_range),
-        preset=preset,
-        known_weights=known_weights,
-        white_box=white_box,
-        last=last,
-        label_attack=label_attack,
-        head=head,
-        classes=classes,
         loss=LossSpec(name=loss, label_smoothing=label_smoothing),
         optimizer=parse_optimizer(optimizer),
-        known=known,
-        seed=seed,
-        device=device,
-        reduced_precision=reduced_precision,
     )
     printer = _Printer(quiet=quiet, json=json)
     with progress_bars(quiet=quiet) as bars:

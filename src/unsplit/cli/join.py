@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from unsplit.cli import options
-from unsplit.cli.console import err
-from unsplit.cli.console import out as console
 from unsplit.errors import InputError
 
 EXAMPLES = """**Examples**
@@ -23,7 +21,7 @@ EXAMPLES = """**Examples**
 
 
 def join(
-    config: Annotated[Path, typer.Argument(help="The configuration that all parties share.", show_default=False)],
+    config: options.RunFile,
     name: Annotated[str, typer.Option(help="Which of its clients this is.")],
     server: Annotated[str, typer.Option(help="Where the server listens.")] = "localhost:50051",
     data: Annotated[
@@ -33,7 +31,7 @@ def join(
         Path | None, typer.Option(help="CA of the server's certificate; the public ones if left out.")
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="This client's certificate, PEM.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    key: options.Key = None,
     token: Annotated[Path | None, typer.Option(help="File with this client's bearer token.")] = None,
     peer_key: Annotated[
         Path | None, typer.Option(help="The clients' shared key, for weights handed from peer to peer.")
@@ -45,8 +43,8 @@ def join(
     keep_truth: Annotated[
         bool, typer.Option("--keep-truth", help="Leave the last step's inputs and labels, to score an audit with.")
     ] = False,
-    live: Annotated[bool, typer.Option("--live", help="Show loss, bytes and speed instead of the log.")] = False,
-    log: Annotated[str, typer.Option(help="Log as 'json' or 'text'.")] = "json",
+    live: options.Live = False,
+    log: options.Log = "json",
     out: Annotated[Path | None, typer.Option(help="Folder for this client's states; runs/NAME if left out.")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of first weights and batch order; in a trial the configuration's.")
@@ -60,16 +58,15 @@ def join(
     Leaves OUT/states, from which it goes on after a fault: run the same command again. SIGTERM ends it cleanly, with
     exit code 143.
     """
-    import asyncio
-
+    given = {**locals()}  # the options, by name
     import torch
 
-    from unsplit.cli.live import live_view
+    from unsplit.cli.live import take_part
     from unsplit.defenses import parse_defense
     from unsplit.devices import device as checked_device
     from unsplit.files import writable_folder
     from unsplit.protocol.remote import ConnectOptions, Seal, Telemetry, logger, make_plan, read_config
-    from unsplit.protocol.remote import join as take_part
+    from unsplit.protocol.remote import join as be_client
 
     torch.set_num_threads(threads)
     settings = read_config(config)
@@ -79,26 +76,15 @@ def join(
     if split.defense is not None and split.defense.deeper:
         raise InputError("deeper-cut changes what all parties share; set `cut` in the configuration instead.")
     plan, folder = make_plan(settings, split), writable_folder(out or Path("runs") / name)
-    connect = ConnectOptions(
-        address=server,
-        ca=ca,
-        certificate=certificate,
-        key=key,
-        token=token,
-        insecure=insecure,
-        patience=patience,
-    )
+    connect = options.taken(ConnectOptions, given, address=server)
     if seed is None and settings.data is None:
         seed = own_seed(folder)
     client = plan.make_client(name, data=data, seed=seed, device=checked_device(device))
     telemetry = Telemetry(log=logger(json=log == "json", quiet=quiet or live), total=settings.steps)
     seal = None if peer_key is None else Seal.read(peer_key)
-    with live_view(telemetry, settings.run, shown=live and err.is_terminal and not quiet):
-        complete = asyncio.run(take_part(plan, client, connect, folder, telemetry, seal=seal, keep_truth=keep_truth))
-    if not complete:
-        raise typer.Exit(143)
-    if not quiet:
-        console.print(f"{settings.steps} steps; {name}'s layers are in {folder}.", soft_wrap=True, markup=False)
+    party = be_client(plan, client, connect, folder, telemetry, seal=seal, keep_truth=keep_truth)
+    done = f"{settings.steps} steps; {name}'s layers are in {folder}."
+    take_part(party, telemetry, settings.run, live=live, quiet=quiet, done=done)
 
 
 def own_seed(folder: Path) -> int:

@@ -1,14 +1,18 @@
 """The live view of a training between real parties: turns, loss, bytes and speed."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import typer
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from unsplit.cli.console import err
+from unsplit.cli.console import out as console
 from unsplit.protocol.remote import Telemetry
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -40,6 +44,30 @@ def live_view(telemetry: Telemetry, title: str, *, shown: bool) -> Iterator[None
         return
     with Live(console=err, get_renderable=lambda: view(telemetry, title), refresh_per_second=4):
         yield
+
+
+def take_part(
+    party: Coroutine[Any, Any, bool], telemetry: Telemetry, title: str, *, live: bool, quiet: bool, done: str
+) -> None:
+    """Be a party until the training is complete, and say so.
+
+    Args:
+        party: what it does; says whether the training was completed.
+        telemetry: what it tells of itself.
+        title: name of the training.
+        live: show the view, where standard error is a terminal.
+        quiet: print nothing.
+        done: what is printed in the end.
+
+    Raises:
+        typer.Exit: with 143, if it was told to stop.
+    """
+    with live_view(telemetry, title, shown=live and err.is_terminal and not quiet):
+        complete = asyncio.run(party)
+    if not complete:
+        raise typer.Exit(143)
+    if not quiet:
+        console.print(done, soft_wrap=True, markup=False)
 
 
 def size(count: float) -> str:

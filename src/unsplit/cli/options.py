@@ -1,9 +1,10 @@
 """Options that several commands share, and how the options of a configuration are made of its fields."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from unsplit.defenses.detection import GuardConfig
 
 Command = TypeVar("Command", bound=Callable[..., None])
+T = TypeVar("T")
 _AUDIT = {option_name(each): each for each in with_options(AuditConfig)}
 
 
@@ -91,6 +93,7 @@ Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Cells at a time
 # Of the parties of a training between machines.
 RunFile = Annotated[Path, typer.Argument(help="The configuration that all parties share.", show_default=False)]
 Key = Annotated[Path | None, typer.Option("--key", help="Its key, PEM.")]
+Live = Annotated[bool, typer.Option("--live", help="Show loss, bytes and speed instead of the log.")]
 Log = Annotated[str, typer.Option("--log", help="Log as 'json' or 'text'.")]
 
 
@@ -122,6 +125,12 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
     """
     given = {each: name for name, each in _AUDIT.items() if is_given(context, name)}
     return {each.name: read(each.metadata["reader"], context.params[name], name) for each, name in given.items()}
+
+
+def taken(config: Callable[..., T], options: Mapping[str, Any], **more: Any) -> T:
+    """A configuration of those options of a command, by name, that are fields of it, and of `more`."""
+    names = {each.name for each in fields(cast(Any, config))} - more.keys()
+    return config(**{name: options[name] for name in names if name in options}, **more)
 
 
 def is_given(context: typer.Context, name: str) -> bool:

@@ -1,18 +1,14 @@
 """`unsplit reproduce`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from unsplit.choices import TABLES
 from unsplit.cli import options
-from unsplit.cli.console import err, progress_bars
 from unsplit.cli.console import out as console
 from unsplit.errors import unknown_name
-
-if TYPE_CHECKING:
-    from unsplit.studies.reproduction import Progress
 
 EXAMPLES = """**Examples**
 
@@ -35,14 +31,14 @@ def reproduce(
     preset: Annotated[str, typer.Option(help="Inversion presets: strong, joint, paper, released.")] = "joint",
     datasets: Annotated[str | None, typer.Option(help="Data sets; those of the budget if left out.")] = None,
     depths: Annotated[str | None, typer.Option(help="Depths; those of the paper if left out.")] = None,
-    states: Annotated[str, typer.Option(help="Attack before training, after it, or both.")] = "before,after",
+    states: options.States = "before,after",
     seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0,1,2; those of the budget if left out.")] = None,
-    budget: Annotated[str, typer.Option(help="How much work: smoke, short or full.")] = "short",
-    resume: Annotated[bool, typer.Option(help="Leave alone what is stored already.")] = True,
-    store: Annotated[Path, typer.Option(help="Folder that keeps every result.")] = Path("runs/reproduce"),
-    executor: Annotated[str, typer.Option(help="Where to run: local, ray or dask.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Address of the Ray or Dask cluster.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time; one a core if left out.")] = None,
+    budget: options.Budget = "short",
+    resume: options.Resume = True,
+    store: options.Store = Path("runs/reproduce"),
+    executor: options.Executor = "local",
+    address: options.Address = None,
+    jobs: options.Jobs = None,
     out: Annotated[
         Path | None, typer.Option(help="report: folder of the pages; report/ in the store if left out.")
     ] = None,
@@ -59,6 +55,7 @@ def reproduce(
     """
     import joblib
 
+    from unsplit.cli.cells import run_cells
     from unsplit.data import require
     from unsplit.studies.reproduction import (
         ExecutorConfig,
@@ -67,7 +64,6 @@ def reproduce(
         estimate,
         missing,
         plan,
-        run,
         write_results,
     )
 
@@ -83,9 +79,9 @@ def reproduce(
         tables=tuple(TABLES) if what == "all" else (what,),
         presets=options.names(preset),
         datasets=options.names(datasets) if datasets else None,
-        depths=options.integers(depths, "--depths") if depths else None,
+        depths=options.integers(depths, "depths") if depths else None,
         states=options.names(states),
-        seeds=options.integers(seeds, "--seeds") if seeds else None,
+        seeds=options.integers(seeds, "seeds") if seeds else None,
         budget=budget,
         device=device,
     )
@@ -100,18 +96,7 @@ def reproduce(
             seconds = estimate(opened, todo, jobs or joblib.cpu_count())
             time = "about " + _duration(seconds) if seconds is not None else "no like cell timed yet"
             console.print(f"{len(cells)} cells, {len(todo)} to run, {time}; results in {store}.", soft_wrap=True)
-        with progress_bars(quiet=quiet) as bars:
-            advance = bars.stage(what)
-
-            def tell(progress: "Progress") -> None:
-                advance(progress.done, progress.total, float("nan"))
-                if progress.error is not None:
-                    err.print(f"{progress.cell.label} failed: {progress.error}", markup=False, soft_wrap=True)
-                elif not quiet:
-                    line = f"[{progress.done}/{progress.total}] {progress.cell.label}: {progress.seconds:.1f} s"
-                    err.print(line, markup=False, soft_wrap=True)
-
-            summary = run(opened, cells, where, resume=resume, tell=tell)
+        summary = run_cells(opened, cells, where, stage=what, resume=resume, quiet=quiet, tells_each=True)
     if not quiet:
         console.print(f"{summary.ran} cells run, {summary.kept} kept from before, {summary.failed} failed.")
     if summary.failed:

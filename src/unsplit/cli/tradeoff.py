@@ -8,12 +8,10 @@ import typer
 
 from unsplit.choices import STRENGTHS
 from unsplit.cli import options
-from unsplit.cli.console import err, progress_bars
 from unsplit.cli.console import out as console
 from unsplit.errors import InputError
 
 if TYPE_CHECKING:
-    from unsplit.studies.reproduction import Progress
     from unsplit.studies.tradeoff import TradeoffSelection
 
 EXAMPLES = """**Examples**
@@ -39,14 +37,14 @@ def tradeoff(
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds; intervals need three or more.")] = "0,1,2",
-    budget: Annotated[str, typer.Option(help="How much work: smoke, short or full.")] = "short",
+    budget: options.Budget = "short",
     steps: Annotated[int | None, typer.Option(help="Steps of each training; the budget's if left out.")] = None,
     attacks: Annotated[str, typer.Option(help="On the inputs: joint, decoder, or both.")] = "joint,decoder",
-    resume: Annotated[bool, typer.Option(help="Leave alone what is stored already.")] = True,
-    store: Annotated[Path, typer.Option(help="Folder that keeps every result.")] = Path("runs/tradeoff/store"),
-    executor: Annotated[str, typer.Option(help="Where to run: local, ray or dask.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Address of the Ray or Dask cluster.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time; one a core if left out.")] = None,
+    resume: options.Resume = True,
+    store: options.Store = Path("runs/tradeoff/store"),
+    executor: options.Executor = "local",
+    address: options.Address = None,
+    jobs: options.Jobs = None,
     out: options.Out = Path("runs/tradeoff"),
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
@@ -56,8 +54,9 @@ def tradeoff(
     Leaves OUT/tradeoff.html with a chart, a table and a recommendation, OUT/tradeoff.md, and the numbers in
     OUT/results.json. Every training is stored as it ends; run the command again to go on.
     """
+    from unsplit.cli.cells import run_cells
     from unsplit.data import load
-    from unsplit.studies.reproduction import ExecutorConfig, Store, missing, run
+    from unsplit.studies.reproduction import ExecutorConfig, Store, missing
     from unsplit.studies.tradeoff import (
         TradeoffSelection,
         fitting_selection,
@@ -72,7 +71,7 @@ def tradeoff(
         cut=options.one_cut(cut),
         head=head,
         **({"defenses": tuple(defense)} if defense else {}),
-        seeds=options.integers(seeds, "--seeds"),
+        seeds=options.integers(seeds, "seeds"),
         budget=budget,
         steps=steps,
         attacks=options.names(attacks),
@@ -86,16 +85,8 @@ def tradeoff(
         todo = missing(opened, cells) if resume else cells
         if not quiet:
             console.print(f"{len(cells)} trainings, {len(todo)} to run; results in {store}.", soft_wrap=True)
-        with progress_bars(quiet=quiet) as bars:
-            advance = bars.stage("trade-off")
-
-            def tell(progress: "Progress") -> None:
-                advance(progress.done, progress.total, float("nan"))
-                if progress.error is not None:
-                    err.print(f"{progress.cell.label} failed: {progress.error}", markup=False, soft_wrap=True)
-
-            where = ExecutorConfig(executor=executor, jobs=jobs, address=address)
-            summary = run(opened, cells, where, resume=resume, tell=tell)
+        where = ExecutorConfig(executor=executor, jobs=jobs, address=address)
+        summary = run_cells(opened, cells, where, stage="trade-off", resume=resume, quiet=quiet)
         rows = tradeoff_rows(opened, cells, _command(chosen))
     if not rows:
         raise InputError("No training ended well, so there is nothing to report; see the errors above.")

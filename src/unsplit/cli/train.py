@@ -35,7 +35,7 @@ def train(
     turn: Annotated[int | None, typer.Option(help="Steps a turn; one pass over a client's data if left out.")] = None,
     hand_off: Annotated[str, typer.Option(help="Weights change hands through the 'server' or 'peer'.")] = "server",
     hand_off_optimizer: Annotated[bool, typer.Option(help="Hand on the optimiser's state with the weights.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 64,
+    batch_size: options.BatchSize = 64,
     epochs: Annotated[int, typer.Option(help="Passes over all data.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Steps in all; overrides --epochs.")] = None,
     optimizer: options.Optimizer = "adam",
@@ -58,6 +58,7 @@ def train(
 
     Leaves OUT/transcript, OUT/checkpoint.safetensors and OUT/training.json.
     """
+    given = {**locals()}  # the options, by name
     import torch
 
     from unsplit.defenses import parse_defense
@@ -68,32 +69,17 @@ def train(
     from unsplit.protocol import SplitConfig
 
     torch.set_num_threads(threads)
-    config = TrainConfig(
-        data=data,
-        model=model,
-        split=SplitConfig(
-            setup=setup,
-            cut=options.one_cut(cut),
-            head=head,
-            clients=clients,
-            turn=turn,
-            hand_off=hand_off,
-            hand_off_optimizer=hand_off_optimizer,
-            batch_size=batch_size,
-            client_optimizer=parse_optimizer(optimizer),
-            server_optimizer=parse_optimizer(optimizer),
-            loss=LossSpec(name=loss, label_smoothing=label_smoothing),
-            defenses=tuple(parse_defense(text) for text in defense or ()),
-            guard=options.guard(guard),
-        ),
-        steps=steps,
-        epochs=epochs,
-        observer=observer,
-        keep_last=keep_last,
-        checkpoint_every=checkpoint_every,
-        seed=seed,
-        device=device,
+    split = options.taken(
+        SplitConfig,
+        given,
+        cut=options.one_cut(cut),
+        client_optimizer=parse_optimizer(optimizer),
+        server_optimizer=parse_optimizer(optimizer),
+        loss=LossSpec(name=loss, label_smoothing=label_smoothing),
+        defenses=tuple(parse_defense(text) for text in defense or ()),
+        guard=options.guard(guard),
     )
+    config = options.taken(TrainConfig, given, split=split)
     with progress_bars(quiet=quiet) as bars:
         summary = run_training(config, out, resume=resume, progress=bars.stage("training"))
     if json:
