@@ -40,7 +40,7 @@ from unsplit.attacks.labels import (
     infer_from_handed_weights,
     name_groups,
 )
-from unsplit.attacks.labels.simulated import simulated, simulated_for_each_label
+from unsplit.attacks.labels._simulated import simulated, simulated_for_each_label
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientLoss, ClientOptimizer, HeadArchitecture, KnownSamples, LabelSpace
 from unsplit.losses import LossSpec

@@ -1,7 +1,6 @@
 """Label inference: what a server reads about labels that a client keeps to itself."""
 
-from unsplit.attacks.labels.clone_head import CloneHeadConfig, train_clone_head
-from unsplit.attacks.labels.corrected import correct_labels
+from unsplit.attacks.labels._observed import UNDECIDED
 from unsplit.attacks.labels.cut_gradient import (
     GroupingConfig,
     group_by_cut_gradient,
@@ -9,9 +8,8 @@ from unsplit.attacks.labels.cut_gradient import (
     infer_from_known_samples,
 )
 from unsplit.attacks.labels.handed_weights import infer_from_handed_weights
+from unsplit.attacks.labels.inferred import CloneHeadConfig, correct_labels, name_groups, train_clone_head
 from unsplit.attacks.labels.last_layer import infer_by_sign, infer_from_batch_gradients
-from unsplit.attacks.labels.names import name_groups
-from unsplit.attacks.labels.observed import UNDECIDED
 from unsplit.attacks.labels.surrogate import SurrogateConfig, infer_by_surrogate
 from unsplit.attacks.labels.targets import TargetsConfig, infer_targets
 from unsplit.attacks.labels.two_classes import infer_from_gradient_direction, infer_from_gradient_norm

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.labels.observed import UNDECIDED
-from unsplit.attacks.labels.simulated import directions, distinct, one_sided
+from unsplit.attacks.labels._observed import UNDECIDED
+from unsplit.attacks.labels._simulated import directions, distinct, one_sided
 from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError, check_at_least_one, unknown_name
 from unsplit.knowledge import KnownSamples, LabelSpace
@@ -32,8 +32,8 @@ class GroupingConfig:
 
     Args:
         method: "k-means", or "spectral" (of the graph of nearest neighbours, for up to some thousand samples).
-        restarts: runs of k-means, of which the tightest counts; at least 1.
-        neighbours: of each sample in the graph of the spectral method; at least 1.
+        restarts: number of runs of k-means, of which the tightest counts; at least 1.
+        neighbours: number of neighbours of each sample in the graph of the spectral method; at least 1.
 
     Raises:
         InputError: an unknown method, or a number below 1.
@@ -64,8 +64,8 @@ def group_by_cut_gradient(
 
     Args:
         view: transcript whose cut gradients [batch, ...] are those of the samples to group.
-        space: the number of classes, and so of groups.
-        config: the settings.
+        space: number of classes of the labels, which is also that of the groups.
+        config: settings of the grouping.
         generator: draws the first centres.
 
     Returns:
@@ -102,8 +102,8 @@ def group_by_features(
 
     Args:
         view: transcript whose features [batch, ...] are those of the samples to group.
-        space: the number of classes, and so of groups.
-        config: the settings.
+        space: number of classes of the labels, which is also that of the groups.
+        config: settings of the grouping.
         generator: draws the first centres.
 
     Returns:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.labels.observed import UNDECIDED, checked_head, features_with_gradients
-from unsplit.attacks.labels.simulated import directions, nearest_labels
+from unsplit.attacks.labels._observed import UNDECIDED, checked_head, features_with_gradients
+from unsplit.attacks.labels._simulated import directions, nearest_labels
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.randomness import generator
@@ -26,10 +26,11 @@ def infer_from_handed_weights(
         y = argmax over labels of cos(dL(f_w(h), y)/dh, observed dL/dh), w handed over last.
 
     Args:
-        view: transcript with features, cut gradients and hand-offs, of any batch size and any length of turns.
-        architecture: the client's head.
-        space: the number of classes.
-        loss: the client's.
+        view: transcript with features and cut gradients [batch, ...] and hand-offs, of any batch size and any length
+            of turns.
+        architecture: layers of the client's head.
+        space: number of classes of the labels.
+        loss: loss that the client minimises.
 
     Returns:
         Labels with their names, of all samples in transcript order; `UNDECIDED` before the first hand-off and where a

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.labels.observed import UNDECIDED, features_of
+from unsplit.attacks.labels._observed import UNDECIDED, features_of
 from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import HeadWeightGradient, LabelSpace
@@ -32,8 +32,8 @@ def infer_by_sign(view: Transcript, gradients: HeadWeightGradient, space: LabelS
 
     Args:
         view: transcript with the features of the steps in `gradients`, to tell that they have one sample each.
-        gradients: of single-sample steps; the last layer's at least.
-        space: the number of classes.
+        gradients: gradients of the head's weights at single-sample steps, at least those of its last layer.
+        space: number of classes of the labels.
 
     Returns:
         Labels with their names, one for each step of `gradients`; `UNDECIDED` where the gradient is zero or has no
@@ -49,13 +49,7 @@ def infer_by_sign(view: Transcript, gradients: HeadWeightGradient, space: LabelS
         iDLG takes the sign of products of rows; the leading singular vector uses all entries, which matters where the
         gradient is a small difference of weights.
     """
-    features = features_of(view, gradients)
-    several = next((step for step in gradients.steps if len(features[step]) != 1), None)
-    if several is not None:
-        raise InputError(
-            f"Step {several} has a batch of {len(features[several])} samples, and the sign rule needs the gradient of "
-            "one; use infer_from_batch_gradients, or record a training with a batch size of 1."
-        )
+    features_of(view, gradients, single="the sign rule", remedy="use infer_from_batch_gradients, or ")
     last = _last_layer(gradients, space)
     scaled = last / last.abs().amax((1, 2), keepdim=True).clamp_min(1e-30)
     _, vectors = torch.linalg.eigh((scaled @ scaled.mT).double())
@@ -72,7 +66,7 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
 
     With the features H [n, d] of a batch known, the gradient G = R'H gives back R, p - y of every sample, as long as
     the features of the batch are linearly independent, so n <= d (d + 1 with a bias). Beyond that R is the smallest
-    that explains G, and labels are lost by and by.
+    that explains G, and the more samples there are, the more labels are lost.
 
     Threat model:
         An honest-but-curious server of setup (b) or (c) that computed the features and has the gradient of the head's
@@ -83,8 +77,8 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
 
     Args:
         view: transcript with the features [n, ...] of every step in `gradients`.
-        gradients: of steps of any batch size.
-        space: the number of classes.
+        gradients: gradients of the head's weights at steps of any batch size.
+        space: number of classes of the labels.
 
     Returns:
         Labels with their names, of all samples of those steps; `UNDECIDED` where a row of R is zero.

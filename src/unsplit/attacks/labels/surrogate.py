@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks._threat_model import attack
+from unsplit.attacks.labels._observed import UNDECIDED, checked_head, features_with_gradients
+from unsplit.attacks.labels._simulated import directions, distinct, nearest_labels, simulated
 from unsplit.attacks.labels.cut_gradient import GroupingConfig, grouped
-from unsplit.attacks.labels.observed import UNDECIDED, checked_head, features_with_gradients
-from unsplit.attacks.labels.simulated import directions, distinct, nearest_labels, simulated
 from unsplit.attacks.progress import Progress, silent
 from unsplit.errors import check_at_least_one, check_not_negative
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
@@ -29,24 +29,25 @@ class SurrogateConfig:
     """Settings of the surrogate.
 
     Args:
-        window: samples, from the first step on, that are labelled together before the clone follows the rest.
-        window_steps: fewer samples, down to `window_least`, where the window would have more steps than these: in small
-            batches the head moves on meanwhile.
-        window_least: see there.
-        starts: first labels of the window that are tried, at least 1: its groups, and every other time those of the
-            gradients less their mean, since outputs judged one by one (bce, mse) share a part that says nothing. The
-            one counts whose clone explains the window best.
-        rounds: of fitting the clone and labelling the window anew, at least 1.
-        passes: over the window in the first round, at least 1; a third of them in each of the others.
-        block: samples that are labelled together after the window; steps of fewer are joined.
-        steps: of the clone's optimiser after each block, at least 1.
-        look_back: blocks after which the clone goes back to the first samples once, to label them anew by what it has
-            learned since, 0 or more.
-        memory: blocks that these steps draw from, the newest every other time; at least 1.
+        window: number of samples, from the first step on, that are labelled together before the clone follows the
+            rest; at least 1.
+        window_steps: number of steps after which the window ends if it has `window_least` samples, at least 1: in
+            small batches the client's head moves on meanwhile.
+        window_least: smallest number of samples in a window that ends early, at least 1.
+        starts: number of first labellings of the window that are tried, at least 1: its groups, and every other time
+            those of the gradients less their mean, since outputs judged one by one (bce, mse) share a part that says
+            nothing. The one counts whose clone explains the window best.
+        rounds: number of rounds in which the clone is fitted and the window is labelled anew, at least 1.
+        passes: number of passes over the window in the first round, at least 1; the other rounds have a third of them.
+        block: number of samples that are labelled together after the window; smaller steps are joined. At least 1.
+        steps: number of steps of the clone's optimiser after each block, at least 1.
+        look_back: number of blocks after which the clone goes back to the first samples once, to label them anew by
+            what it has learned since; 0 for never.
+        memory: number of newest blocks from which these steps draw, every other time the newest one; at least 1.
         prior: weight of the client's loss at the clone's outputs, 0 or more: the clone should not only explain the
             gradients but have learned the labels, as the client's head has.
-        optimizer: the clone's.
-        grouping: the first labels of the window.
+        optimizer: optimiser of the clone head's weights.
+        grouping: settings of the grouping that gives the window its first labels.
 
     Raises:
         InputError: a number out of its range.
@@ -101,12 +102,13 @@ def infer_by_surrogate(
 
     Args:
         view: transcript with the features and the cut gradients [batch, ...] of every step, of any batch size.
-        architecture: the client's head.
-        space: the number of classes.
-        loss: the client's; neither its averaging nor its class weights matter, since only directions are compared.
-        config: the settings.
+        architecture: layers of the client's head.
+        space: number of classes of the labels.
+        loss: loss that the client minimises; neither its averaging nor its class weights matter, since only directions
+            are compared.
+        config: settings of the surrogate.
         generator: draws the clone's first weights, the groups' first centres and the order of the samples.
-        progress: told the steps done, all steps, and the mean of 1 - cos.
+        progress: is called with the number of steps done, of all steps, and the mean of 1 - cos.
 
     Returns:
         Groups, unnamed, of all samples in transcript order (`UNDECIDED` where a gradient is zero, and everywhere where

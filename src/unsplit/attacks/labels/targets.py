@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.labels.observed import features_with_gradients
-from unsplit.attacks.labels.simulated import directions
+from unsplit.attacks.labels._observed import features_with_gradients
+from unsplit.attacks.labels._simulated import directions
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import HeadArchitecture, KnownTargets
 from unsplit.optim import OptimizerSpec
@@ -23,9 +23,9 @@ class TargetsConfig:
     """Settings of the fit.
 
     Args:
-        passes: over the observed samples, at least 1.
-        batch_size: samples a step, at least 1.
-        optimizer: the clone's.
+        passes: number of passes over the observed samples, at least 1.
+        batch_size: number of samples in a step, at least 1.
+        optimizer: optimiser of the clone head's weights.
 
     Raises:
         InputError: a number below 1.
@@ -65,9 +65,9 @@ def infer_targets(
     Args:
         view: transcript with features and cut gradients of steps so few that the head hardly moves between them, some
             tens; batches of one size.
-        known: targets of three or more of the samples.
-        architecture: the client's head, with one output.
-        config: the settings.
+        known: true targets of three or more of the samples.
+        architecture: layers of the client's head, which has one output.
+        config: settings of the fit.
         generator: draws the clone's first weights and the order of the samples.
 
     Returns:

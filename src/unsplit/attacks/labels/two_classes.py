@@ -3,9 +3,9 @@
 import torch
 
 from unsplit.attacks._threat_model import attack
+from unsplit.attacks.labels._observed import UNDECIDED
+from unsplit.attacks.labels._simulated import directions, one_sided
 from unsplit.attacks.labels.cut_gradient import GroupingConfig, grouped
-from unsplit.attacks.labels.observed import UNDECIDED
-from unsplit.attacks.labels.simulated import directions, one_sided
 from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import LabelSpace
@@ -28,7 +28,7 @@ def infer_from_gradient_norm(view: Transcript, space: LabelSpace) -> InferredLab
 
     Args:
         view: transcript with cut gradients [batch, ...].
-        space: of two classes.
+        space: number of classes of the labels, which must be 2.
 
     Returns:
         Group 0, of short gradients, and 1, of long ones, which is the rare class where there is one; `UNDECIDED` where
@@ -78,7 +78,7 @@ def infer_from_gradient_direction(view: Transcript, space: LabelSpace) -> Inferr
 
     Args:
         view: transcript with cut gradients [batch, ...].
-        space: of two classes.
+        space: number of classes of the labels, which must be 2.
 
     Returns:
         Groups 0 and 1, unnamed; `UNDECIDED` where a gradient is zero or all point to the same side.

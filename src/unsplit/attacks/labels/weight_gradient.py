@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.labels.observed import UNDECIDED, FeatureBatches, checked_head, features_of
+from unsplit.attacks.labels._observed import UNDECIDED, checked_head, features_of
 from unsplit.attacks.observed import check_finite, readable
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradient, LabelSpace
@@ -21,9 +21,9 @@ class MatchingConfig:
     """Settings of the gradient matching.
 
     Args:
-        train_clone: train the clone head along on the labels inferred so far. The paper trains it after the attack;
-            an untrained clone misjudges samples of which a trained client is confident, whose gradients vanish.
-        clone_optimizer: the clone's, where it is trained along.
+        train_clone: whether to train the clone head along on the labels inferred so far. The paper trains it after the
+            attack; an untrained clone misjudges samples of which a trained client is confident, whose gradients vanish.
+        clone_optimizer: optimiser of the clone head's weights, where it is trained along.
     """
 
     train_clone: bool = True
@@ -38,8 +38,8 @@ def head_weight_gradients(transcript: Transcript, optimizer: ClientOptimizer) ->
     gradient.
 
     Args:
-        transcript: the server's, of a training in turns of one step; its first hand-off only serves as a start.
-        optimizer: the client's.
+        transcript: transcript of the server, of a training in turns of one step; its first hand-off is only the start.
+        optimizer: optimiser with which the client trains its head.
 
     Returns:
         The gradients of the steps that lie between two hand-offs and had samples. They are of single samples if batches
@@ -92,10 +92,10 @@ def infer_from_weight_gradients(
 
     Args:
         view: transcript with the features [1, ...] of every step in `gradients`.
-        gradients: of single-sample steps, see `head_weight_gradients`.
-        architecture: the client's head.
-        space: the number of classes.
-        config: whether the clone is trained along.
+        gradients: gradients of the head's weights at single-sample steps, see `head_weight_gradients`.
+        architecture: layers of the client's head.
+        space: number of classes of the labels.
+        config: whether, and how, the clone is trained along.
         generator: draws the clone's first weights.
 
     Returns:
@@ -113,13 +113,13 @@ def infer_from_weight_gradients(
         gradient out of the client, of one chosen parameter; here it follows from messages and all parameters count,
         each with equal weight by element.
     """
-    features = features_of(view, gradients)
+    features = features_of(view, gradients, single="the paper's rule")
     clone = checked_head(architecture, space, features[gradients.steps[0]], generator)
     observed = _flat(clone, gradients)
     optimizer = config.clone_optimizer.build(list(clone.parameters()))
     labels = []
     for row, step in enumerate(gradients.steps):
-        batch = _single(features, step)
+        batch = features[step]
         if not bool(observed[row].any()):
             labels.append(torch.tensor(UNDECIDED, device=batch.device))
             continue
@@ -201,13 +201,3 @@ def _gradient_of_each_label(clone: nn.Module, features: Tensor, classes: int) ->
         outputs, list(clone.parameters()), grad_outputs=at_outputs[:, None], is_grads_batched=True
     )
     return torch.cat([gradient.flatten(1) for gradient in gradients], 1)
-
-
-def _single(features: FeatureBatches, step: int) -> Tensor:
-    batch = features[step]
-    if len(batch) != 1:
-        raise InputError(
-            f"Step {step} has a batch of {len(batch)} samples, and the paper's rule needs the gradient of one; "
-            "record a training with a batch size of 1."
-        )
-    return batch

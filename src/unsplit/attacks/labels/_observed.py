@@ -63,11 +63,19 @@ def features_by_step(view: Transcript) -> FeatureBatches:
     return features
 
 
-def features_of(view: Transcript, gradients: HeadWeightGradient) -> FeatureBatches:
+def features_of(
+    view: Transcript, gradients: HeadWeightGradient, *, single: str = "", remedy: str = ""
+) -> FeatureBatches:
     """The features by step, those of every step that there is a gradient for among them.
 
+    Args:
+        view: transcript with the features of these steps.
+        gradients: gradients of the head's weights.
+        single: name of the rule that needs steps of one sample, if there is one.
+        remedy: what else to do where a step has several samples, ending in ", or ".
+
     Raises:
-        InputError: no step, or one whose features are missing; NaN or infinity.
+        InputError: no step, or one whose features are missing; NaN or infinity; several samples for a rule of one.
     """
     features = features_by_step(view)
     if not gradients.steps:
@@ -78,6 +86,12 @@ def features_of(view: Transcript, gradients: HeadWeightGradient) -> FeatureBatch
     if missing:
         raise InputError(
             f"The transcript lacks the features of step {missing[0]}; record features and weights together."
+        )
+    several = [step for step in gradients.steps if single and len(features[step]) != 1]
+    if several:
+        raise InputError(
+            f"Step {several[0]} has a batch of {len(features[several[0]])} samples, and {single} needs the gradient of "
+            f"one; {remedy}record a training with a batch size of 1."
         )
     return features
 
