@@ -7,11 +7,18 @@ import torch
 from torch import nn
 
 from unsplit import metrics
-from unsplit.knowledge import (
-    HeadArchitecture,
-    HeadWeightGradient,
-    LabelSpace,
+from unsplit.attacks.labels import (
+    CloneHeadConfig,
+    GroupingConfig,
+    MatchingConfig,
+    SurrogateConfig,
+    group_by_cut_gradient,
+    infer_by_surrogate,
+    infer_from_weight_gradients,
+    train_clone_head,
 )
+from unsplit.knowledge import ClientLoss, HeadArchitecture, HeadWeightGradient, KnownSamples, LabelSpace
+from unsplit.losses import LossSpec
 from unsplit.models import build, split_head
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER, Recorder, SplitConfig, split_training
@@ -19,15 +26,15 @@ from unsplit.randomness import generator
 from unsplit.types import Kind, Message, Setup, Transcript
 
 CLASSES = 4
-
-
-SPACE = LabelSpace(classes=CLASSES)
-
-
+SPACE, TEN, TWO = (LabelSpace(classes=number) for number in (CLASSES, 10, 2))
 SGD = OptimizerSpec(name="sgd", lr=0.05)
-
-
 ADAM = OptimizerSpec(name="adam", lr=0.001)
+BATCHES = {"clients": 1, "turn": None, "optimizer": ADAM}
+KEEPING_UP = MatchingConfig(clone_optimizer=OptimizerSpec(lr=0.01))
+"""A clone that learns no slower than the clients of `observe` do."""
+QUICK = {"rounds": 3, "passes": 12, "steps": 10}
+"""Less of everything than the surrogate's own settings, which on these data changes nothing but the time."""
+DIGITS_SGD = OptimizerSpec(name="sgd", lr=0.01)
 
 
 def dense_net():
@@ -66,6 +73,61 @@ def head_of(layers=1):
     return HeadArchitecture.of(split_head(build(dense_net, generator=generator(7)), layers)[1])
 
 
+def match(view, gradients, *, config=KEEPING_UP, architecture=None, space=SPACE, seed=3):
+    return infer_from_weight_gradients(
+        view, gradients, architecture or head_of(), space, config, generator=generator(seed)
+    )
+
+
+def group(view, classes=CLASSES):
+    return group_by_cut_gradient(view, LabelSpace(classes=classes), GroupingConfig(), generator=generator(0))
+
+
+def known(*indices, labels=None):
+    return KnownSamples(indices=indices, labels=tuple(0 for _ in indices) if labels is None else labels)
+
+
+def train_head(view, labels, **changes):
+    return train_clone_head(view, labels, head_of(), SPACE, CloneHeadConfig(**changes), generator=generator(0))
+
+
+def surrogate(view, *, head=1, space=SPACE, loss=None, architecture=None, seed=3, **changes):
+    return infer_by_surrogate(
+        view, architecture or head_of(head), space, ClientLoss(spec=loss or LossSpec()), SurrogateConfig(**changes),
+        generator=generator(seed),
+    )  # fmt: skip
+
+
+def up_to_names(found, truth, classes=CLASSES):
+    return metrics.accuracy_up_to_names(found.labels, truth, classes).value
+
+
+def on_digits(digits, *, head, steps, labels=None, seed=0, **changes):
+    """The paper's net on the digits in setup (b), what the server saw, and the head's architecture."""
+    model = build("mnist-net", generator=generator(0))
+    settings = {"setup": Setup.B, "head": head, "batch_size": 64, "client_optimizer": ADAM, "server_optimizer": ADAM}
+    images, true = digits.train.images, digits.train.labels
+    training = split_training(
+        model, images, true if labels is None else labels, SplitConfig(**settings | changes), generator=generator(seed)
+    )
+    recorder = training.record(Recorder(observer=SERVER))
+    training.run(steps)
+    return training, recorder.transcript(), HeadArchitecture.of(split_head(model, head)[1])
+
+
+def hand_offs_on_digits(digits, *, setup=Setup.B, optimizer=DIGITS_SGD, steps=40, labels=None, head=1, **changes):
+    """The paper's net on the digits in turns of one step of one sample, and what the server saw."""
+    settings = {
+        "setup": setup, "cut": 1, "clients": 2, "batch_size": 1, "turn": 1,
+        "hand_off_optimizer": optimizer is not DIGITS_SGD, "client_optimizer": optimizer, "server_optimizer": optimizer,
+    }  # fmt: skip
+    return on_digits(digits, head=head, steps=steps, labels=labels, seed=1, **settings | changes)[:2]
+
+
+def digits_head(layers=1):
+    return HeadArchitecture.of(split_head(build("mnist-net", generator=generator(7)), layers)[1])
+
+
 def at_chance(labels, truth):
     """Within four standard deviations of guessing one of four classes."""
     share = metrics.label_accuracy(labels, truth).value
@@ -78,8 +140,7 @@ def view_of(payload, kind, step=0):
 
 
 ZERO_AMONG = view_of(torch.cat([torch.eye(CLASSES), torch.zeros(1, CLASSES)]), Kind.FEATURE_GRAD)
-
-
+ONE = view_of(torch.rand(1, 8, generator=generator(0)), Kind.FEATURES)
 EMPTY = Transcript(observer=SERVER, messages=())
 
 

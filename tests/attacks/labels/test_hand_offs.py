@@ -1,4 +1,4 @@
-"""Label inference through the real protocol: two clients, single-sample steps, hand-over through the server."""
+"""Labels of the digits through the real protocol: two clients, single-sample steps, hand-over through the server."""
 
 import math
 
@@ -7,32 +7,37 @@ import torch
 from torch.nn import functional
 
 from helpers.checks import truth_of
+from helpers.labels import (
+    DIGITS_SGD,
+    TEN,
+    digits_head,
+    hand_offs_on_digits,
+)
 from unsplit import metrics
 from unsplit.attacks.labels import (
-    UNDECIDED,
-    CloneHeadConfig,
     GroupingConfig,
     MatchingConfig,
     group_by_cut_gradient,
     head_weight_gradients,
     infer_from_known_samples,
     infer_from_weight_gradients,
-    train_clone_head,
 )
 from unsplit.attacks.labels.weight_gradient import _gradient_of_each_label
-from unsplit.data import Splits
 from unsplit.errors import InputError
-from unsplit.knowledge import ClientOptimizer, HeadArchitecture, HeadWeightGradient, KnownSamples, LabelSpace
+from unsplit.knowledge import (
+    ClientOptimizer,
+    HeadWeightGradient,
+    KnownSamples,
+    LabelSpace,
+)
 from unsplit.models import build, split_head
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol import SERVER, Recorder, SplitConfig, split_training
+from unsplit.protocol import SERVER
 from unsplit.randomness import generator
-from unsplit.types import Kind, Message, Setup, Transcript
+from unsplit.types import Kind, Setup
 
-SPACE = LabelSpace(classes=10)
-SGD = OptimizerSpec(name="sgd", lr=0.01)
 OPTIMIZERS = {
-    "sgd": SGD,
+    "sgd": DIGITS_SGD,
     "decay": OptimizerSpec(name="sgd", lr=0.01, options={"weight_decay": 0.1}),
     "momentum": OptimizerSpec(name="sgd", lr=0.01, options={"momentum": 0.9, "weight_decay": 0.1}),
     "adam": OptimizerSpec(),
@@ -41,38 +46,17 @@ OPTIMIZERS = {
 }
 
 
-def observe(digits, *, setup=Setup.B, optimizer=SGD, steps=40, labels=None, head=1, **changes):
-    """A training as a server with an eye for labels would have it, and its transcript."""
-    settings = {
-        "setup": setup, "cut": 1, "head": head, "clients": 2, "batch_size": 1, "turn": 1,
-        "hand_off_optimizer": optimizer is not SGD, "client_optimizer": optimizer, "server_optimizer": optimizer,
-    }  # fmt: skip
-    model = build("mnist-net", generator=generator(0))
-    train = digits.train
-    training = split_training(
-        model, train.images, train.labels if labels is None else labels, SplitConfig(**settings | changes),
-        generator=generator(1),
-    )  # fmt: skip
-    recorder = training.record(Recorder(observer=SERVER))
-    training.run(steps)
-    return training, recorder.transcript()
-
-
-def head_of(layers=1):
-    return HeadArchitecture.of(split_head(build("mnist-net", generator=generator(7)), layers)[1])
-
-
 @pytest.fixture(scope="module")
-def seen(digits: Splits):
-    """300 steps in setup (b) under plain SGD."""
-    return observe(digits, steps=302)
+def seen(digits):
+    """300 steps in setup (b) under plain DIGITS_SGD."""
+    return hand_offs_on_digits(digits, steps=302)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_weight_gradients_follow_from_the_hand_offs(digits, optimizer):
     """Against the gradient that the client really had, worked out from its data and the weights handed over."""
     spec = OPTIMIZERS[optimizer]
-    training, view = observe(digits, optimizer=spec, hand_off_optimizer=optimizer not in ("sgd", "decay"))
+    training, view = hand_offs_on_digits(digits, optimizer=spec, hand_off_optimizer=optimizer not in ("sgd", "decay"))
     found = head_weight_gradients(view, ClientOptimizer(spec=spec))
     handed = {message.step: message.tensors for message in view.of(Kind.WEIGHTS) if message.receiver == SERVER}
     assert found.steps == tuple(range(1, 39))
@@ -90,7 +74,7 @@ def test_a_dense_head_s_gradients_in_closed_form(seen):
     """The cut gradient is W'(p - y), the weight gradient (p - y)h'."""
     training, view = seen
     handed = {message.step: message.tensors for message in view.of(Kind.WEIGHTS) if message.receiver == SERVER}
-    gradients = head_weight_gradients(view, ClientOptimizer(spec=SGD))
+    gradients = head_weight_gradients(view, ClientOptimizer(spec=DIGITS_SGD))
     for step in (1, 50, 200):
         weight, bias = handed[step - 1]["head.fc3.weight"], handed[step - 1]["head.fc3.bias"]
         features = view.between(step, step).tensor(Kind.FEATURES)[0]
@@ -108,9 +92,9 @@ def test_a_dense_head_s_gradients_in_closed_form(seen):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_labels_from_weight_gradients_are_all_right(digits, setup, optimizer):
     spec = OPTIMIZERS[optimizer]
-    training, view = observe(digits, setup=setup, optimizer=spec, steps=302)
+    training, view = hand_offs_on_digits(digits, setup=setup, optimizer=spec, steps=302)
     gradients = head_weight_gradients(view, ClientOptimizer(spec=spec))
-    found = infer_from_weight_gradients(view, gradients, head_of(), SPACE, MatchingConfig(), generator=generator(3))
+    found = infer_from_weight_gradients(view, gradients, digits_head(), TEN, MatchingConfig(), generator=generator(3))
     assert found.named
     assert torch.equal(found.labels, truth_of(training, gradients.steps))
 
@@ -118,7 +102,7 @@ def test_labels_from_weight_gradients_are_all_right(digits, setup, optimizer):
 def test_labels_from_cut_gradients_up_to_names_and_with_known_samples(seen):
     training, view = seen
     truth = truth_of(training, range(302))
-    groups = group_by_cut_gradient(view, SPACE, GroupingConfig(), generator=generator(3))
+    groups = group_by_cut_gradient(view, TEN, GroupingConfig(), generator=generator(3))
     assert not groups.named
     assert metrics.accuracy_up_to_names(groups.labels, truth, 10).value == 1
     first = tuple(int((truth == label).nonzero()[0]) for label in range(10))
@@ -127,7 +111,7 @@ def test_labels_from_cut_gradients_up_to_names_and_with_known_samples(seen):
     assert torch.equal(found.labels, truth)
 
 
-def at_chance(share, samples):
+def share_at_chance(share, samples):
     """Within four standard deviations of guessing one of ten classes."""
     return abs(share - 0.1) < 4 * math.sqrt(0.09 / samples)
 
@@ -136,14 +120,14 @@ def test_on_shuffled_labels_every_attack_is_at_chance(digits):
     """Null: the client trains on shuffled labels; what is inferred says nothing about the original ones."""
     order = torch.randperm(len(digits.train), generator=generator(9))
     shuffled = digits.train.labels[order]
-    training, view = observe(digits, labels=shuffled, steps=402)
-    original, _ = observe(digits, steps=0)
-    gradients = head_weight_gradients(view, ClientOptimizer(spec=SGD))
-    found = infer_from_weight_gradients(view, gradients, head_of(), SPACE, MatchingConfig(), generator=generator(3))
+    training, view = hand_offs_on_digits(digits, labels=shuffled, steps=402)
+    original, _ = hand_offs_on_digits(digits, steps=0)
+    gradients = head_weight_gradients(view, ClientOptimizer(spec=DIGITS_SGD))
+    found = infer_from_weight_gradients(view, gradients, digits_head(), TEN, MatchingConfig(), generator=generator(3))
     assert torch.equal(found.labels, truth_of(training, gradients.steps))
     truth = truth_of(original, gradients.steps)
-    assert at_chance(metrics.label_accuracy(found.labels, truth).value, len(truth))
-    groups = group_by_cut_gradient(view, SPACE, GroupingConfig(), generator=generator(3))
+    assert share_at_chance(metrics.label_accuracy(found.labels, truth).value, len(truth))
+    groups = group_by_cut_gradient(view, TEN, GroupingConfig(), generator=generator(3))
     everything = truth_of(original, range(402))
     assert metrics.accuracy_up_to_names(groups.labels, everything, 10).value < 0.25
 
@@ -161,51 +145,19 @@ def test_gradients_of_all_labels_at_once_are_those_of_one_at_a_time():
 def test_the_same_seed_gives_the_same_labels(seen):
     _, view = seen
     one, same = (
-        group_by_cut_gradient(view, SPACE, GroupingConfig(restarts=1), generator=generator(3)).labels for _ in range(2)
+        group_by_cut_gradient(view, TEN, GroupingConfig(restarts=1), generator=generator(3)).labels for _ in range(2)
     )
     assert torch.equal(one, same)
-    gradients = head_weight_gradients(view, ClientOptimizer(spec=SGD))
+    gradients = head_weight_gradients(view, ClientOptimizer(spec=DIGITS_SGD))
     heads = [
-        infer_from_weight_gradients(view, gradients, head_of(), SPACE, MatchingConfig(), generator=generator(3)).clone
+        infer_from_weight_gradients(view, gradients, digits_head(), TEN, MatchingConfig(), generator=generator(3)).clone
         for _ in range(2)
     ]
     assert torch.equal(heads[0].fc3.weight, heads[1].fc3.weight)
 
 
-def test_a_clone_head_learns_from_inferred_labels():
-    """On features that tell the classes apart, and only from samples whose label was decided."""
-    source = generator(0)
-    labels = torch.randint(10, (300,), generator=source)
-    features = torch.randn(10, 84, generator=source)[labels] + 0.3 * torch.randn(300, 84, generator=source)
-    message = Message(step=0, sender=SERVER, receiver="client0", kind=Kind.FEATURES, payload=features)
-    view = Transcript(observer=SERVER, messages=(message,))
-    config = CloneHeadConfig(epochs=20)
-    clone = train_clone_head(view, labels, head_of(), SPACE, config, generator=generator(3))
-    assert metrics.accuracy(clone(features), labels) > 0.95
-    undecided = torch.where(labels < 5, labels, UNDECIDED)
-    clone = train_clone_head(view, undecided, head_of(), SPACE, config, generator=generator(3))
-    assert metrics.accuracy(clone(features), labels) < 0.7
-
-
-def gradient_view(gradients):
-    message = Message(step=0, sender="client0", receiver=SERVER, kind=Kind.FEATURE_GRAD, payload=gradients)
-    return Transcript(observer=SERVER, messages=(message,))
-
-
-def test_a_zero_gradient_is_undecided_and_never_guessed():
-    gradients = torch.eye(4).repeat(2, 1)
-    gradients[5] = 0
-    view = gradient_view(gradients)
-    groups = group_by_cut_gradient(view, LabelSpace(classes=4), GroupingConfig(), generator=generator(0)).labels
-    known = KnownSamples(indices=(0, 1, 2, 3), labels=(3, 2, 1, 0))
-    named = infer_from_known_samples(view, known).labels
-    assert groups[5] == named[5] == UNDECIDED
-    assert named.tolist() == [3, 2, 1, 0, 3, UNDECIDED, 1, 0]
-    assert (groups >= 0).sum() == 7
-
-
 def weights_view(digits, **changes):
-    return observe(digits, steps=12, **changes)[1]
+    return hand_offs_on_digits(digits, steps=12, **changes)[1]
 
 
 BAD_VIEWS = {
@@ -220,7 +172,7 @@ BAD_VIEWS = {
 def test_transcripts_without_weight_gradients_are_one_sentence(digits, case):
     make, words = BAD_VIEWS[case]
     with pytest.raises(InputError, match=words):
-        head_weight_gradients(make(digits), ClientOptimizer(spec=SGD))
+        head_weight_gradients(make(digits), ClientOptimizer(spec=DIGITS_SGD))
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
@@ -243,32 +195,12 @@ def test_weights_alone_do_not_give_the_gradient_under_a_moment(digits, optimizer
 )
 def test_heads_and_gradients_that_do_not_fit_are_one_sentence(digits, change, words):
     view = weights_view(digits, batch_size=change.get("batch", 1))
-    gradients = head_weight_gradients(view, ClientOptimizer(spec=SGD))
+    gradients = head_weight_gradients(view, ClientOptimizer(spec=DIGITS_SGD))
     gradients = HeadWeightGradient(
         gradients=change.get("gradients", gradients.gradients), steps=change.get("steps", gradients.steps)
     )
     space = LabelSpace(classes=change.get("classes", 10))
     with pytest.raises(InputError, match=words):
         infer_from_weight_gradients(
-            view, gradients, head_of(change.get("head", 1)), space, MatchingConfig(), generator=generator(0)
+            view, gradients, digits_head(change.get("head", 1)), space, MatchingConfig(), generator=generator(0)
         )
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda v: group_by_cut_gradient(v, LabelSpace(classes=9), GroupingConfig(), generator=generator(0)), "Only 8"),
-        (lambda v: infer_from_known_samples(v, KnownSamples(indices=(8,), labels=(0,))), "not among the 8"),
-        (lambda v: infer_from_known_samples(v.of(Kind.SMASHED), KnownSamples(indices=(0,), labels=(0,))), "holds no"),
-        (lambda v: train_clone_head(v, torch.zeros(8).long(), head_of(), SPACE, CloneHeadConfig(),
-                                    generator=generator(0)), "holds no features"),
-        (lambda _: GroupingConfig(restarts=0), "at least 1"),
-        (lambda _: LabelSpace(classes=1), "at least 2"),
-        (lambda _: infer_from_known_samples(gradient_view(torch.full((2, 2), float("inf"))),
-                                            KnownSamples(indices=(0,), labels=(0,))), "NaN or infinity"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_one_sentence(call, words):
-    with pytest.raises(InputError, match=words) as caught:
-        call(gradient_view(torch.eye(4).repeat(2, 1)))
-    assert "\n" not in str(caught.value)
