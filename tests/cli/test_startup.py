@@ -112,7 +112,9 @@ def test_every_public_name_has_a_home():
     ],
 )
 def test_options_offer_what_there_is(offered, there_are):
-    assert getattr(choices, offered) == tuple(there_are)
+    assert getattr(choices, offered) == tuple(there_are), (
+        f"Name them in unsplit/choices.py, in this order: {(*there_are,)}"
+    )
 
 
 def test_every_guard_that_is_offered_can_be_made():
