@@ -35,9 +35,9 @@ def accuracy_up_to_names(groups: Int[Tensor, " n"], truth: Int[Tensor, " n"], cl
     """Share that is right after the renaming of groups into classes that makes it largest (one group a class).
 
     Args:
-        groups: group numbers from 0; negative ones (undecided) count as wrong.
-        truth: classes.
-        classes: how many there are.
+        groups: group numbers, shape [n], counted from 0; negative ones (undecided) count as wrong.
+        truth: true classes, shape [n], counted from 0.
+        classes: number of classes.
     """
     _, hits = best_names(groups.cpu(), truth.cpu(), classes)
     return Share.of(hits, len(truth))

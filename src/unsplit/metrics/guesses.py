@@ -11,10 +11,10 @@ def trivial_guesses(
     """The mean squared error of each trivial guess at the targets.
 
     Args:
-        truth: the targets, shape [n, *input shape].
+        truth: true inputs, shape [n, *input shape].
         mean_input: mean of the training inputs, shape [*input shape].
-        low: the darkest value.
-        high: the brightest value.
+        low: smallest value that inputs can have.
+        high: largest value that inputs can have.
 
     Returns:
         By name: "half" the range everywhere, the "best constant" (chosen with the truth), "black" (the lowest

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from unsplit.results import AuditResult, DefendedRow, Row
-from unsplit.verdict.assets import Found, inputs, labels, model
+from unsplit.verdict.assets import Evidence, inputs, labels, model
 from unsplit.verdict.confidence import (
     RECOVERED,
     SELF_RULES,
@@ -93,10 +93,10 @@ def verdict(result: AuditResult, *, targets: int | None = None) -> Verdict:
     """The verdict on a result.
 
     Args:
-        result: of an audit, or of one of recorded traffic.
-        targets: inputs that were attacked, where the result does not tell.
+        result: result of an audit, or of attacks on recorded traffic.
+        targets: number of inputs that were attacked, where the result does not tell it.
     """
-    found: dict[Asset, Found | str] = {
+    found: dict[Asset, Evidence | str] = {
         "inputs": inputs(result, targets),
         "model": model(result),
         "labels": labels(result),
@@ -125,7 +125,7 @@ def _with_defenses(score: Score, defended: DefendedRow | None) -> Score:
     return score.model_copy(update={"sure": "low" if score.score < RECOVERED else score.sure, "sure_why": why})
 
 
-def _score(asset: Asset, found: Found | str) -> Score:
+def _score(asset: Asset, found: Evidence | str) -> Score:
     if isinstance(found, str):
         return Score(
             asset=asset, score=None, grade="not measured", measured=found,

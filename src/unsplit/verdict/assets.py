@@ -13,8 +13,8 @@ from unsplit.verdict.scale import SHAPE_ONLY, clipped, grade, network_score, sha
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """One asset as one attack left it; the fields are those of `verdict.Score`."""
+class Evidence:
+    """What the strongest attack on one asset achieved; the fields that `verdict.Score` has too mean the same."""
 
     score: float
     by: str
@@ -48,7 +48,7 @@ def pictures(result: AuditResult) -> list[tuple[str, PictureScores, Estimate]]:
     return found
 
 
-def inputs(result: AuditResult, targets: int | None = None) -> Found | str:
+def inputs(result: AuditResult, targets: int | None = None) -> Evidence | str:
     """The inputs, of a client before or after training."""
     rows = [row for row in pictures(result) if not math.isnan(row[1].skill)]
     recorded = result.recorded
@@ -59,7 +59,7 @@ def inputs(result: AuditResult, targets: int | None = None) -> Found | str:
     measured = f"error {scores.mse:.2g}, best trivial guess {scores.mse_best_trivial:.2g}"
     if grade(scores) == SHAPE_ONLY:
         measured += f", error {scores.mse_scale_free:.2g} if contrast, brightness and sign are forgiven"
-    return Found(
+    return Evidence(
         score=taken(scores),
         by=by,
         measured=measured,
@@ -72,7 +72,7 @@ def inputs(result: AuditResult, targets: int | None = None) -> Found | str:
     )
 
 
-def model(result: AuditResult) -> Found | str:
+def model(result: AuditResult) -> Evidence | str:
     """The client's layers after training; one that has not learned anything has nothing to steal."""
     rows = after(result)
     training = result.training
@@ -93,7 +93,7 @@ def model(result: AuditResult) -> Found | str:
         return "No attack on a trained model was scored."
     value, chance, own, by, row = max(found, key=lambda entry: share(*entry[:3]))
     negatives = " with negatives" if row is not None and row.mirrored else ""
-    return Found(
+    return Evidence(
         score=clipped(share(value, chance, own)),
         by=by,
         measured=f"clone {network_score(value, kind)}{negatives}, client's own {network_score(own, kind)}, "
@@ -121,7 +121,7 @@ def learned(own: float, chance: float, samples: int | None) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelScore:
+class LabelEvidence:
     """One label inference with its truth, of any kind of audit."""
 
     name: str
@@ -146,17 +146,17 @@ class LabelScore:
         return clipped(share(self.value, self.chance, 1.0))
 
 
-def label_scores(result: AuditResult) -> list[LabelScore]:
+def label_scores(result: AuditResult) -> list[LabelEvidence]:
     """All scored label inferences."""
     found = [
-        LabelScore(
+        LabelEvidence(
             name=named_label(row), accuracy=row.accuracy, up_to_names=row.accuracy_up_to_names, low=row.low,
             high=row.high, chance=row.chance, samples=row.samples,
         )
         for row in result.labels
     ]  # fmt: skip
     found += [
-        LabelScore(
+        LabelEvidence(
             name=f"U-shape, head of {row.head}{knowing(row)}", accuracy=row.label_accuracy,
             up_to_names=row.label_accuracy, low=None, high=None, chance=row.label_chance, samples=None,
         )
@@ -165,7 +165,7 @@ def label_scores(result: AuditResult) -> list[LabelScore]:
     for recorded in result.recorded.labels if result.recorded is not None else ():
         own = Estimate(margin=recorded.margin, undecided=recorded.undecided / max(recorded.samples, 1))
         found += [
-            LabelScore(
+            LabelEvidence(
                 name=f"{recorded.attack}, {score.known_samples} known of each class", accuracy=score.accuracy,
                 up_to_names=score.accuracy_up_to_names, low=score.low, high=score.high, chance=score.chance,
                 samples=score.samples, estimate=own,
@@ -175,24 +175,21 @@ def label_scores(result: AuditResult) -> list[LabelScore]:
     return found
 
 
-def labels(result: AuditResult) -> Found | str:
+def labels(result: AuditResult) -> Evidence | str:
     """The labels with their names; up to their names where no attack could know these."""
     rows = [row for row in label_scores(result) if not math.isnan(row.value)]
     if not rows:
         unscored = result.recorded is not None and bool(result.recorded.labels)
         if not unscored:
             return "No label inference was run."
-        sent = any(row.attack == "sent" for row in result.recorded.labels) if result.recorded is not None else False
-        return (
-            "The client sends its labels; the truth to compare with is not known."
-            if sent
-            else ("The truth is not known, so nothing is scored.")
-        )
+        if result.recorded is not None and any(row.attack == "sent" for row in result.recorded.labels):
+            return "The client sends its labels; the truth to compare with is not known."
+        return "The truth is not known, so nothing is scored."
     with_names = [row for row in rows if row.accuracy is not None]
     best = max(with_names or rows, key=lambda row: (row.score, row.value))
     ends = [None if end is None else clipped(share(end, best.chance, 1.0)) for end in (best.low, best.high)]
     names = "" if with_names else " up to the classes' names"
-    return Found(
+    return Evidence(
         score=best.score,
         low=ends[0],
         high=ends[1],

@@ -47,7 +47,7 @@ class Estimate(NamedTuple):
 
 
 SILENT = Estimate()
-"""Of an attack that tells nothing."""
+"""The estimate of an attack that tells nothing."""
 
 
 class Sure(NamedTuple):
@@ -90,12 +90,12 @@ def of_the_score(
     """How sure is the score, and above all "not recovered"?
 
     Args:
-        score: 0 to 1.
-        samples: that it was measured on; None if not known.
-        residuals: of all attacks on this; empty where attacks have none (labels).
-        attacks: how many attacks there were.
-        width: of the score's interval, where there is one, for the reason.
-        doubt: what speaks against "not recovered", if something does.
+        score: score of the asset, from 0 to 1.
+        samples: number of samples that it was measured on; None if it is not known.
+        residuals: residuals of all attacks on the asset; empty where attacks have none (labels).
+        attacks: number of attacks on the asset.
+        width: width of the score's 95 % interval, where there is one; it is named in the reason.
+        doubt: what speaks against "not recovered", if something does, in words.
     """
     number = samples or 0
     counted = f"{number:,} samples" if samples is not None else "an unknown number of samples"

@@ -1,4 +1,4 @@
-"""Conditions under which an audit fails, for tests of a build: `label_accuracy>0.5`.
+"""Conditions under which an audit fails a build, such as `label_accuracy>0.5`.
 
 A condition is about the worst case over the rows for the one who asks: the largest of what tells of leakage, the
 smallest of errors. What an audit does not measure is never passed over: it can neither hold nor fail.
@@ -49,9 +49,9 @@ class Threshold:
     """One condition.
 
     Args:
-        metric: one of `METRICS`.
-        operator: one of > >= < <=.
-        limit: finite.
+        metric: name of the measure, one of `METRICS`.
+        operator: one of ">", ">=", "<" and "<=".
+        limit: number that the measure is compared with; finite.
 
     Raises:
         InputError: an unknown metric or operator, or a limit that is not finite.
