@@ -24,7 +24,7 @@ from unsplit.experiment import AuditConfig
 from unsplit.experiment.inversion import Evaluation, scored
 from unsplit.randomness import generator, seeded
 from unsplit.report import as_markdown, render, write_report
-from unsplit.report.box import box
+from unsplit.report.box import tone
 from unsplit.report.numbers import decimals, error, percent
 from unsplit.types import Reconstruction
 from unsplit.verdict import ASSETS, Verdict, verdict
@@ -399,7 +399,7 @@ def test_no_text_claims_that_anything_is_safe():
 
 def test_a_failure_that_says_little_does_not_look_like_good_news():
     weak = result((inversion(mse=0.3, mse_scale_free=0.09, skill=-4.0, residual=0.5),), ())
-    tones = [entry["tone"] for entry in box(weak, verdict(weak, targets=10))["entries"]]
+    tones = [tone(score) for score in verdict(weak, targets=10).scores]
     assert tones[0] == "unknown"
 
 

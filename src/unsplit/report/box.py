@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
 from unsplit.report._findings import Level
 from unsplit.report.numbers import on_scale
 from unsplit.results import AuditResult, ThreatModelRow
@@ -17,22 +15,8 @@ STRONGER = "Not recovered by these attacks: stronger ones, or ones that know mor
 
 def box(result: AuditResult, verdict: Verdict) -> dict[str, object]:
     """What the template `verdict.html.j2` needs."""
-    return {
-        "verdict": verdict,
-        "entries": [
-            {
-                "score": score,
-                "title": TITLES[score.asset],
-                "tone": tone(score),
-                "words": words(score),
-                "bar": _bar(score),
-                "assumes": assumes(score, result.threat_models),
-            }
-            for score in verdict.scores
-        ],
-        "bands": bands(verdict),
-        "stronger": STRONGER,
-    }
+    entries = [{"score": score, "assumes": assumes(score, result.threat_models)} for score in verdict.scores]
+    return {"verdict": verdict, "entries": entries, "titles": TITLES, "bands": bands(verdict), "stronger": STRONGER}
 
 
 def tone(score: Score) -> Level:
@@ -71,11 +55,3 @@ def assumes(score: Score, models: Sequence[ThreatModelRow]) -> tuple[str, ...]:
     about = [model for model in models if any(goal in model.goal for goal in _GOALS[score.asset])]
     reads = [f"reads {kind.replace('_', ' ')}" for model in about for kind in model.reads]
     return tuple(dict.fromkeys([*reads, *(f"knows {known}" for model in about for known in model.knows)]))
-
-
-def _bar(score: Score) -> Markup:
-    """A bar from 0 to 1; marks at the bands' limits are drawn by the page's style."""
-    label = f"{TITLES[score.asset]}: {figure(score)} on a scale of 0 to 1, {words(score)}"
-    opening = Markup('<div class="bar" role="img" aria-label="{}">').format(label)
-    width = f"{100 * (score.score or 0.0):.2f}"
-    return opening + Markup(f'<span style="width: {width}%"></span></div>')

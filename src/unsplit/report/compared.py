@@ -11,7 +11,7 @@ from unsplit.errors import FormatError
 from unsplit.files import explained
 from unsplit.report.numbers import decimals, error, percent
 from unsplit.report.write import read_report
-from unsplit.results import AuditResult, CostRow
+from unsplit.results import AuditResult, CostRow, Row
 from unsplit.verdict import ASSETS, Score, Verdict, verdict
 from unsplit.verdict.assets import label_scores, named, pictures
 
@@ -180,47 +180,44 @@ def _defenses(before: AuditResult, after: AuditResult) -> tuple[str, str] | None
     return None if one == two else (one, two)
 
 
+_OF_RUN = {"seed": "The seed", "device": "The device", "precision": "The precision"}
+_OF_TRAINING = {
+    "dataset": "The data",
+    "input_shape": "The input shape",
+    "training_samples": "The number of training samples",
+    "test_samples": "The number of test samples",
+    "model": "The model",
+    "setup": "The setup",
+    "steps": "The number of training steps",
+    "batch_size": "The batch size",
+    "optimizer": "The optimiser",
+    "loss": "The loss",
+}
+_OF_TRAFFIC = {
+    "model": "The model",
+    "setup": "The setup",
+    "observer": "The observer",
+    "steps": "The number of recorded steps",
+    "truth": "Whether the truth is known",
+}
+"""What should agree for two audits to be comparable: fields of their rows, in words."""
+
+
 def _facts(before: AuditResult, after: AuditResult) -> list[tuple[str, object, object]]:
-    """What should agree for two audits to be comparable."""
-    facts: list[tuple[str, object, object]] = [
-        ("The seed", before.provenance.seed, after.provenance.seed),
-        ("The device", before.provenance.device, after.provenance.device),
-        ("The precision", before.provenance.precision, after.provenance.precision),
-        *(
-            (f"The version of {name}", one, after.provenance.versions.get(name))
-            for name, one in before.provenance.versions.items()
-        ),
-    ]
-    one, two = before.training, after.training
-    if one is not None and two is not None:
-        facts += [
-            ("The data", one.dataset, two.dataset),
-            ("The input shape", one.input_shape, two.input_shape),
-            ("The number of training samples", one.training_samples, two.training_samples),
-            ("The number of test samples", one.test_samples, two.test_samples),
-            ("The model", one.model, two.model),
-            ("The setup", one.setup, two.setup),
-            ("The number of training steps", one.steps, two.steps),
-            ("The batch size", one.batch_size, two.batch_size),
-            ("The optimiser", one.optimizer, two.optimizer),
-            ("The loss", one.loss, two.loss),
-        ]
-    elif before.recorded is not None and after.recorded is not None:
-        was, now = before.recorded, after.recorded
-        facts += [
-            ("The model", was.model, now.model),
-            ("The setup", was.setup, now.setup),
-            ("The observer", was.observer, now.observer),
-            ("The number of recorded steps", was.steps, now.steps),
-            ("Whether the truth is known", was.truth, now.truth),
-        ]
-    else:
-        facts.append(("The kind of audit", _kind(before), _kind(after)))
-    return facts
+    """What should agree, and what it is before and after."""
+    facts = _fields(_OF_RUN, before.provenance, after.provenance)
+    versions = after.provenance.versions
+    facts += [(f"The version of {name}", one, versions.get(name)) for name, one in before.provenance.versions.items()]
+    if before.training is not None and after.training is not None:
+        return facts + _fields(_OF_TRAINING, before.training, after.training)
+    if before.recorded is not None and after.recorded is not None:
+        return facts + _fields(_OF_TRAFFIC, before.recorded, after.recorded)
+    was, now = ("recorded traffic" if result.recorded is not None else "a training" for result in (before, after))
+    return [*facts, ("The kind of audit", was, now)]
 
 
-def _kind(result: AuditResult) -> str:
-    return "recorded traffic" if result.recorded is not None else "a training"
+def _fields(names: dict[str, str], before: Row, after: Row) -> list[tuple[str, object, object]]:
+    return [(words, getattr(before, name), getattr(after, name)) for name, words in names.items()]
 
 
 def _rows(before: AuditResult, after: AuditResult) -> tuple[RowChange, ...]:

@@ -22,7 +22,7 @@ from unsplit.experiment.inversion import presets_for, scores_against
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.threats import described
 from unsplit.experiment.traffic.attacker import DIGITS, Attacker, on_device
-from unsplit.experiment.traffic.inversion import inversions, near
+from unsplit.experiment.traffic.inversion import Inversion, inversions, near
 from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelView, answered
 from unsplit.experiment.traffic.scores import label_scores
 from unsplit.experiment.traffic.truth import RecordedTruth, about_the_range, range_of, read_truth, shape_of
@@ -39,7 +39,7 @@ from unsplit.results import (
     RecordedRow,
     ThreatModelRow,
 )
-from unsplit.types import InferredLabels, Kind, Reconstruction, Transcript
+from unsplit.types import InferredLabels, Kind, Transcript
 
 SENT = "sent"
 """What stands for an attack where the client sends its labels."""
@@ -169,32 +169,25 @@ class _Audit:
             true = self.units.to_unit(truth.inputs)
             self.originals, mean_input = true[truth.of_step(step, samples)], true.mean(0)
         for attack in attacks:
-            progress = self._stages(f"inverting step {step}, {attack.name}")
-            seen = near(smashed, step, attack.samples_wanted)
-            found, seconds = attack(seen, seed=self._config.seed, device=self.device, progress=progress)
-            pictures = self.units.to_unit(found.inputs[-samples:].cpu())
-            scores = None
-            if self.originals is not None and mean_input is not None:
-                scores = PictureScores(**scores_against(pictures, self.originals, mean_input))
+            row, pictures = self._inverted(attack, near(smashed, step, attack.samples_wanted), samples, mean_input)
+            self._inversions.append(row)
             self.pictures.append(pictures)
-            self._inversions.append(self._inversion_row(attack.name, found, seen, samples, seconds, scores))
             self.threats.append(described(attack.attack))
 
-    def _inversion_row(
-        self,
-        name: str,
-        found: Reconstruction,
-        seen: Transcript,
-        samples: int,
-        seconds: float,
-        scores: PictureScores | None,
-    ) -> RecordedInversionRow:
-        """The row of one attack, of which the last `samples` samples that it sees are the batch."""
-        depth, step = depth_of(self._model, self._config.cut), seen.steps[-1]
-        return RecordedInversionRow(
+    def _inverted(
+        self, attack: Inversion, seen: Transcript, samples: int, mean_input: Tensor | None
+    ) -> tuple[RecordedInversionRow, Tensor]:
+        """What one attack makes of the batch, which is the last `samples` samples that it sees."""
+        depth, step, scores = depth_of(self._model, self._config.cut), seen.steps[-1], None
+        progress = self._stages(f"inverting step {step}, {attack.name}")
+        found, seconds = attack(seen, seed=self._config.seed, device=self.device, progress=progress)
+        pictures = self.units.to_unit(found.inputs[-samples:].cpu())
+        if self.originals is not None and mean_input is not None:
+            scores = PictureScores(**scores_against(pictures, self.originals, mean_input))
+        row = RecordedInversionRow(
             depth=depth,
             cut=[child for child, _ in self._model.named_children()][depth],
-            preset=name,
+            preset=attack.name,
             step=step,
             samples=samples,
             steps=len(seen.steps),
@@ -203,9 +196,10 @@ class _Audit:
             sign=found.sign.value,
             agreement=found.agreement,
             seconds=seconds,
-            pictures=f"pictures/step{step}-depth{depth}-{name}.png",
+            pictures=f"pictures/step{step}-depth{depth}-{attack.name}.png",
             scores=scores,
         )
+        return row, pictures
 
     def infer_labels(self) -> None:
         """The labels that were sent (setup a), or those that cut gradients give away (setups b and c): from these
@@ -233,16 +227,11 @@ class _Audit:
         sent = self._view.of(Kind.LABELS)
         labels = class_numbers(sent.tensor(Kind.LABELS)) if len(sent) else None
         if labels is not None and not labels.is_floating_point() and labels.ndim == 1:
-            self._add_labels(SENT, InferredLabels(labels=labels, named=True), sent, int(labels.max()) + 1)
+            found = InferredLabels(labels=labels, named=True)
+            self._add_labels(SENT, found, sent, int(labels.max()) + 1, None, 0.0)
 
     def _add_labels(
-        self,
-        attack: str,
-        found: InferredLabels,
-        judged: Transcript,
-        classes: int,
-        head: int | None = None,
-        seconds: float = 0.0,
+        self, attack: str, found: InferredLabels, judged: Transcript, classes: int, head: int | None, seconds: float
     ) -> None:
         decided, truth = found.labels >= 0, self._truth
         row = RecordedLabelRow(

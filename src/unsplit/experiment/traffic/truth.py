@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -13,6 +14,8 @@ from unsplit.errors import FormatError, InputError
 from unsplit.files import explained
 from unsplit.ranges import UNIT, InputRange
 from unsplit.types import Transcript
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,15 +116,13 @@ def read_truth(path: Path) -> RecordedTruth:
 
 
 def shape_of(given: tuple[int, ...] | None, truth: RecordedTruth | None) -> tuple[int, ...] | None:
-    """The shape of one input, if it is known.
+    """The shape of one input, as the truth has it or else as it is given; None where neither tells.
 
     Raises:
-        InputError: two are.
+        InputError: the truth has another shape than the one that is given.
     """
     known = None if truth is None or truth.inputs is None else tuple(truth.inputs.shape[1:])
-    if known is not None and given is not None and known != given:
-        raise InputError(f"The truth has inputs of shape {known}, and `input_shape` says {given}; leave that out.")
-    return known or given
+    return _one_of(known, given, "inputs of shape", "input_shape")
 
 
 def range_of(given: InputRange | None, truth: RecordedTruth | None, shape: tuple[int, ...]) -> InputRange:
@@ -131,13 +132,17 @@ def range_of(given: InputRange | None, truth: RecordedTruth | None, shape: tuple
         InputError: two ranges, one for another number of channels, or a truth beyond it.
     """
     known = None if truth is None else truth.input_range
-    if known is not None and given is not None and known != given:
-        raise InputError(f"The truth has the input range {known}, and `input_range` says {given}; leave that out.")
-    found = known or given or UNIT
+    found = _one_of(known, given, "the input range", "input_range") or UNIT
     found.columns(shape)
     if truth is not None and truth.inputs is not None:
         found.check(truth.inputs, "The truth's inputs")
     return found
+
+
+def _one_of(known: Told | None, given: Told | None, what: str, setting: str) -> Told | None:
+    if known is not None and given is not None and known != given:
+        raise InputError(f"The truth has {what} {known}, and `{setting}` says {given}; leave that out.")
+    return known or given
 
 
 def about_the_range(truth: RecordedTruth | None, units: InputRange) -> tuple[str, ...]:
