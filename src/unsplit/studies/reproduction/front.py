@@ -11,7 +11,6 @@ from unsplit.studies.reproduction.select import title
 FRONT_BEGIN = "<!-- results: begin -->"
 FRONT_END = "<!-- results: end -->"
 
-
 _OURS = ("strong", "joint")
 
 

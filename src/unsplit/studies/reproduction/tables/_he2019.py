@@ -1,6 +1,6 @@
 """The attacks of He et al. (2019) on the same clients: the cells that several tables share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -108,19 +108,17 @@ def collaborative_cells(selection: Selection, chosen: Budget, dataset: str, seed
 
 def on_trained_clients(
     selection: Selection, chosen: Budget, depths: Sequence[int] | None, seeds: tuple[int, ...]
-) -> list[Cell]:
+) -> Iterator[Cell]:
     """White box, UnSplit and query-free on trained clients."""
     narrowed = replace(selection, depths=None if depths is None else tuple(depths))
-    cells: list[Cell] = []
     for dataset in selection.chosen_datasets:
         client = chosen.clients[dataset]
         for seed in seeds:
             for name in selection.presets:
-                cells += inversion_cells(narrowed, chosen, dataset, seed, name, client.epochs, client)
+                yield from inversion_cells(narrowed, chosen, dataset, seed, name, client.epochs, client)
             for depth in depths or depths_of(dataset):
                 if depth in depths_of(dataset):
-                    cells += collaborative_cells(selection, chosen, dataset, seed, depth)
-    return cells
+                    yield from collaborative_cells(selection, chosen, dataset, seed, depth)
 
 
 def weighted_layers(dataset: str, depth: int) -> int:

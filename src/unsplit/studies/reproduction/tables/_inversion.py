@@ -1,7 +1,7 @@
 """UnSplit's inversion of trained and untrained clients: the cells and rows that several tables share."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,31 +85,24 @@ def find_inversion(reader: Reader, dataset: str, preset: str, depth: int, state:
     return reader.find("table2", dataset, InversionCell, preset=preset, options=options, depth=depth, state=state)
 
 
-def inversion_rows(found: Results, depth: int, state: str, preset: str, *, printed: bool = True) -> list[ResultRow]:
+def inversion_rows(found: Results, depth: int, state: str, preset: str, *, printed: bool = True) -> Iterator[ResultRow]:
     """Errors, structural similarity and, of a trained client, the clone's accuracy; beside the paper's if `printed`."""
     before, after, clone = (None,) * 3
     if printed:
         before, after, clone = paper.TABLE2.get(found.dataset, {}).get(depth, (None, None, None))
     constant = [row["guesses"]["best constant"] for row in found.rows]
     names: dict[str, Any] = {"depth": depth, "state": state, "preset": preset}
-    rows = [
-        found.row(
-            "mse",
-            found.values("mse"),
-            paper=before if state == "before" else after,
-            trivial=found.mean("mse_best_trivial"),
-            **names,
-        ),
-        found.row(
-            "mse_scale_free",
-            found.values("mse_scale_free"),
-            trivial=math.fsum(constant) / len(constant) if constant else None,
-            **names,
-        ),
-        found.row("ssim", found.values("ssim"), **names),
-    ]
+    yield found.row(
+        "mse",
+        found.values("mse"),
+        paper=before if state == "before" else after,
+        trivial=found.mean("mse_best_trivial"),
+        **names,
+    )
+    best = math.fsum(constant) / len(constant) if constant else None
+    yield found.row("mse_scale_free", found.values("mse_scale_free"), trivial=best, **names)
+    yield found.row("ssim", found.values("ssim"), **names)
     if state == "after" and (not found or "clone_accuracy" in found.rows[0]):
         chance = found.mean("clone_chance") if found and "clone_chance" in found.rows[0] else None
         accuracies = found.values("clone_accuracy")
-        rows.append(found.row("clone_accuracy", accuracies, paper=clone, trivial=chance, **names))
-    return rows
+        yield found.row("clone_accuracy", accuracies, paper=clone, trivial=chance, **names)

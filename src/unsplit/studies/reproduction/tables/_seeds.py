@@ -1,7 +1,7 @@
 """The strongest attack of Table 2 seed by seed, and whether it knows how well it went."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from unsplit.attacks.inversion import AGREEMENT
@@ -20,9 +20,8 @@ SEEDS = "strong"
 """The table of these rows."""
 
 
-def seed_rows(reader: Reader) -> list[ResultRow]:
+def seed_rows(reader: Reader) -> Iterator[ResultRow]:
     """The strongest attack seed by seed, with what it can tell of itself without the truth."""
-    rows = []
     for dataset, state in itertools.product(reader.datasets, ("before", "after")):
         for depth in depths_of(dataset):
             for seed, found in find_inversion(reader, dataset, "strong", depth, state).each_seed().items():
@@ -31,8 +30,7 @@ def seed_rows(reader: Reader) -> list[ResultRow]:
                     if found.rows[0].get(metric) is not None:
                         trivial = found.mean("mse_best_trivial") if metric == "mse" else None
                         preset = f"strong, seed {seed}"
-                        rows.append(found.row(metric, found.values(metric), trivial=trivial, preset=preset, **names))
-    return rows
+                        yield found.row(metric, found.values(metric), trivial=trivial, preset=preset, **names)
 
 
 _Seed = dict[str, float]

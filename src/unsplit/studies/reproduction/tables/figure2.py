@@ -1,7 +1,7 @@
 """Figure 2: the error while the client trains."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from unsplit.studies.grid.cell import Cell
 from unsplit.studies.grid.rows import ResultRow
@@ -19,19 +19,16 @@ from unsplit.studies.reproduction.tables._inversion import (
 from unsplit.studies.reproduction.tables.table import Table
 
 
-def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
-    cells: list[Cell] = []
+def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     for dataset in selection.chosen_datasets:
         client = chosen.clients[dataset]
         for seed in selection.chosen_seeds[:1]:
             for name in selection.presets:
                 for epoch in range(client.epochs + 1):
-                    cells += inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
-    return cells
+                    yield from inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
 
 
-def _rows(reader: Reader) -> list[ResultRow]:
-    rows = []
+def _rows(reader: Reader) -> Iterator[ResultRow]:
     for dataset, preset in itertools.product(reader.datasets, ("joint", "paper")):
         for epoch in range(BUDGETS["full"].clients[dataset].epochs + 1):
             found = reader.find("figure2", dataset, InversionCell, preset=preset, epoch=epoch)
@@ -41,7 +38,7 @@ def _rows(reader: Reader) -> list[ResultRow]:
             first = found.of([result for result in found.stored if result.config["seed"] == seed])
             depths = sorted(result.config["depth"] for result in first.stored)
             mean = first.mean("mse")
-            row = found.row(
+            yield found.row(
                 "mse",
                 [] if mean is None else [mean],
                 depth=None,
@@ -51,8 +48,6 @@ def _rows(reader: Reader) -> list[ResultRow]:
                 trivial=first.mean("mse_best_trivial"),
                 note="" if depths == [*depths_of(dataset)] else "depths " + ", ".join(map(str, depths)),
             )
-            rows.append(row)
-    return rows
 
 
 def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:

@@ -1,7 +1,7 @@
 """Figure 3a: UnSplit and the attacks of He et al. on trained clients."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -27,21 +27,19 @@ from unsplit.studies.reproduction.tables._inversion import (
 from unsplit.studies.reproduction.tables.table import Table
 
 
-def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
+def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     return on_trained_clients(selection, chosen, selection.depths or chosen.depths, selection.chosen_seeds)
 
 
-def _rows(reader: Reader) -> list[ResultRow]:
+def _rows(reader: Reader) -> Iterator[ResultRow]:
     """Every depth of every attack; page and figure take the means."""
-    rows = []
     for dataset, attack in itertools.product(reader.datasets, COLLABORATIVE):
         for depth in depths_of(dataset):
             options = f" --depths {depth}"
             found = reader.find("figure3a", dataset, CollaborativeCell, options=options, attack=attack, depth=depth)
             of_attack = inversion_rows(found, depth, "after", attack, printed=False)
             # The white box clones nothing: it has the client's own weights.
-            rows += [row for row in of_attack if (attack, row.metric) != ("white box", "clone_accuracy")]
-    return rows
+            yield from [row for row in of_attack if (attack, row.metric) != ("white box", "clone_accuracy")]
 
 
 def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:

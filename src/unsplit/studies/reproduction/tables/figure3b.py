@@ -1,6 +1,6 @@
 """Figure 3b: UnSplit and feature-space hijacking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,15 +139,14 @@ def _resume(training: SplitTraining, hijacker: Hijacker, state: Mapping[str, Ten
     training.steps_done = step
 
 
-def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
+def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     """The hijacking attack as it goes on, and UnSplit's joint attack on the same network, trained as usual.
 
     On MNIST, as in the paper, unless data sets are named.
     """
     seed = selection.chosen_seeds[0]
-    cells: list[Cell] = []
     for dataset in selection.datasets or chosen.datasets[:1]:
-        cells += [
+        yield from [
             HijackCell(
                 dataset=dataset,
                 seed=seed,
@@ -164,7 +163,7 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
             samples=chosen.clients[dataset].samples,
             model="resnet-rgb" if dataset == "cifar-10" else "resnet",
         )
-        cells += [
+        yield from [
             InversionCell(
                 dataset=dataset,
                 seed=seed,
@@ -177,11 +176,9 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
             )
             for depth in (RESNET_CUTS if chosen.depths is None else RESNET_CUTS[:1])
         ]
-    return cells
 
 
-def _rows(reader: Reader) -> list[ResultRow]:
-    rows = []
+def _rows(reader: Reader) -> Iterator[ResultRow]:
     for dataset in reader.datasets:
         hijack = reader.find("figure3b", dataset, HijackCell)
         if not hijack and dataset in PAPER_SETS[1:]:
@@ -190,13 +187,12 @@ def _rows(reader: Reader) -> list[ResultRow]:
         guess, points = hijack.mean("mse_best_trivial"), hijack.parts("curve")
         for point in sorted(points, key=lambda point: int(point["iteration"])):
             state = f"iteration {point['iteration']}"
-            rows.append(hijack.row("mse", [point["mse"]], state=state, seeds=1, trivial=guess, **names))
+            yield hijack.row("mse", [point["mse"]], state=state, seeds=1, trivial=guess, **names)
         if not points:
-            rows.append(hijack.row("mse", [], state="iteration 0", **names))
+            yield hijack.row("mse", [], state="iteration 0", **names)
         for depth in RESNET_CUTS:
             found = reader.find("figure3b", dataset, InversionCell, depth=depth, state="after")
-            rows += inversion_rows(found, depth, "after", "joint", printed=False)
-    return rows
+            yield from inversion_rows(found, depth, "after", "joint", printed=False)
 
 
 def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:

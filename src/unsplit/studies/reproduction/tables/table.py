@@ -1,6 +1,6 @@
 """What a table or figure of the reproduction is made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -27,8 +27,8 @@ class Table:
     """
 
     name: str
-    cells: Callable[[Selection, Budget], list[Cell]]
+    cells: Callable[[Selection, Budget], Iterable[Cell]]
     section: Callable[[Sequence[ResultRow], Pictures], str]
-    rows: Callable[[Reader], list[ResultRow]] | None = None
+    rows: Callable[[Reader], Iterable[ResultRow]] | None = None
     plot: Callable[[Sequence[ResultRow]], bytes | None] | None = None
     grids: Callable[[Reader, str, Tensor], dict[str, bytes]] | None = None

@@ -1,7 +1,7 @@
 """Table 2: inversion and stealing, before and after training; and the strongest attack seed by seed."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from unsplit.report.numbers import error
 from unsplit.studies.grid.cell import Cell
@@ -24,31 +24,28 @@ from unsplit.studies.reproduction.tables.table import Table
 PRESETS_SHOWN = ("strong", "joint", "paper", "released")
 
 
-def table2_cells(selection: Selection, chosen: Budget) -> list[Cell]:
+def table2_cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     """Every preset on every client before and after its training."""
-    cells: list[Cell] = []
     for dataset in selection.chosen_datasets:
         client = chosen.clients[dataset]
         for seed in selection.chosen_seeds:
             for name in selection.presets:
                 for state in selection.states:
                     epoch = client.epochs if state == "after" else 0
-                    cells += inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
-    return cells
+                    yield from inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
 
 
-def _rows(reader: Reader) -> list[ResultRow]:
-    rows = []
+def _rows(reader: Reader) -> Iterator[ResultRow]:
     for dataset, preset, state in itertools.product(reader.datasets, PRESETS_SHOWN, ("before", "after")):
         for depth in depths_of(dataset):
             found = find_inversion(reader, dataset, preset, depth, state)
             # Of the released settings a sample is enough; where there is none, that is not worth a row.
             if found or preset not in ("released", "strong"):
-                rows += inversion_rows(found, depth, state, preset)
+                yield from inversion_rows(found, depth, state, preset)
             each = reader.scale_free_each(found)
             if each:
-                rows.append(found.row("mse_scale_free_each", each, depth=depth, state=state, preset=preset))
-    return [*rows, *seed_rows(reader)]
+                yield found.row("mse_scale_free_each", each, depth=depth, state=state, preset=preset)
+    yield from seed_rows(reader)
 
 
 def _section(rows: Sequence[ResultRow], _: Pictures) -> str:

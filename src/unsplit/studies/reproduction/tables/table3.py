@@ -1,7 +1,7 @@
 """Table 3: label inference by the paper's rule."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,9 +72,8 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
     ]
 
 
-def _rows(reader: Reader) -> list[ResultRow]:
+def _rows(reader: Reader) -> Iterator[ResultRow]:
     """The paper's attack: gradient matching on the weight gradient, by a clone head that is trained or not."""
-    rows = []
     for dataset, depth, optimizer in itertools.product(reader.datasets, HEADS, OPTIMIZERS):
         found = reader.find(
             "table3", dataset, LabelCell, options=f" --depths {depth}", depth=depth, optimizer=optimizer
@@ -85,7 +84,7 @@ def _rows(reader: Reader) -> list[ResultRow]:
                 for attack in found.parts("attacks")
                 if (attack["observed"], attack["clone_head"]) == ("weight_grad", head)
             ]
-            row = found.row(
+            yield found.row(
                 "label_accuracy",
                 [attack["accuracy"] for attack in attacks],
                 depth=depth,
@@ -94,8 +93,6 @@ def _rows(reader: Reader) -> list[ResultRow]:
                 paper=paper.TABLE3.get(dataset, {}).get(depth),
                 trivial=attacks[0]["chance"] if attacks else None,
             )
-            rows.append(row)
-    return rows
 
 
 def _section(rows: Sequence[ResultRow], _: Pictures) -> str:

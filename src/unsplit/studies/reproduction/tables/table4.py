@@ -1,6 +1,6 @@
 """Table 4: pictures at depth three, of a trained client."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from unsplit.studies.reproduction.tables._inversion import (
 from unsplit.studies.reproduction.tables.table import Table
 
 
-def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
+def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     """The attacks of He et al. beside UnSplit's, at depth three (or a budget's deepest)."""
     depth = 3 if chosen.depths is None else max(chosen.depths)
     return on_trained_clients(selection, chosen, [depth], selection.chosen_seeds[:1])

@@ -1,6 +1,6 @@
 """Table 5: black-box queries until UnSplit's error."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,9 +98,8 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
     ]
 
 
-def _rows(reader: Reader) -> list[ResultRow]:
+def _rows(reader: Reader) -> Iterator[ResultRow]:
     """Queries until the mean error over the pictures is UnSplit's: the paper's printed one, or ours."""
-    rows = []
     for dataset in reader.datasets:
         for depth in range(1, 7):
             options = f" --depths {depth}"
@@ -111,7 +110,7 @@ def _rows(reader: Reader) -> list[ResultRow]:
                 thresholds[f"our error, {preset}"] = ours.mean("mse")
             for name, threshold in thresholds.items():
                 needed, note = _queries(found.parts("curves"), threshold)
-                row = found.row(
+                yield found.row(
                     "queries",
                     needed,
                     depth=depth,
@@ -120,8 +119,6 @@ def _rows(reader: Reader) -> list[ResultRow]:
                     paper=paper.TABLE5[dataset][depth - 1] if dataset in paper.TABLE5 else None,
                     note=note,
                 )
-                rows.append(row)
-    return rows
 
 
 def _section(rows: Sequence[ResultRow], _: Pictures) -> str:

@@ -1,6 +1,6 @@
 """Table 6: pictures by depth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -20,7 +20,7 @@ from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.reproduction.tables.table2 import table2_cells
 
 
-def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
+def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     """The pictures of Table 2, of one seed."""
     return table2_cells(replace(selection, seeds=selection.chosen_seeds[:1]), chosen)
 

@@ -98,9 +98,7 @@ class HandedOverCell(Cell):
 
 FIRST = "first 50 steps"
 
-
 EPOCH = "first epoch"
-
 
 SHUFFLED = "shuffled labels"
 
@@ -144,8 +142,6 @@ def defences(head: int, optimizer: OptimizerSpec, steps: int | None) -> Iterator
 
 
 SETTINGS = tuple(name for name, _ in settings(1, OptimizerSpec(), 6400))
-
-
 DEFENCES = tuple(name for name, _ in defences(1, OptimizerSpec(), None))
 """The names of all settings and defences, in the order of the report."""
 

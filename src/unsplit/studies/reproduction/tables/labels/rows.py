@@ -1,7 +1,7 @@
 """The rows of the table "labels"."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from unsplit.optim import OptimizerSpec
@@ -21,37 +21,33 @@ from unsplit.studies.reproduction.tables.labels.cells import (
 )
 
 _TABLE = "labels"
-
-
 SURROGATE = "surrogate"
 
 
-def label_rows(reader: Reader) -> list[ResultRow]:
+def label_rows(reader: Reader) -> Iterator[ResultRow]:
     """Accuracies of every attack in every situation that was run, and what the labels are good for."""
-    rows = []
     for dataset, head in itertools.product(reader.datasets, HEADS):
         options = f" --depths {head}"
         for situation in (FIRST, EPOCH, SHUFFLED, *SETTINGS, *DEFENCES):
             found = reader.find(_TABLE, dataset, CutGradientCell, options=options, head=head, situation=situation)
             if found:
-                rows += _cut_gradients(found, head, situation)
+                yield from _cut_gradients(found, head, situation)
         for size, _, optimizer in handed_over(dataset, head, 1):
             found = reader.find(
                 _TABLE, dataset, HandedOverCell, options=options, head=head, batch_size=size, optimizer=optimizer
             )
-            rows += _handed_over(found, head, size, optimizer)
-    return rows
+            yield from _handed_over(found, head, size, optimizer)
 
 
-def _cut_gradients(found: Results, head: int, situation: str) -> list[ResultRow]:
+def _cut_gradients(found: Results, head: int, situation: str) -> Iterator[ResultRow]:
     names: dict[str, Any] = {"depth": head, "trivial": found.mean("chance")}
-    attacks, rows = found.parts("attacks"), []
+    attacks = found.parts("attacks")
     for attack, known in dict.fromkeys((each["attack"], each["known"]) for each in attacks):
         chosen = [each for each in attacks if (each["attack"], each["known"]) == (attack, known)]
         named = None not in [each["accuracy"] for each in chosen]
         metric: Metric = "label_accuracy" if named else "label_accuracy_up_to_names"
         values = [each["accuracy" if named else "up_to_names"] for each in chosen]
-        rows.append(found.row(metric, values, state=situation, preset=f"{attack}, {known} known", **names))
+        yield found.row(metric, values, state=situation, preset=f"{attack}, {known} known", **names)
     single: tuple[tuple[Metric, str], ...] = (
         ("task_accuracy", "client"),
         ("clone_accuracy", f"{SURROGATE}, 1 known"),
@@ -59,10 +55,9 @@ def _cut_gradients(found: Results, head: int, situation: str) -> list[ResultRow]
     )
     for metric, preset in single:
         if all(metric in row for row in found.rows):
-            rows.append(found.row(metric, found.values(metric), depth=head, state=situation, preset=preset))
+            yield found.row(metric, found.values(metric), depth=head, state=situation, preset=preset)
     for state, preset, metric, values in _by_steps(found.rows, situation):
-        rows.append(found.row(metric, values, state=state, preset=preset, **names))
-    return rows
+        yield found.row(metric, values, state=state, preset=preset, **names)
 
 
 def _by_steps(results: Sequence[Any], situation: str) -> list[tuple[str, str, Any, list[float]]]:

@@ -12,7 +12,6 @@ from unsplit.studies.reproduction.tables.labels.cells import DEFENCES, EPOCH, FI
 
 _NAMED, _UNNAMED = "label_accuracy", "label_accuracy_up_to_names"
 
-
 _CUT_GRADIENTS = (
     ("surrogate, 0 known", "surrogate, up to names"),
     ("surrogate, 1 known", "surrogate, 1 known a class"),
