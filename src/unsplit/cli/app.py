@@ -9,7 +9,7 @@ import typer
 
 from unsplit.cli import attack, audit, certs, compare, data, importing, join, reproduce, serve, tradeoff, train
 from unsplit.cli.command import Command
-from unsplit.cli.console import err, out
+from unsplit.cli.console import err, out, warn
 from unsplit.errors import UnsplitError
 
 FAULT = 70
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         app()
     except UnsplitError as error:
-        err.print(f"unsplit: {error}", markup=False, soft_wrap=True)
+        warn(f"unsplit: {error}")
         sys.exit(2)
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # whoever read our output has left

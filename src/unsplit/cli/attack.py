@@ -8,8 +8,7 @@ import typer
 
 from unsplit.choices import LABEL_ATTACKS, PRESETS
 from unsplit.cli import options
-from unsplit.cli.console import out as console
-from unsplit.cli.console import progress_bars
+from unsplit.cli.console import progress_bars, say
 
 if TYPE_CHECKING:
     from unsplit.experiment.traffic.attack import Findings
@@ -119,7 +118,7 @@ class _Printer:
         if self._json:
             typer.echo(json)
         elif not self._quiet:
-            console.print(begin + _line(folder, found), soft_wrap=True, markup=False)
+            say(begin + _line(folder, found))
 
 
 def _line(folder: Path, found: "Findings") -> str:

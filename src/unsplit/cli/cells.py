@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from unsplit.cli.console import err, progress_bars
+from unsplit.cli.console import progress_bars, warn
 from unsplit.settings import flag_of, in_options
 from unsplit.studies.grid import Cell, ExecutorConfig, Progress, Store, Summary, run
 
@@ -27,9 +27,9 @@ def run_cells(
             advance(progress.done, progress.total, float("nan"))
             if progress.error is not None:
                 sentence = in_options(progress.error, _FLAGS)
-                err.print(f"{progress.cell.label} failed: {sentence}", markup=False, soft_wrap=True)
+                warn(f"{progress.cell.label} failed: {sentence}")
             elif tells_each and not quiet:
                 line = f"[{progress.done}/{progress.total}] {progress.cell.label}: {progress.seconds:.1f} s"
-                err.print(line, markup=False, soft_wrap=True)
+                warn(line)
 
         return run(store, cells, where, resume=resume, tell=tell)

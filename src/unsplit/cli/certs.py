@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from unsplit.cli import options
-from unsplit.cli.console import out as console
+from unsplit.cli.console import say
 
 EXAMPLES = """**Examples**
 
@@ -37,10 +37,8 @@ def certs(
     if quiet:
         return
     for who, files in {"server": made.server, **made.clients}.items():
-        console.print(f"{who}: {', '.join(file.name for file in files)}", soft_wrap=True, markup=False)
-    console.print(
+        say(f"{who}: {', '.join(file.name for file in files)}")
+    say(
         f"Give each party these files of {out}, and no others. {made.offline.name} stays offline: who has it can pose "
-        "as anybody.",
-        soft_wrap=True,
-        markup=False,
+        "as anybody."
     )

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from unsplit.cli import options
-from unsplit.cli.console import err
-from unsplit.cli.console import out as console
+from unsplit.cli.console import say, warn
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
 from unsplit.settings import flags_of, in_options
@@ -57,18 +56,18 @@ def compare(
     if markdown is not None:
         write_markdown(markdown, lambda address: comparison_markdown(comparison, page=address), page)
     if not quiet and markdown != "-":
-        console.print(f"{headline(comparison)}.", soft_wrap=True, markup=False)
+        say(f"{headline(comparison)}.")
         if comparison.defenses is not None:
-            console.print(f"Defences: {defenses(comparison)}", soft_wrap=True, markup=False)
+            say(f"Defences: {defenses(comparison)}")
         for asset in comparison.assets:
-            console.print(f"{TITLES[asset.before.asset]}: {shown(asset)}", soft_wrap=True, markup=False)
+            say(f"{TITLES[asset.before.asset]}: {shown(asset)}")
         for warning in comparison.warnings:
-            console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
-        console.print(f"The page: {page}", soft_wrap=True, markup=False)
+            say(f"Warning: {warning}")
+        say(f"The page: {page}")
     if not fail_if_worse:
         return
     if all(asset.change == "not comparable" for asset in comparison.assets):
         raise InputError(f"{before} and {after} have no score in common; compare audits that measure the same.")
     if comparison.worse:
-        err.print(f"unsplit: {headline(comparison)}.", soft_wrap=True, markup=False)
+        warn(f"unsplit: {headline(comparison)}.")
         raise typer.Exit(1)

@@ -14,6 +14,17 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def say(content: RenderableType, *, quiet: bool = False, style: str | None = None) -> None:
+    """Print something for people on standard output, unless quiet."""
+    if not quiet:
+        out.print(content, style=style, soft_wrap=True, markup=False)
+
+
+def warn(content: RenderableType) -> None:
+    """Print a sentence on standard error."""
+    err.print(content, soft_wrap=True, markup=False)
+
+
 class Bars:
     """A bar for each part of a long work; made by `progress_bars`."""
 

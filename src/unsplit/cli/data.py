@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from unsplit.cli import options
-from unsplit.cli.console import err, out
+from unsplit.cli.console import out, say, warn
 
 app = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
 
@@ -42,8 +42,7 @@ def fetch(name: Name, root: Root = None, quiet: options.Quiet = False) -> None:
 
     for chosen in data.SOURCES if name == "all" else (name,):
         folder = data.fetch(chosen, root=root)
-        if not quiet:
-            out.print(f"{chosen}: {folder}", soft_wrap=True, markup=False)
+        say(f"{chosen}: {folder}", quiet=quiet)
 
 
 @app.command(epilog="**Example:** `unsplit data verify all --root my-data`")
@@ -65,8 +64,5 @@ def verify(name: Name, root: Root = None, json: options.Json = False) -> None:
         out.print(table)
     wrong = ("damaged", "missing", "differs")
     if any(status.status.startswith(wrong) for statuses in found.values() for status in statuses):
-        err.print(
-            "unsplit: a file is damaged, missing, or not the one that was published; fetch the set again.",
-            soft_wrap=True,
-        )
+        warn("unsplit: a file is damaged, missing, or not the one that was published; fetch the set again.")
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unsplit.cli import options
-from unsplit.cli.console import out as console
+from unsplit.cli.console import say
 
 EXAMPLES = """**Examples**
 
@@ -67,4 +67,4 @@ def import_traffic(
         typer.echo(dumps({"folder": str(made.folder), "steps": made.steps, "shapes": made.shapes}, indent=1))
     elif not quiet:
         shapes = ", ".join(f"{name} {list(shape)}" for name, shape in made.shapes.items())
-        console.print(f"{made.steps} steps in {made.folder}, of {shapes}.", soft_wrap=True, markup=False)
+        say(f"{made.steps} steps in {made.folder}, of {shapes}.")

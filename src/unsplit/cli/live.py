@@ -11,8 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from unsplit.cli.console import err
-from unsplit.cli.console import out as console
+from unsplit.cli.console import err, say
 from unsplit.protocol.remote import Telemetry
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -66,8 +65,7 @@ def take_part(
         complete = asyncio.run(party)
     if not complete:
         raise typer.Exit(143)
-    if not quiet:
-        console.print(done, soft_wrap=True, markup=False)
+    say(done, quiet=quiet)
 
 
 def size(count: float) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 import typer
 from rich.console import RenderableType
 
-from unsplit.cli.console import err
-from unsplit.cli.console import out as console
+from unsplit.cli.console import say, warn
 from unsplit.cli.summary import print_verdict
 from unsplit.errors import InputError
 from unsplit.experiment import AuditConfig
@@ -48,8 +47,7 @@ class Asked:
 
     def say(self, content: RenderableType) -> None:
         """Print it on standard output, if that is for people."""
-        if self.talks:
-            console.print(content, soft_wrap=True, markup=False)
+        say(content, quiet=not self.talks)
 
 
 def asked(fail_if: Sequence[str] | None, markdown: str | None, mlflow: str | None, *, json: bool, quiet: bool) -> Asked:
@@ -105,10 +103,10 @@ def conclude(
         print_verdict(verdict)
         options = ", ".join(option for option, _ in longer(result))
         more = f" (it says what a longer run adds: {options})" if options else ""
-        console.print(f"The page: {page}{more}", soft_wrap=True, markup=False)
+        say(f"The page: {page}{more}")
     for outcome in verdict.thresholds:
         if outcome.holds:
-            err.print(f"unsplit: {outcome.words}", soft_wrap=True, markup=False)
+            warn(f"unsplit: {outcome.words}")
     if asked.mlflow is not None:
         track(asked.mlflow, result, verdict, settings, page.parent)
     refuse_unmeasured(verdict.thresholds)

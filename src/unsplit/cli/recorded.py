@@ -12,7 +12,7 @@ from rich.table import Table
 
 from unsplit.cli import options
 from unsplit.cli.console import out as console
-from unsplit.cli.console import progress_bars
+from unsplit.cli.console import progress_bars, say
 from unsplit.cli.outcome import Asked, conclude, with_flags, with_outcomes
 from unsplit.errors import InputError
 from unsplit.experiment import AuditConfig
@@ -100,9 +100,7 @@ def _print(result: AuditResult) -> None:
     if recorded.labels:
         console.print(_labels(recorded))
     if not recorded.truth:
-        console.print(
-            "Nothing is scored: that needs the truth, which a client can leave (--truth FILE).", soft_wrap=True
-        )
+        say("Nothing is scored: that needs the truth, which a client can leave (--truth FILE).")
 
 
 def _inversions(recorded: RecordedRow) -> Table:

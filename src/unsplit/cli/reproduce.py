@@ -7,7 +7,7 @@ import typer
 
 from unsplit.choices import TABLES
 from unsplit.cli import options
-from unsplit.cli.console import out as console
+from unsplit.cli.console import say
 from unsplit.errors import unknown_name
 
 EXAMPLES = """**Examples**
@@ -70,8 +70,7 @@ def reproduce(
     if what == "report":
         with Store(store, write=False) as opened:
             page = write_results(opened, out or store / "report", readme, update=update)
-        if not quiet:
-            console.print(f"Wrote {page}, and beside it results.md, results.json and pictures/.", soft_wrap=True)
+        say(f"Wrote {page}, and beside it results.md, results.json and pictures/.", quiet=quiet)
         return
     if what != "all" and what not in TABLES:
         raise unknown_name("table", what, [*TABLES, "all", "report"])
@@ -95,10 +94,9 @@ def reproduce(
         if not quiet:
             seconds = estimate(opened, todo, jobs or joblib.cpu_count())
             time = "about " + _duration(seconds) if seconds is not None else "no like cell timed yet"
-            console.print(f"{len(cells)} cells, {len(todo)} to run, {time}; results in {store}.", soft_wrap=True)
+            say(f"{len(cells)} cells, {len(todo)} to run, {time}; results in {store}.")
         summary = run_cells(opened, cells, where, stage=what, resume=resume, quiet=quiet, tells_each=True)
-    if not quiet:
-        console.print(f"{summary.ran} cells run, {summary.kept} kept from before, {summary.failed} failed.")
+    say(f"{summary.ran} cells run, {summary.kept} kept from before, {summary.failed} failed.", quiet=quiet)
     if summary.failed:
         raise typer.Exit(1)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from unsplit.cli.console import err
+from unsplit.cli.console import err, say
 from unsplit.cli.console import out as console
 from unsplit.metrics import Score
 from unsplit.report.box import TITLES, figure, words
@@ -31,25 +31,25 @@ def print_summary(result: AuditResult) -> None:
     """The tables of an audit that trained."""
     if result.inversion:
         when = " and ".join(dict.fromkeys(row.state for row in result.inversion))
-        _print_title(f"Inputs and model: errors {when} training, best of {len(result.inversion)} attacks by depth")
+        say(f"Inputs and model: errors {when} training, best of {len(result.inversion)} attacks by depth", style="bold")
         console.print(_inversions(result))
     if result.labels:
-        _print_title(f"Labels: worst to best of {len(result.labels)} settings")
+        say(f"Labels: worst to best of {len(result.labels)} settings", style="bold")
         console.print(_labels(result.labels))
     for whole in result.u_shapes:
-        console.print(_whole(whole), soft_wrap=True, markup=False)
+        say(_whole(whole))
 
 
 def print_verdict(verdict: Verdict) -> None:
     """The three scores, what they rest on, how sure they are, and how sure the attacker could be."""
     for score in verdict.scores:
-        console.print(f"{TITLES[score.asset]}: {figure(score)}, {words(score)}", soft_wrap=True, markup=False)
+        say(f"{TITLES[score.asset]}: {figure(score)}, {words(score)}")
         measured = score.measured
         if score.score is not None:
             measured += f"; sure: {score.sure}; attacker: {score.self_estimate}"
         for line in (measured, score.disagreement):
             if line:
-                console.print(f"  {line}", soft_wrap=True, markup=False)
+                say(f"  {line}")
 
 
 class Following:
@@ -160,10 +160,6 @@ def _whole(whole: UShapeRow) -> str:
         f"labels {percent(whole.label_accuracy)},\n  network without the client {percent(whole.whole_accuracy)} "
         f"(client's own {percent(whole.reference_accuracy)})."
     )
-
-
-def _print_title(title: str) -> None:
-    console.print(title, style="bold", soft_wrap=True, markup=False)
 
 
 def _table(first: str) -> Table:

@@ -8,7 +8,7 @@ import typer
 
 from unsplit.choices import STRENGTHS
 from unsplit.cli import options
-from unsplit.cli.console import out as console
+from unsplit.cli.console import say
 from unsplit.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,22 +78,19 @@ def tradeoff(
         device=device,
     )
     chosen, left_out = fitting_selection(chosen, load(data).train)
-    if left_out is not None and not quiet:
-        console.print(left_out, soft_wrap=True)
+    if left_out is not None:
+        say(left_out, quiet=quiet)
     cells = plan_tradeoff(chosen)
     with Store(store) as opened:
         todo = missing(opened, cells) if resume else cells
-        if not quiet:
-            console.print(f"{len(cells)} trainings, {len(todo)} to run; results in {store}.", soft_wrap=True)
+        say(f"{len(cells)} trainings, {len(todo)} to run; results in {store}.", quiet=quiet)
         where = ExecutorConfig(executor=executor, jobs=jobs, address=address)
         summary = run_cells(opened, cells, where, stage="trade-off", resume=resume, quiet=quiet)
         rows = tradeoff_rows(opened, cells, _command(chosen))
     if not rows:
         raise InputError("No training ended well, so there is nothing to report; see the errors above.")
     page = write_tradeoff(rows, out)
-    if not quiet:
-        counts = f"{summary.ran} run, {summary.kept} kept, {summary.failed} failed."
-        console.print(f"{counts} The page: {page}", soft_wrap=True, markup=False)
+    say(f"{summary.ran} run, {summary.kept} kept, {summary.failed} failed. The page: {page}", quiet=quiet)
     if summary.failed:
         raise typer.Exit(1)
 

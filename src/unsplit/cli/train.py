@@ -7,8 +7,7 @@ import typer
 
 from unsplit.choices import Setup
 from unsplit.cli import options
-from unsplit.cli.console import out as console
-from unsplit.cli.console import progress_bars
+from unsplit.cli.console import progress_bars, say
 
 EXAMPLES = """**Examples**
 
@@ -85,9 +84,7 @@ def train(
     if json:
         typer.echo(summary.model_dump_json(indent=1))
     elif not quiet:
-        console.print(
+        say(
             f"{summary.steps} steps, test accuracy {summary.accuracy:.1%}; {summary.messages} messages in "
-            f"{out / summary.transcript}, weights in {out / summary.checkpoint}.",
-            soft_wrap=True,
-            markup=False,
+            f"{out / summary.transcript}, weights in {out / summary.checkpoint}."
         )
