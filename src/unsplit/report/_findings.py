@@ -33,7 +33,13 @@ Level = Literal["high", "some", "none", "unknown"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One sentence or two about one thing that the server was after, and how much of it it got."""
+    """What the server recovered of one thing, in a sentence or two.
+
+    Args:
+        level: how serious that is; "unknown" where nothing is scored.
+        about: the thing, as a title.
+        text: the sentences.
+    """
 
     level: Level
     about: str

@@ -23,9 +23,9 @@ class Side:
     """One of the two audits.
 
     Args:
-        folder: of its report, where its pictures are.
-        result: its numbers.
-        verdict: on it.
+        folder: the folder of the audit's report, where its pictures are.
+        result: the audit's numbers.
+        verdict: the verdict on these numbers.
     """
 
     folder: Path
@@ -59,12 +59,12 @@ class Comparison:
     """What changed.
 
     Args:
-        before: the one audit.
-        after: the other.
+        before: the audit from before the change.
+        after: the audit from after the change.
         warnings: why scores may differ for other reasons than the change.
-        assets: one for each of inputs, model, labels.
-        rows: attacks that both ran, figure by figure.
-        costs: name, before, after: what the training costs.
+        assets: the change of each of inputs, model and labels.
+        rows: the figures of all attacks that both audits ran.
+        costs: what the training costs, each as its name, the cost before and the cost after.
         defenses: what the clients did on their side of the border before and after, if that is not the same.
     """
 
@@ -117,9 +117,10 @@ def compare(before: Side, after: Side, *, tolerance: float = 0.01) -> Comparison
     """Compare two audits.
 
     Args:
-        before: the one.
-        after: the other.
-        tolerance: differences of a score up to this are unclear, as are those of overlapping 95 % intervals.
+        before: the audit from before the change.
+        after: the audit from after the change.
+        tolerance: the largest difference of two scores, 0 to 1, that is unclear, as differences within overlapping
+            95 % intervals are.
     """
     scores = [(before.verdict.of(asset), after.verdict.of(asset)) for asset in ASSETS]
     return Comparison(

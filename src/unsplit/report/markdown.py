@@ -13,9 +13,9 @@ def as_markdown(result: AuditResult, verdict: Verdict, *, page: str) -> str:
     """The verdict's table, the conditions, and the rest folded away.
 
     Args:
-        result: of the audit.
-        verdict: on it.
-        page: address of the report, relative to where the Markdown will lie.
+        result: the numbers of the audit.
+        verdict: the verdict on these numbers.
+        page: the address of the report, relative to where the Markdown will lie.
     """
     training = result.training
     about = "recorded traffic" if training is None else f"{training.dataset} with {training.model}"

@@ -39,11 +39,11 @@ def track(experiment: str, result: AuditResult, verdict: Verdict, settings: obje
     """Log one run, finished; returns its id.
 
     Args:
-        experiment: its name; made if need be.
-        result: its rows become metrics.
-        verdict: so do its scores.
+        experiment: the name of the experiment, which is made if it does not exist.
+        result: the result whose rows become metrics.
+        verdict: the verdict whose scores become metrics.
         settings: a dataclass, whose fields become parameters.
-        folder: of the report, whose files become artifacts.
+        folder: the folder of the report, whose files become artifacts.
 
     Raises:
         InputError: MLflow is not installed.

@@ -22,8 +22,8 @@ def write_report(folder: Path, result: AuditResult, pictures: Pictures, verdict:
     Everything is made before anything is written, so a failure leaves an older report as it was.
 
     Args:
-        folder: made if need be.
-        result: the numbers.
+        folder: the folder for the report, which is made if it does not exist.
+        result: the numbers of the audit.
         pictures: one reconstruction for each row of `result.inversion`, or of `result.recorded.inversion`.
         verdict: the verdict on the result; the result's own if left out.
 

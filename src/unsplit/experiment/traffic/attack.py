@@ -108,9 +108,9 @@ def attack_recorded(
     Args:
         transcript: the recording, which is only read.
         config: the attack, and what is known.
-        folder: the folder for the results, made if need be.
+        folder: the folder for the results, which is made if it does not exist.
         training: whether the recording is of a training; None for what its messages tell.
-        progress: told while the attack runs.
+        progress: called while the attack runs.
 
     Raises:
         UnsplitError: a transcript that cannot be read or lacks what the attack needs, or an architecture that does not

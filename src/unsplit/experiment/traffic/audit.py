@@ -98,7 +98,7 @@ def audit_recorded(
         config: what the attacker knows, and how it attacks.
         truth: a file that a client wrote; without it nothing is scored.
         command: what the report names as the command that makes it again.
-        stages: follows the progress.
+        stages: gives a progress bar for a stage of the work, by its title.
 
     Raises:
         UnsplitError: a recording or a truth that cannot be read or used, or an architecture that does not fit them.

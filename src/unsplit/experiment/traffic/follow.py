@@ -48,12 +48,12 @@ def follow(
     training forgets when it resumes from an earlier step is attacked again when it comes again.
 
     Args:
-        transcript: its folder, which may not be there yet; it is only read.
+        transcript: the transcript's folder, which may not be there yet; it is only read.
         config: the attack: of the inputs of the last step or steps, or of all labels so far.
-        folder: gets a folder `step-NNNNNN` for each attack, by its newest step.
+        folder: the folder for the results, which gets a folder `step-NNNNNN` for each attack, by its newest step.
         quiet_for: seconds without anything new after which it ends.
-        tell: told of each attack.
-        progress: told while an attack runs.
+        tell: called after each attack.
+        progress: called while an attack runs.
 
     Returns:
         The number of attacks.
