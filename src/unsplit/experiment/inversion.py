@@ -12,7 +12,7 @@ from unsplit.attacks import Progress, silent, threat_model
 from unsplit.attacks.inversion import preset
 from unsplit.attacks.registry import ClientForm, named
 from unsplit.attacks.settings import AttackSettings
-from unsplit.data import Dataset
+from unsplit.data import Dataset, Splits
 from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
 from unsplit.experiment.server_knowledge import ServerKnowledge
@@ -53,6 +53,12 @@ class Evaluation:
     test: Dataset
     mean_input: Tensor
     others: Tensor | None = None
+
+    @classmethod
+    def of(cls, splits: Splits, targets: Dataset, others: int | None = 5000) -> "Evaluation":
+        """Some of the test inputs as targets, with so many of the training inputs as the others; None for none."""
+        more = None if others is None else more_inputs(splits.train, others)
+        return cls(targets=targets, test=splits.test, mean_input=splits.train.images.mean(0), others=more)
 
 
 def observe_inference(
@@ -162,7 +168,7 @@ def scored(
     mirrored = [predicted(1 - test.images, clone, top, device=device) for clone in found.clones]
     row = InversionRow(
         depth=depth,
-        cut=[child for child, _ in model.named_children()][depth],
+        cut=cut_name(model, depth),
         state=state,
         preset=name,
         **picture_scores(pictures, evaluation),
@@ -180,6 +186,11 @@ def scored(
         pictures=f"pictures/depth{depth}-{state}-{name}.png",
     )
     return row, pictures
+
+
+def cut_name(model: nn.Sequential, depth: int) -> str:
+    """The name of the last module before the cut."""
+    return [name for name, _ in model.named_children()][depth]
 
 
 def more_for(settings: AttackSettings, evaluation: Evaluation) -> Tensor | None:

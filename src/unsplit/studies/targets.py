@@ -5,7 +5,7 @@ import functools
 from torch import nn
 
 from unsplit.data import Splits, load
-from unsplit.experiment.inversion import Evaluation, more_inputs
+from unsplit.experiment.inversion import Evaluation
 from unsplit.models import build_for
 from unsplit.randomness import generator
 
@@ -20,12 +20,7 @@ def data(name: str) -> Splits:
 def evaluation(name: str) -> Evaluation:
     """The ten targets, one of each class of the test set, and what scores an attack on them."""
     splits = data(name)
-    return Evaluation(
-        targets=splits.test.one_per_class(),
-        test=splits.test,
-        mean_input=splits.train.images.mean(0),
-        others=more_inputs(splits.train),
-    )
+    return Evaluation.of(splits, splits.test.one_per_class())
 
 
 def network(splits: Splits, seed: int, model: str | None = None) -> nn.Sequential:

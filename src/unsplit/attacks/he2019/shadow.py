@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.he2019.white_box import WhiteBoxConfig, descend_inputs
-from unsplit.attacks.objectives import relative_residual
+from unsplit.attacks.he2019.white_box import WhiteBoxConfig, inverted
 from unsplit.attacks.observed import batches
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.targets import matched_targets
@@ -96,7 +95,8 @@ def invert_by_shadow(
     targets, shadow = matched_targets(view, architecture, generator)
     inputs, labels = data.inputs.to(targets.device), data.labels.to(targets.device)
     _train(shadow, top.top, inputs, labels, config, generator, progress)
-    return _invert(targets, shadow, architecture, config, progress)
+    bounds = (architecture.low, architecture.high)
+    return inverted(targets, shadow, architecture.input_shape, bounds, config.inversion, progress)
 
 
 @attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))
@@ -144,7 +144,8 @@ def invert_by_shadow_without_data(
     labels = torch.randint(top.classes, (config.noise_samples,), generator=generator)
     inputs = (low + (high - low) * noise).to(targets.device)
     _train(shadow, top.top, inputs, labels.to(targets.device), config, generator, progress)
-    return _invert(targets, shadow, architecture, config, progress)
+    bounds = (architecture.low, architecture.high)
+    return inverted(targets, shadow, architecture.input_shape, bounds, config.inversion, progress)
 
 
 def _train(
@@ -166,15 +167,3 @@ def _train(
                 value.grad = gradient
             optimizer.step()
         progress(epoch + 1, config.epochs, float(loss.detach()))
-
-
-def _invert(
-    targets: Tensor, shadow: nn.Module, architecture: ClientArchitecture, config: ShadowConfig, progress: Progress
-) -> Reconstruction:
-    bounds = (architecture.low, architecture.high)
-    found = descend_inputs(targets, shadow, architecture.input_shape, bounds, config.inversion, progress)
-    with torch.no_grad():
-        residual = relative_residual(shadow(found), targets)
-    return Reconstruction(
-        inputs=found, clones=(shadow,), residual=residual, rounds=(config.inversion.steps,) * len(found)
-    )

@@ -128,21 +128,20 @@ def invert_white_box(
     del generator
     targets = view.tensor(Kind.SMASHED)
     check_finite("smashed data", targets)
-    x = descend_inputs(targets, weights.bottom, weights.input_shape, (weights.low, weights.high), config, progress)
-    with torch.no_grad():
-        residual = relative_residual(weights.bottom(x), targets)
-    return Reconstruction(inputs=x, clones=(weights.bottom,), residual=residual, rounds=(config.steps,) * len(targets))
+    return inverted(targets, weights.bottom, weights.input_shape, (weights.low, weights.high), config, progress)
 
 
-def descend_inputs(
+def inverted(
     targets: Tensor,
     bottom: nn.Module,
     input_shape: tuple[int, ...],
     bounds: tuple[float, float],
     config: WhiteBoxConfig,
     progress: Progress,
-) -> Tensor:
-    """Inputs [n, *input shape] whose smashed data come close to the targets."""
+) -> Reconstruction:
+    """Inputs [n, *input shape] within the bounds whose smashed data come close to the targets, and the bottom as the
+    clone.
+    """
     low, high = bounds
     z = torch.zeros(len(targets), *input_shape, device=targets.device, requires_grad=True)
     optimizer = config.optimizer.build([z])
@@ -166,4 +165,7 @@ def descend_inputs(
         if step % 50 == 0 or step == config.steps - 1:
             progress(step + 1, config.steps, float(loss.detach()) / len(targets))
     found = low + (high - low) * (z.detach() + 1) / 2
-    return found.clamp(low, high) if config.clip else found
+    found = found.clamp(low, high) if config.clip else found
+    with torch.no_grad():
+        residual = relative_residual(bottom(found), targets)
+    return Reconstruction(inputs=found, clones=(bottom,), residual=residual, rounds=(config.steps,) * len(found))

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from torch import Tensor, nn
+
 from unsplit.attacks.registry import named
 from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
+from unsplit.experiment.inversion import cut_name
 from unsplit.knowledge import KnownDefense
 from unsplit.results import CostRow, DefendedRow, DefenseRow
 
@@ -136,3 +139,23 @@ def defended_row(config: AuditConfig, costs: Sequence[CostRow], *, trains: bool)
         for one in members(config.defenses)
     ]
     return DefendedRow(defenses=tuple(rows), aware=config.aware, costs=tuple(costs))
+
+
+def cost_row(
+    setup: Literal["a", "c"],
+    network: nn.Sequential,
+    depth: int,
+    accuracy: float,
+    sent: Tensor,
+    defense: Defense | None,
+    seconds: float,
+) -> CostRow:
+    """What defences cost a training of so many seconds, whose clients have `sent` smashed data [n, ...]."""
+    return CostRow(
+        setup=setup,
+        depth=depth,
+        cut=cut_name(network, depth),
+        accuracy=accuracy,
+        bytes=(4.0 * sent.numel() if defense is None else defense.packed_bytes(sent)) / len(sent),
+        seconds=seconds,
+    )

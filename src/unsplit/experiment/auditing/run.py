@@ -28,7 +28,7 @@ from unsplit.experiment.auditing.label_watch import HandOffs
 from unsplit.experiment.auditing.labels import run_labels
 from unsplit.experiment.auditing.trainings import train_networks
 from unsplit.experiment.auditing.u_shape import attack_u_shape
-from unsplit.experiment.inversion import Evaluation, more_inputs
+from unsplit.experiment.inversion import Evaluation
 from unsplit.experiment.known_weights import known_network
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.threats import described, threats_of_inversion, threats_of_labels
@@ -109,12 +109,7 @@ def audit(
     trained = train_networks(untrained, name, depths, config, splits, checkpoint, stages)
     notes = (*notes, *_about_the_client(untrained, depths), *defense_notes(config))
     source = generator(config.seed + 1)
-    evaluation = Evaluation(
-        targets=targets_of(splits.test, config),
-        test=splits.test,
-        mean_input=splits.train.images.mean(0),
-        others=more_inputs(splits.train),
-    )
+    evaluation = Evaluation.of(splits, targets_of(splits.test, config))
     own = None
     if config.auxiliary is not None:
         own = auxiliary_data(config.auxiliary, splits, evaluation.targets, config.image_size)

@@ -12,7 +12,7 @@ from torch import nn
 from unsplit.attacks import Progress
 from unsplit.data import Splits
 from unsplit.experiment.auditing.config import AuditConfig
-from unsplit.experiment.auditing.defended import per_cut
+from unsplit.experiment.auditing.defended import cost_row, per_cut
 from unsplit.experiment.auditing.fitting import loss_for, named_inputs
 from unsplit.experiment.inversion import observe_inference
 from unsplit.metrics import performance, score_of
@@ -153,11 +153,4 @@ def _cost(
         network, depth, seen, torch.device(config.device), defenses=config.defenses, seed=config.seed
     )
     sent = view.tensor(Kind.SMASHED)
-    return CostRow(
-        setup="a",
-        depth=depth,
-        cut=[child for child, _ in network.named_children()][depth],
-        accuracy=accuracy,
-        bytes=(4.0 * sent.numel() if defense is None else defense.packed_bytes(sent)) / len(sent),
-        seconds=seconds,
-    )
+    return cost_row("a", network, depth, accuracy, sent, defense, seconds)

@@ -13,9 +13,9 @@ from unsplit.data import Splits
 from unsplit.defenses import Defense
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
-from unsplit.experiment.auditing.defended import corrects_labels, known_defense
+from unsplit.experiment.auditing.defended import corrects_labels, cost_row, known_defense
 from unsplit.experiment.auditing.label_watch import first_of_each_class, stolen_head, true_labels, unknown_to
-from unsplit.experiment.inversion import Evaluation, more_for, picture_scores
+from unsplit.experiment.inversion import Evaluation, cut_name, more_for, picture_scores
 from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownDefense, LabelSpace
 from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy
@@ -78,8 +78,8 @@ def attack_u_shape(
     training = split_training(model, train.images, train.labels, split, generator=generator(seed), device=device)
     recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))
     training.run(config.epochs * -(-len(train) // config.batch_size), progress=progress)
-    seconds, depth = time.perf_counter() - started, split.depth(model)
-    attack = _Attack(training, recorder.transcript(), splits, evaluation, config, loss, depth, seed, device)
+    seconds = time.perf_counter() - started
+    attack = _Attack(training, recorder.transcript(), splits, evaluation, split, loss, config.presets[0], seed, device)
     row, pictures = attack.run(known=None, corrected=False)
     known, corrects = known_defense(config), corrects_labels(config)
     aware: tuple[UShapeRow | None, Tensor | None] = (None, None)
@@ -98,17 +98,16 @@ class _Attack:
         view: Transcript,
         splits: Splits,
         evaluation: Evaluation,
-        config: AuditConfig,
+        split: SplitConfig,
         loss: LossSpec,
-        depth: int,
+        preset: str,
         seed: int,
         device: torch.device,
     ) -> None:
-        if config.u_shape is None:
-            raise RuntimeError("there is no U-shape without its cut and head")
         self._training, self._view, self._evaluation, self._device = training, view, evaluation, device
-        self._head, self._preset, self._seed = config.u_shape[1], config.presets[0], seed
-        self._depth, self._names = depth, list(training.model()._modules)
+        self._head, self._preset, self._seed = split.head, preset, seed
+        self._network = training.model()
+        self._depth = split.depth(self._network)
         self._shape, self._space = splits.train.input_shape, LabelSpace(classes=len(splits.train.classes))
         self._truth = true_labels(training, range(training.steps_done))
         known = first_of_each_class(self._truth, self._space.classes)
@@ -116,14 +115,8 @@ class _Attack:
             raise InputError("The client's data have no sample of some class; every class needs one, for its name.")
         self._known = known
         self._architecture = HeadArchitecture.of(training.active().segments()["head"].module)
-        self._groups = infer_by_surrogate(
-            view,
-            self._architecture,
-            self._space,
-            ClientLoss(spec=loss),
-            SurrogateConfig(),
-            generator=generator(seed),
-        )
+        known_loss, how, draws = ClientLoss(spec=loss), SurrogateConfig(), generator(seed)
+        self._groups = infer_by_surrogate(view, self._architecture, self._space, known_loss, how, generator=draws)
 
     def run(self, *, known: KnownDefense | None, corrected: bool) -> tuple[UShapeRow, Tensor]:
         """Take everything, by an attacker who knows of the defences what `known` says, and corrects labels."""
@@ -144,7 +137,7 @@ class _Attack:
         aware = known is not None or corrected
         row = UShapeRow(
             depth=self._depth,
-            cut=self._names[self._depth],
+            cut=cut_name(self._network, self._depth),
             head=self._head,
             preset=self._preset,
             aware=aware,
@@ -163,14 +156,8 @@ class _Attack:
         targets, test = self._evaluation.targets.images, self._evaluation.test
         sent = self._training.infer(targets.to(self._device)).tensor(Kind.SMASHED)
         outputs = self._training.predict(test.images.to(self._device)).cpu()
-        return CostRow(
-            setup="c",
-            depth=self._depth,
-            cut=self._names[self._depth],
-            accuracy=accuracy(outputs, test.labels),
-            bytes=defense.packed_bytes(sent) / len(sent),
-            seconds=seconds,
-        )
+        score = accuracy(outputs, test.labels)
+        return cost_row("c", self._network, self._depth, score, sent, defense, seconds)
 
 
 def _networks(

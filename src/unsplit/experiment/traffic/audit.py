@@ -18,7 +18,7 @@ from unsplit.attacks import Progress, class_numbers, readable, silent
 from unsplit.attacks.inversion import PRESETS
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, unknown_name
-from unsplit.experiment.inversion import presets_for, scores_against
+from unsplit.experiment.inversion import cut_name, presets_for, scores_against
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.threats import described
 from unsplit.experiment.traffic.attacker import DIGITS, Attacker, on_device
@@ -186,7 +186,7 @@ class _Audit:
             scores = PictureScores(**scores_against(pictures, self.originals, mean_input))
         row = RecordedInversionRow(
             depth=depth,
-            cut=[child for child, _ in self._model.named_children()][depth],
+            cut=cut_name(self._model, depth),
             preset=attack.name,
             step=step,
             samples=samples,

@@ -7,15 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks.inversion import (
-    AmortisedConfig,
-    JointConfig,
-    LearningConfig,
-    invert_by_decoder,
-    invert_jointly,
-    invert_jointly_through_defense,
-    invert_through_defense,
-)
+from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig
 from unsplit.attacks.labels import SurrogateConfig, correct_labels, infer_by_surrogate
 from unsplit.data import Splits
 from unsplit.defenses import Defense, parse_defenses
@@ -152,7 +144,7 @@ def _inputs(training: SplitTraining, splits: Splits, work: Work, defense: Defens
     """
     bottom = training.active().segments()["bottom"].module
     targets, device = splits.test.one_per_class(), next(bottom.parameters()).device
-    judged = Evaluation(targets=targets, test=splits.test, mean_input=splits.train.images.mean(0))
+    judged = Evaluation.of(splits, targets, None)
     others = more_inputs(splits.train, max(work.smashed, work.few))
     architecture = ClientArchitecture.of(bottom, targets.input_shape)
     known = KnownDefense(misfit=defense.misfit, noise=defense.noise)
@@ -174,14 +166,10 @@ def _attacked(
     attack: str, view: Transcript, architecture: ClientArchitecture, known: KnownDefense, work: Work, seed: int
 ) -> dict[str, Reconstruction]:
     """What the attack makes of the view without and with knowing the defence."""
-    if attack == "joint":
-        return {
-            "unaware": invert_jointly(view, architecture, work.joint, generator=generator(seed)),
-            "aware": invert_jointly_through_defense(view, architecture, known, work.joint, generator=generator(seed)),
-        }
+    settings: JointConfig | AmortisedConfig = work.joint if attack == "joint" else work.decoder
     return {
-        "unaware": invert_by_decoder(view, architecture, work.decoder, generator=generator(seed)),
-        "aware": invert_through_defense(view, architecture, known, work.decoder, generator=generator(seed)),
+        "unaware": settings.attack(view, architecture, settings, generator=generator(seed)),
+        "aware": settings.adaptive_attack(view, architecture, known, settings, generator=generator(seed)),
     }
 
 
