@@ -1,6 +1,7 @@
 """The order of the house: what a package exports is not hidden by its own modules, and private modules stay private."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,31 @@ def test_what_starts_with_an_underscore_is_imported_by_its_own_package_only():
         if part.startswith("_") and not part.startswith("__") and dotted(module)[:depth] != name[:depth]
     ]
     assert strangers == []
+
+
+def table_of_contributing():
+    """What can be added, and the paths to touch for it, from the table in CONTRIBUTING."""
+    lines = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text().partition("## Add a ...")[2].splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| a ")]
+    return {what: [re.findall(r"`([^`]+)`", cell) for cell in rest] for what, *rest in cells}
+
+
+def test_what_contributing_names_is_there():
+    told = table_of_contributing()
+    assert len(told) == 6
+    named = [path for cells in told.values() for cell in cells for path in cell]
+    assert [path for path in named if "NAME" not in path and not (SOURCE.parents[1] / path).exists()] == []
+    assert [path for path in named if "NAME" in path and not (SOURCE.parents[1] / path).parent.is_dir()] == []
+
+
+def test_nothing_takes_more_than_three_files_of_the_source():
+    assert {what: len(cells[0]) for what, cells in table_of_contributing().items() if len(cells[0]) > 3} == {}
+
+
+def test_the_architecture_has_every_room_and_names_nothing_that_is_gone():
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    rooms = {path.stem for path in SOURCE.iterdir() if path.suffix in ("", ".py") and path.name[0] not in "_."}
+    drawn = page.partition("## Rooms")[2].partition("| room | holds |")[0]
+    assert {room for room in rooms - {"py"} if not re.search(rf"\b{room}\b", drawn)} == set()
+    paths = re.findall(r"`([a-z_/]+\.py)`", page)
+    assert [path for path in paths if not any(SOURCE.glob(f"**/{path}"))] == []

@@ -29,7 +29,6 @@ RENAMED = {
     "unsplit.report.reproduction": "unsplit.studies.reproduction",
     "unsplit.experiment.tradeoff": "unsplit.studies.tradeoff",
     "unsplit.report.tradeoff": "unsplit.studies.tradeoff",
-    "unsplit.report.findings": "unsplit.report._findings",
 }
 """Rooms that have another name now."""
 
