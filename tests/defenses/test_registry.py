@@ -57,7 +57,7 @@ def test_a_new_defence_stands_in_the_table_of_the_documents(shift):
     assert "| `shift:by=1` | nothing | by: no value hides anything | None: it serves this test. |" in with_catalogue(
         PAGE.read_text()
     )
-    assert "shift" not in PAGE.read_text()
+    assert "`shift:by=1`" not in PAGE.read_text()
 
 
 def test_the_trade_off_tries_a_new_defence_at_its_strengths(shift):

@@ -221,7 +221,7 @@ def test_correcting_needs_a_clone_and_the_right_transcript():
 
 def test_the_documents_are_what_their_sources_say():
     page = (ROOT / "docs" / "defenses.md").read_text()
-    assert page == with_catalogue(page), "docs/defenses.md says, at its end, how its table is written anew."
+    assert page == with_catalogue(page), "docs/defenses.md says at its end how to update its table."
     rows = [row for row in read_rows(ROOT / "docs" / "results.json") if row.table == "tradeoff"]
     assert (ROOT / "docs" / "tradeoff.md").read_text() == tradeoff_markdown(rows)
     for dataset in ("mnist", "cifar-10"):
