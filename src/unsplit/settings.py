@@ -82,8 +82,8 @@ def in_options(sentence: str, flags: Mapping[str, str]) -> str:
     that begins with the name ("epochs is 0; ...") has it without marks.
 
     Args:
-        sentence: of an error or a note.
-        flags: options by the names of settings; other names stay as they are.
+        sentence: the sentence of an error or a note.
+        flags: options of the command, as they are typed, by the names of settings; other names stay as they are.
     """
 
     def option(found: re.Match[str]) -> str:

@@ -28,10 +28,10 @@ class Asked:
 
     Args:
         thresholds: conditions that fail the audit.
-        markdown: a file, "-", or None.
-        mlflow: an experiment, or None.
-        json: print the result as JSON.
-        quiet: print nothing but errors.
+        markdown: path of the Markdown file to write, "-" for standard output, or None for none.
+        mlflow: name of the MLflow experiment to log to, or None for none.
+        json: whether the result is printed as JSON.
+        quiet: whether nothing but errors is printed.
     """
 
     thresholds: tuple[Threshold, ...]

@@ -24,13 +24,13 @@ class TrainConfig:
         data: name of a data set, or path of a folder of images.
         model: name of a model, "module:function", or None for the paper's net for such pictures.
         split: how the network is split and trained.
-        steps: how many; None for `epochs` passes over all data.
-        epochs: passes, where `steps` is None; at least 1.
+        steps: number of training steps, at least 1; None for `epochs` passes over all data.
+        epochs: number of passes over the training data where `steps` is None, at least 1.
         observer: the party whose transcript is kept: "server", "client0", ...
-        keep_last: keep only the last so many steps of it; None keeps all.
-        checkpoint_every: steps between two checkpoints.
-        seed: of everything.
-        device: where tensors live.
+        keep_last: number of last steps whose messages the transcript keeps, at least 1; None keeps all.
+        checkpoint_every: number of steps between two checkpoints, at least 1.
+        seed: seed of everything that is drawn at random.
+        device: name of the device where tensors live, such as "cpu" or "cuda:1".
 
     Raises:
         InputError: a number out of its range.
@@ -70,10 +70,10 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, progress: 
     """Train split and leave `transcript/`, `checkpoint.safetensors` and `training.json` in `folder`.
 
     Args:
-        config: what to do.
-        folder: must not hold a run yet, unless `resume`.
-        resume: go on from the folder's checkpoint; the result is that of an undisturbed run, bit for bit.
-        progress: told after every step.
+        config: the settings of the training.
+        folder: folder for the results, which must not hold a run yet, unless `resume`.
+        resume: whether to go on from the folder's checkpoint; the result is that of an undisturbed run, bit for bit.
+        progress: function that is told the progress after every step.
 
     Raises:
         UnsplitError: a configuration or data that cannot be used, or a folder that holds another run.

@@ -66,7 +66,7 @@ class AuditConfig:
         white_box: preset of the white-box attack, "white-box" or "white-box-quick".
         freeze_client: whether to leave the client's first layers as they start, in the trainings that are inverted.
         seed: seed of everything that is drawn at random, 0 or more.
-        device: where tensors live.
+        device: name of the device where tensors live, such as "cpu" or "cuda:1".
         reduced_precision: whether decoders compute their convolutions in bfloat16: "on", "off", or "auto", where the
             device has instructions for it.
 
@@ -187,7 +187,7 @@ class AuditConfig:
         Args:
             settings: values as YAML has them; where the command line takes a text ("1,conv2", "1:1", "adam:lr=0.001",
                 "64,64", "none"), so does this.
-            source: where they come from, for what is said of mistakes.
+            source: name of the place where the settings come from, for sentences about mistakes.
 
         Raises:
             InputError: an unknown key, or a value that a setting cannot have.
