@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from unsplit.cli.console import progress_bars, warn
 from unsplit.settings import flag_of, in_options
-from unsplit.studies.grid import Cell, ExecutorConfig, Progress, Store, Summary, run
+from unsplit.studies.grid import Cell, CellEnded, ExecutorConfig, Store, Summary, run
 
 _FLAGS: Mapping[str, str] = {name: flag_of(name) for name in ("address", "jobs")}
 
@@ -23,7 +23,7 @@ def run_cells(
     with progress_bars(quiet=quiet) as bars:
         advance = bars.stage(stage)
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: CellEnded) -> None:
             advance(progress.done, progress.total, float("nan"))
             if progress.error is not None:
                 sentence = in_options(progress.error, _FLAGS)

@@ -19,9 +19,9 @@ from unsplit.studies.grid.rows import (
     dump_rows,
     interval,
     no_better_than_a_guess,
+    paper_verdict,
     read_rows,
     updated,
-    verdict,
 )
 from unsplit.studies.reproduction import (
     ExecutorConfig,
@@ -71,7 +71,7 @@ def row(**fields):
     ],
 )
 def test_the_verdict_follows_the_stated_rule(fields, expected):
-    assert verdict(row(**fields)) == expected
+    assert paper_verdict(row(**fields)) == expected
 
 
 @pytest.mark.parametrize(

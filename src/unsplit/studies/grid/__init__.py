@@ -1,6 +1,6 @@
 """The engine of every study: cells, where they run, the store that keeps them, and rows. It knows no attack."""
 
-from unsplit.studies.grid._run import Progress, Summary, estimate, missing, run
+from unsplit.studies.grid._run import CellEnded, Summary, estimate, missing, run
 from unsplit.studies.grid.cell import REVISION, Cell, Tensors
 from unsplit.studies.grid.execute import EXECUTORS, ExecutorConfig
 from unsplit.studies.grid.store import Store, Stored
@@ -9,8 +9,8 @@ __all__ = [
     "EXECUTORS",
     "REVISION",
     "Cell",
+    "CellEnded",
     "ExecutorConfig",
-    "Progress",
     "Store",
     "Stored",
     "Summary",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from unsplit.studies.grid.cell import Cell, Tensors, Values
-from unsplit.studies.grid.execute import ExecutorConfig, Outcome, execute
+from unsplit.studies.grid.execute import ExecutorConfig, TaskResult, execute
 from unsplit.studies.grid.store import Store
 
 Done = tuple[Values, Tensors, float]
@@ -29,7 +29,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class CellEnded:
     """How far a run is.
 
     Args:
@@ -98,7 +98,7 @@ def run(
     config: ExecutorConfig,
     *,
     resume: bool = True,
-    tell: Callable[[Progress], None] = lambda _: None,
+    tell: Callable[[CellEnded], None] = lambda _: None,
 ) -> Summary:
     """Run cells and store each as it ends.
 
@@ -124,13 +124,13 @@ def run(
                 continue
             _fail(store, cell, f"What it needs ({cell.needs.label}) failed; see that cell's error.", "")
             done, failed = done + 1, failed + 1
-            tell(Progress(cell=cell, error=f"{cell.needs.label} failed", done=done, total=len(todo), seconds=0.0))
+            tell(CellEnded(cell=cell, error=f"{cell.needs.label} failed", done=done, total=len(todo), seconds=0.0))
         tasks = [Task(cell=cell, needed=_needed(store, cell)) for cell in ready]
         for outcome in execute(_call, tasks, config):
             cell = ready[outcome.index]
             seconds = _keep(store, cell, outcome)
             done, failed = done + 1, failed + (outcome.error is not None)
-            tell(Progress(cell=cell, error=outcome.error, done=done, total=len(todo), seconds=seconds))
+            tell(CellEnded(cell=cell, error=outcome.error, done=done, total=len(todo), seconds=seconds))
     return Summary(ran=done, kept=len(wanted - {cell.key for cell in todo}), failed=failed)
 
 
@@ -157,7 +157,7 @@ def _needed(store: Store, cell: Cell) -> Mapping[str, Tensor]:
     return cell.select(store.tensors(found))
 
 
-def _keep(store: Store, cell: Cell, outcome: Outcome[Done]) -> float:
+def _keep(store: Store, cell: Cell, outcome: TaskResult[Done]) -> float:
     if outcome.result is None:
         _fail(store, cell, outcome.error or "no result", outcome.details)
         return 0.0

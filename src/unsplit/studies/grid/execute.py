@@ -47,7 +47,7 @@ class ExecutorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome(Generic[R]):
+class TaskResult(Generic[R]):
     """What became of one task: its result, or what went wrong."""
 
     index: int
@@ -56,7 +56,7 @@ class Outcome(Generic[R]):
     details: str = ""
 
 
-def execute(work: Callable[[T], R], tasks: Sequence[T], config: ExecutorConfig) -> Iterator[Outcome[R]]:
+def execute(work: Callable[[T], R], tasks: Sequence[T], config: ExecutorConfig) -> Iterator[TaskResult[R]]:
     """Run `work` on every task; outcomes come as they end, each exactly once.
 
     A task that raises gives an outcome with its error, and the others go on. Where a worker is killed (for memory,
@@ -81,7 +81,7 @@ def execute(work: Callable[[T], R], tasks: Sequence[T], config: ExecutorConfig) 
             yield _alone(work, tasks, index, deaths)
 
 
-def _parallel(work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int], jobs: int) -> Iterator[Outcome[R]]:
+def _parallel(work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int], jobs: int) -> Iterator[TaskResult[R]]:
     calls = (delayed(_attempt)(work, index, tasks[index]) for index in indices)
     # A single job would run in this very process, which must survive: two workers then, with one task at a time.
     side_by_side = Parallel(
@@ -90,24 +90,26 @@ def _parallel(work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int]
         return_as="generator_unordered",
         batch_size=1,
     )
-    outcomes: Iterator[Outcome[R]] = side_by_side(calls)
+    outcomes: Iterator[TaskResult[R]] = side_by_side(calls)
     return outcomes
 
 
-def _alone(work: Callable[[T], R], tasks: Sequence[T], index: int, deaths: Deaths) -> Outcome[R]:
+def _alone(work: Callable[[T], R], tasks: Sequence[T], index: int, deaths: Deaths) -> TaskResult[R]:
     try:
         return next(_parallel(work, tasks, [index], 1))
     except deaths:
-        return Outcome(index=index, error="Its process was killed, most likely for want of memory; run fewer `jobs`.")
+        return TaskResult(
+            index=index, error="Its process was killed, most likely for want of memory; run fewer `jobs`."
+        )
 
 
-def _attempt(work: Callable[[T], R], index: int, task: T) -> Outcome[R]:
+def _attempt(work: Callable[[T], R], index: int, task: T) -> TaskResult[R]:
     torch.set_num_threads(1)
     try:
-        return Outcome(index=index, result=work(task))
+        return TaskResult(index=index, result=work(task))
     except Exception as error:
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return Outcome(index=index, error=message, details=traceback.format_exc())
+        return TaskResult(index=index, error=message, details=traceback.format_exc())
 
 
 @contextmanager

@@ -30,7 +30,7 @@ Metric = Literal[
     "seconds",
     "bytes",
 ]
-Verdict = Literal["reproduced", "better", "undecided", "not reproduced"]
+PaperVerdict = Literal["reproduced", "better", "undecided", "not reproduced"]
 
 
 class ResultRow(Row):
@@ -53,7 +53,7 @@ class ResultRow(Row):
     note: str = Field(default="", description="a smaller budget than the paper's, or why there is no number")
 
 
-def verdict(row: ResultRow) -> Verdict | None:
+def paper_verdict(row: ResultRow) -> PaperVerdict | None:
     """How a number compares with the paper's; None where either is missing, or ours is of a smaller budget.
 
     Reproduced: our mean lies within 10 % of the paper's value (accuracies: two points), or within 25 % (five points)

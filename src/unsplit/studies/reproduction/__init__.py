@@ -2,8 +2,8 @@
 
 from unsplit.studies.grid import (
     EXECUTORS,
+    CellEnded,
     ExecutorConfig,
-    Progress,
     Store,
     Summary,
     estimate,
@@ -19,12 +19,16 @@ from unsplit.studies.reproduction.selection import Selection
 from unsplit.studies.reproduction.tables import TABLES, collect, picture_grids, plan, plots
 from unsplit.studies.reproduction.write import write_results
 
+Progress = CellEnded
+"""The name that it had before, for programs that were written then."""
+
 __all__ = [
     "BUDGETS",
     "EXECUTORS",
     "FRONT_BEGIN",
     "FRONT_END",
     "TABLES",
+    "CellEnded",
     "Claim",
     "ExecutorConfig",
     "Progress",

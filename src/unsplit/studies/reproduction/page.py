@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from unsplit.studies.grid.markdown import markdown_table
-from unsplit.studies.grid.rows import ResultRow, no_better_than_a_guess, smaller_budget, verdict
+from unsplit.studies.grid.rows import ResultRow, no_better_than_a_guess, paper_verdict, smaller_budget
 from unsplit.studies.grid.select import distinct, select
 from unsplit.studies.reproduction._claims import claims
 from unsplit.studies.reproduction.sections import Pictures
@@ -48,7 +48,7 @@ def _overview(rows: Sequence[ResultRow]) -> str:
             chosen = select(judged, dataset=dataset, preset=preset)
             if not chosen:
                 continue
-            verdicts = [verdict(row) for row in chosen]
+            verdicts = [paper_verdict(row) for row in chosen]
             guesses = sum(no_better_than_a_guess(row) for row in chosen)
             counts = [verdicts.count(word) for word in ("reproduced", "better", "undecided", "not reproduced")]
             counts += [sum(map(smaller_budget, chosen)), sum(row.value is None for row in chosen), guesses]

@@ -122,7 +122,7 @@ class Results:
         )
 
 
-class Reader:
+class StoreReader:
     """Finds in a store the cells that `plan` gives for a selection."""
 
     def __init__(self, store: Store, plan: Callable[[Selection], list[Cell]]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from unsplit.report.numbers import percent
 from unsplit.studies.grid.markdown import image, markdown_table, number
-from unsplit.studies.grid.rows import ResultRow, verdict
+from unsplit.studies.grid.rows import ResultRow, paper_verdict
 from unsplit.studies.grid.select import select
 from unsplit.studies.reproduction._claims import claims
 from unsplit.studies.reproduction.paper import PAPER_SETS
@@ -35,7 +35,7 @@ def three(row: ResultRow | None) -> list[str]:
         printed = f"{100 * row.paper:g}%"
     else:
         printed = f"{row.paper:g}"
-    return [printed, number(row), verdict(row) or ""]
+    return [printed, number(row), paper_verdict(row) or ""]
 
 
 def percent_of(value: float | None) -> str:

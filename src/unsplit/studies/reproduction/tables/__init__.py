@@ -7,7 +7,7 @@ from unsplit.studies.grid.cell import Cell
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.store import Store
 from unsplit.studies.reproduction.budget import budget
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.selection import Selection
 from unsplit.studies.reproduction.tables import (
     figure2,
@@ -40,7 +40,7 @@ def plan(selection: Selection) -> list[Cell]:
 
 def collect(store: Store) -> list[ResultRow]:
     """All rows of a store, table by table; what was not run has a row that says so."""
-    reader = Reader(store, plan)
+    reader = StoreReader(store, plan)
     return [row for table in TABLES.values() if table.rows is not None for row in table.rows(reader)]
 
 
@@ -55,7 +55,7 @@ def picture_grids(store: Store) -> dict[str, bytes]:
 
     A data set that is not on this machine, whose originals cannot be shown, is left out.
     """
-    reader, drawn = Reader(store, plan), dict[str, bytes]()
+    reader, drawn = StoreReader(store, plan), dict[str, bytes]()
     for dataset in reader.datasets:
         try:
             originals = evaluation(dataset).targets.images

@@ -15,7 +15,7 @@ from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.reproduction import paper
 from unsplit.studies.reproduction.budget import Budget, ClientConfig
 from unsplit.studies.reproduction.clients import ClientAttackCell
-from unsplit.studies.reproduction.reader import Reader, Results
+from unsplit.studies.reproduction.reader import Results, StoreReader
 from unsplit.studies.reproduction.selection import Selection, depths_of
 from unsplit.studies.targets import evaluation
 
@@ -79,7 +79,7 @@ def inversion_cells(
     ]
 
 
-def find_inversion(reader: Reader, dataset: str, preset: str, depth: int, state: str) -> Results:
+def find_inversion(reader: StoreReader, dataset: str, preset: str, depth: int, state: str) -> Results:
     """The results of Table 2 with this preset, at this depth, before or after training."""
     options = f" --states {state} --depths {depth}"
     return reader.find("table2", dataset, InversionCell, preset=preset, options=options, depth=depth, state=state)

@@ -9,7 +9,7 @@ from unsplit.report.numbers import error, percent
 from unsplit.studies.grid.markdown import markdown_table
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import distinct, only, select
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import depths_of
 from unsplit.studies.reproduction.tables._inversion import (
@@ -20,7 +20,7 @@ SEEDS = "strong"
 """The table of these rows."""
 
 
-def seed_rows(reader: Reader) -> Iterator[ResultRow]:
+def seed_rows(reader: StoreReader) -> Iterator[ResultRow]:
     """The strongest attack seed by seed, with what it can tell of itself without the truth."""
     for dataset, state in itertools.product(reader.datasets, ("before", "after")):
         for depth in depths_of(dataset):

@@ -8,7 +8,7 @@ from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import distinct, only, select
 from unsplit.studies.reproduction.budget import BUDGETS, Budget
 from unsplit.studies.reproduction.drawing import COLOURS, axes_of, png
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, figure_section
 from unsplit.studies.reproduction.select import epoch_of, title
 from unsplit.studies.reproduction.selection import Selection, depths_of
@@ -28,7 +28,7 @@ def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
                     yield from inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
 
 
-def _rows(reader: Reader) -> Iterator[ResultRow]:
+def _rows(reader: StoreReader) -> Iterator[ResultRow]:
     for dataset, preset in itertools.product(reader.datasets, ("joint", "paper")):
         for epoch in range(BUDGETS["full"].clients[dataset].epochs + 1):
             found = reader.find("figure2", dataset, InversionCell, preset=preset, epoch=epoch)

@@ -12,7 +12,7 @@ from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import distinct, mean_value, select
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.drawing import COLOURS, axes_of, png
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, figure_section, notes
 from unsplit.studies.reproduction.select import ATTACKS_OF_3A, compared, title
 from unsplit.studies.reproduction.selection import Selection, depths_of
@@ -31,7 +31,7 @@ def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     return on_trained_clients(selection, chosen, selection.depths or chosen.depths, selection.chosen_seeds)
 
 
-def _rows(reader: Reader) -> Iterator[ResultRow]:
+def _rows(reader: StoreReader) -> Iterator[ResultRow]:
     """Every depth of every attack; page and figure take the means."""
     for dataset, attack in itertools.product(reader.datasets, COLLABORATIVE):
         for depth in depths_of(dataset):

@@ -28,7 +28,7 @@ from unsplit.studies.grid.select import select
 from unsplit.studies.reproduction.budget import RESNET_CLIENT, Budget
 from unsplit.studies.reproduction.drawing import COLOURS, axes_of, png
 from unsplit.studies.reproduction.paper import PAPER_SETS
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, figure_section
 from unsplit.studies.reproduction.select import HIJACKING, epoch_of, title
 from unsplit.studies.reproduction.selection import Selection
@@ -178,7 +178,7 @@ def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
         ]
 
 
-def _rows(reader: Reader) -> Iterator[ResultRow]:
+def _rows(reader: StoreReader) -> Iterator[ResultRow]:
     for dataset in reader.datasets:
         hijack = reader.find("figure3b", dataset, HijackCell)
         if not hijack and dataset in PAPER_SETS[1:]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from unsplit.studies.grid.cell import Cell
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.reproduction.budget import Budget
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures
 from unsplit.studies.reproduction.selection import Selection
 
@@ -29,6 +29,6 @@ class Table:
     name: str
     cells: Callable[[Selection, Budget], Iterable[Cell]]
     section: Callable[[Sequence[ResultRow], Pictures], str]
-    rows: Callable[[Reader], Iterable[ResultRow]] | None = None
+    rows: Callable[[StoreReader], Iterable[ResultRow]] | None = None
     plot: Callable[[Sequence[ResultRow]], bytes | None] | None = None
-    grids: Callable[[Reader, str, Tensor], dict[str, bytes]] | None = None
+    grids: Callable[[StoreReader, str, Tensor], dict[str, bytes]] | None = None

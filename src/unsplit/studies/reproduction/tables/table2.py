@@ -9,7 +9,7 @@ from unsplit.studies.grid.markdown import markdown_table, number
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import distinct, only, select
 from unsplit.studies.reproduction.budget import Budget
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, claims_of, notes, three
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection, depths_of
@@ -35,7 +35,7 @@ def table2_cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
                     yield from inversion_cells(selection, chosen, dataset, seed, name, epoch, client)
 
 
-def _rows(reader: Reader) -> Iterator[ResultRow]:
+def _rows(reader: StoreReader) -> Iterator[ResultRow]:
     for dataset, preset, state in itertools.product(reader.datasets, PRESETS_SHOWN, ("before", "after")):
         for depth in depths_of(dataset):
             found = find_inversion(reader, dataset, preset, depth, state)

@@ -16,7 +16,7 @@ from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.grid.select import select
 from unsplit.studies.reproduction import paper
 from unsplit.studies.reproduction.budget import Budget
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, percent_of, three
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
@@ -72,7 +72,7 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
     ]
 
 
-def _rows(reader: Reader) -> Iterator[ResultRow]:
+def _rows(reader: StoreReader) -> Iterator[ResultRow]:
     """The paper's attack: gradient matching on the weight gradient, by a clone head that is trained or not."""
     for dataset, depth, optimizer in itertools.product(reader.datasets, HEADS, OPTIMIZERS):
         found = reader.find(

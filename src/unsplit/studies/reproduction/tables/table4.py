@@ -11,7 +11,7 @@ from unsplit.studies.grid.select import only
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.drawing import Line, grid
 from unsplit.studies.reproduction.paper import PAPER_SETS
-from unsplit.studies.reproduction.reader import Reader, Results
+from unsplit.studies.reproduction.reader import Results, StoreReader
 from unsplit.studies.reproduction.sections import Pictures, named
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
@@ -48,7 +48,7 @@ def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     return "## Table 4: pictures at depth three, trained client\n\n" + "\n".join([*shown, table])
 
 
-def _lines(reader: Reader, dataset: str) -> list[Line]:
+def _lines(reader: StoreReader, dataset: str) -> list[Line]:
     depth = 2 if dataset == "digits" else 3
     wanted: list[tuple[str, Results]] = [
         (attack, reader.find("table4", dataset, CollaborativeCell, attack=attack, depth=depth))
@@ -71,7 +71,7 @@ def _depth_three(rows: Sequence[ResultRow]) -> list[ResultRow]:
     return sorted(chosen, key=lambda row: (PAPER_SETS.index(row.dataset), row.table))
 
 
-def _grids(reader: Reader, dataset: str, originals: Tensor) -> dict[str, bytes]:
+def _grids(reader: StoreReader, dataset: str, originals: Tensor) -> dict[str, bytes]:
     lines = _lines(reader, dataset)
     if all(pictures is None for _, pictures in lines):
         return {}

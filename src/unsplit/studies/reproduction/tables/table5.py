@@ -25,7 +25,7 @@ from unsplit.studies.grid.select import select
 from unsplit.studies.reproduction import paper
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.clients import ClientAttackCell
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, three
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
@@ -98,7 +98,7 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
     ]
 
 
-def _rows(reader: Reader) -> Iterator[ResultRow]:
+def _rows(reader: StoreReader) -> Iterator[ResultRow]:
     """Queries until the mean error over the pictures is UnSplit's: the paper's printed one, or ours."""
     for dataset in reader.datasets:
         for depth in range(1, 7):

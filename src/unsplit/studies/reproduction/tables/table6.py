@@ -10,7 +10,7 @@ from unsplit.studies.grid.markdown import image
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.drawing import Line, grid
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, named
 from unsplit.studies.reproduction.selection import Selection, depths_of
 from unsplit.studies.reproduction.tables._inversion import (
@@ -36,7 +36,7 @@ def _section(_: Sequence[ResultRow], pictures: Pictures) -> str:
     )
 
 
-def _lines(reader: Reader, dataset: str, preset: str, state: str) -> list[Line]:
+def _lines(reader: StoreReader, dataset: str, preset: str, state: str) -> list[Line]:
     found = {
         depth: reader.find("table6", dataset, InversionCell, preset=preset, depth=depth, state=state)
         for depth in depths_of(dataset)
@@ -44,7 +44,7 @@ def _lines(reader: Reader, dataset: str, preset: str, state: str) -> list[Line]:
     return [(f"depth {depth}", reader.pictures(results)) for depth, results in found.items()]
 
 
-def _grids(reader: Reader, dataset: str, originals: Tensor) -> dict[str, bytes]:
+def _grids(reader: StoreReader, dataset: str, originals: Tensor) -> dict[str, bytes]:
     drawn = {}
     for preset in ("strong", "joint", "paper"):
         sides = [_lines(reader, dataset, preset, state) for state in ("before", "after")]

@@ -9,7 +9,7 @@ from unsplit.studies.grid.select import select
 from unsplit.studies.reproduction import paper
 from unsplit.studies.reproduction.budget import Budget
 from unsplit.studies.reproduction.paper import HE_PSNR
-from unsplit.studies.reproduction.reader import Reader
+from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
@@ -36,7 +36,7 @@ def _cells(selection: Selection, chosen: Budget) -> list[Cell]:
     ]
 
 
-def _rows(reader: Reader) -> list[ResultRow]:
+def _rows(reader: StoreReader) -> list[ResultRow]:
     """Beside what its own authors print."""
     return [
         found.row(

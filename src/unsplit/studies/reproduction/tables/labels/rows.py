@@ -7,7 +7,7 @@ from typing import Any
 from unsplit.optim import OptimizerSpec
 from unsplit.studies.grid.rows import Metric, ResultRow
 from unsplit.studies.reproduction import paper
-from unsplit.studies.reproduction.reader import Reader, Results
+from unsplit.studies.reproduction.reader import Results, StoreReader
 from unsplit.studies.reproduction.tables.labels.cells import (
     DEFENCES,
     EPOCH,
@@ -24,7 +24,7 @@ _TABLE = "labels"
 SURROGATE = "surrogate"
 
 
-def label_rows(reader: Reader) -> Iterator[ResultRow]:
+def label_rows(reader: StoreReader) -> Iterator[ResultRow]:
     """Accuracies of every attack in every situation that was run, and what the labels are good for."""
     for dataset, head in itertools.product(reader.datasets, HEADS):
         options = f" --depths {head}"
