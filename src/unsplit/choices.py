@@ -31,30 +31,13 @@ GUARDS = ("scrutiny", "splitguard")
 PRESETS = ("joint", "joint-quick", "paper", "paper-literal", "released", "strong", "strong-quick")
 WHITE_BOX = ("white-box", "white-box-quick")
 LABEL_ATTACKS = (
-    "surrogate",
-    "k-means",
-    "spectral",
-    "features",
-    "nearest",
-    "norm",
-    "direction",
-    "sign",
-    "matching",
-    "least-squares",
-    "handed-weights",
-)
+    "surrogate", "k-means", "spectral", "features", "nearest", "norm", "direction", "sign", "matching",
+    "least-squares", "handed-weights",
+)  # fmt: skip
 METRICS = (
-    "inversion_skill",
-    "inversion_shape",
-    "inversion_mse",
-    "inversion_ssim",
-    "clone_accuracy",
-    "clone_agreement",
-    "label_accuracy",
-    "label_accuracy_up_to_names",
-    "whole_accuracy",
-    "leakage",
-)
+    "inversion_skill", "inversion_shape", "inversion_mse", "inversion_ssim", "clone_accuracy", "clone_agreement",
+    "label_accuracy", "label_accuracy_up_to_names", "whole_accuracy", "leakage",
+)  # fmt: skip
 DEFENSES = (
     "gaussian", "laplace", "clip", "quantise", "sparsify", "top-k", "dropout", "random-relu", "nopeek", "label-dp",
     "gradient-noise", "marvell", "max-norm", "sign", "dp-sgd", "deeper-cut",

@@ -42,7 +42,8 @@ class LabelDP(Defense):
 def randomised_response(
     labels: Int[Tensor, " n"], classes: int, epsilon: float, *, generator: torch.Generator
 ) -> Int[Tensor, " n"]:
-    """Labels of which each is kept with probability e^epsilon / (e^epsilon + classes - 1), and is any other one else.
+    """Labels with errors at random: each is kept with probability e^epsilon / (e^epsilon + classes - 1), and otherwise
+    replaced by any other class.
 
     What the server sees then depends on a sample's label by a factor of at most e^epsilon, whatever the attack.
 

@@ -49,7 +49,7 @@ def chance(truth: Int[Tensor, " n"]) -> float:
 
 
 def accuracy(outputs: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
-    """Share of samples whose largest output is their label's."""
+    """Share of samples whose largest output belongs to their label."""
     return float((outputs.argmax(1) == labels.to(outputs.device)).float().mean())
 
 

@@ -14,7 +14,7 @@ def mse(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]) -> float:
 
 def mse_scale_free(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]) -> float:
     """Mean squared error after the best single a * x + b over the whole set: what is left when contrast, brightness
-    and sign are forgiven. Needs the truth, so it is a diagnostic and never an attack's result.
+    and sign are ignored. It needs the truth, so it is a diagnostic and never the result of an attack.
     """
     x, y = inputs.flatten().double(), truth.flatten().double()
     x, y = x - x.mean(), y - y.mean()
@@ -24,7 +24,7 @@ def mse_scale_free(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]
 
 
 def mse_scale_free_each(inputs: Float[Tensor, "n ..."], truth: Float[Tensor, "n ..."]) -> float:
-    """As `mse_scale_free` with an a and b for each target: forgives too that contrast and sign differ between them."""
+    """As `mse_scale_free`, with an a and b for each target: contrast and sign may then differ between the targets."""
     pairs = zip(inputs, truth, strict=True)
     return sum(mse_scale_free(found[None], true[None]) for found, true in pairs) / len(truth)
 

@@ -1,7 +1,7 @@
 """Conditions under which an audit fails a build, such as `label_accuracy>0.5`.
 
-A condition is about the worst case over the rows for the one who asks: the largest of what tells of leakage, the
-smallest of errors. What an audit does not measure is never passed over: it can neither hold nor fail.
+A condition is judged by the worst case over the rows: the largest value of a measure of leakage, the smallest value of
+an error. A condition on what the audit does not measure neither holds nor fails, and is reported as such.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Labels from the cut gradient, which every server of setups (b) and (c) has, by grouping and by nearest neighbour.
 
-With a last dense layer W at the client, a sample's cut gradient is W'(p - y): the samples of a class point the same
-way, and each class another way. So the samples fall into one group a class. Which group is which class, no gradient
-can tell; a few known samples can.
+With a last dense layer W at the client, a sample's cut gradient is W'(p - y). The gradients of one class have nearly
+the same direction, and each class has another one, so the samples form one group for each class. Gradients do not tell
+which group is which class; a few known samples do.
 """
 
 import warnings

@@ -41,7 +41,7 @@ def infer_from_handed_weights(
         InputError: no hand-off of a head, messages that are missing or not finite, or a head that does not fit.
 
     Reference:
-        None: with everything known but the label, it is read off. UnSplit (section 4.3) does so from weight gradients.
+        None: all but the label is known, so the label follows. UnSplit (section 4.3) does so from weight gradients.
     """
     handed = {
         message.step: message  # the last of a step: where clients are averaged, they go on from what is sent back

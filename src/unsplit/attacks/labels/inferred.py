@@ -81,7 +81,7 @@ def train_clone_head(
 def name_groups(found: InferredLabels, known: KnownSamples, space: LabelSpace) -> InferredLabels:
     """Give each group the class that most of its known samples have, no class twice (Hungarian assignment).
 
-    Where no known sample speaks for a group, it gets one of the classes that are left over.
+    A group without a known sample gets one of the classes that are left.
 
     Args:
         found: group numbers of n samples, without names.

@@ -21,7 +21,7 @@ from unsplit.optim import OptimizerSpec
 from unsplit.types import InferredLabels, Kind, Transcript
 
 _STEEPEST = 1.0
-"""Length to which the gradient of the clone's weights is clipped: one odd batch shall not throw it off the track."""
+"""Length to which the gradient of the clone's weights is clipped: so one unusual batch does not spoil the clone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ _NOTHING = (torch.empty(0, dtype=torch.int64), torch.empty(0))
 
 
 class _Follower:
-    """A clone head on the track of the client's, and the labels that it has explained so far."""
+    """A clone head that follows the client's head, and the labels that it has explained so far."""
 
     def __init__(
         self, clone: nn.Module, space: LabelSpace, loss: LossSpec, config: SurrogateConfig, generator: torch.Generator

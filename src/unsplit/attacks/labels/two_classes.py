@@ -1,4 +1,4 @@
-"""Two classes: labels from how long a cut gradient is, or from which of two ways it points."""
+"""Two classes: labels from the length of a cut gradient, or from which of two directions it has."""
 
 import torch
 
@@ -17,8 +17,8 @@ from unsplit.types import InferredLabels, Kind, Transcript
 def infer_from_gradient_norm(view: Transcript, space: LabelSpace) -> InferredLabels:
     """Two groups of samples: those with short cut gradients and those with long ones.
 
-    Where one of two classes is rare, the client soon thinks every sample to be of the common one, so the gradients of
-    the rare class are the long ones.
+    Where one of two classes is rare, the client soon assigns every sample to the common class, so the gradients of the
+    rare class are the long ones.
 
     Threat model:
         An honest-but-curious server of setup (b) or (c) that knows there are two classes, one of them rare.

@@ -1,4 +1,4 @@
-"""SplitGuard: now and then the client sends wrong labels; a server that trains for them gives itself away by caring."""
+"""SplitGuard: sometimes the client sends wrong labels, and only a server that trains for the labels reacts to them."""
 
 import math
 from collections import deque
