@@ -33,7 +33,7 @@ class CellEnded:
     """How far a run is.
 
     Args:
-        cell: the one that has just ended.
+        cell: the cell that has just ended.
         error: what went wrong with it, if anything.
         done, total: cells that have ended, and all that this run has to do.
         seconds: how long the cell took.
@@ -103,11 +103,11 @@ def run(
     """Run cells and store each as it ends.
 
     Args:
-        store: open for writing.
-        cells: of a plan.
-        config: where they run.
+        store: the store, open for writing.
+        cells: the cells of a plan.
+        config: where the cells run.
         resume: leave alone what is stored; without, these cells are run again (not those that they need).
-        tell: follows the progress.
+        tell: called each time a cell has ended.
     """
     todo, wanted = missing(store, cells), {cell.key for cell in cells}
     if not resume:

@@ -29,9 +29,9 @@ class Cell(ABC):
     """Base of all cells.
 
     Args:
-        dataset: by name.
-        seed: of everything random.
-        device: where to compute.
+        dataset: the data set's name.
+        seed: the seed of everything random.
+        device: the device that computes.
     """
 
     kind: ClassVar[str]

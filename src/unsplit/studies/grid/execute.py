@@ -30,7 +30,7 @@ class ExecutorConfig:
     Args:
         executor: "local" processes, a "ray" or a "dask" cluster.
         jobs: tasks at a time, one thread each; None for one on each core.
-        address: of the cluster; Ray starts one of its own without.
+        address: the cluster's address; without one, Ray starts a cluster of its own.
 
     Raises:
         InputError: an unknown executor, or fewer than one job.

@@ -43,12 +43,12 @@ class Stored:
     """One finished cell.
 
     Args:
-        key: what it is stored under.
-        config: all that determines it.
+        key: the key that the cell is stored under.
+        config: everything that determines the cell's results.
         status: "done", or "failed" with `row["error"]`.
-        row: its numbers.
+        row: the cell's numbers.
         tensors: the name of its tensors' file, None if it has none.
-        seconds: how long it took.
+        seconds: how long the cell took.
     """
 
     key: str
@@ -63,7 +63,7 @@ class Store:
     """A folder with `results.sqlite` and `tensors/`. Open it in a `with` block; one run at a time may write to it.
 
     Args:
-        folder: made if need be.
+        folder: the store's folder, which is made if need be.
         write: take the store for this run; without, it is only read.
 
     Raises:

@@ -15,8 +15,8 @@ class Claim:
     """A statement of the paper.
 
     Args:
-        table: what it belongs to, as the command names it.
-        text: the statement.
+        table: the table that it is about, as the command names it.
+        text: the statement, in our words.
         held: whether it held; None where too little was run to tell.
         seen: what we saw.
     """

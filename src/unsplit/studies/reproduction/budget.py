@@ -16,9 +16,9 @@ class ClientConfig:
     Args:
         epochs: passes over the training data.
         batch_size: samples a step.
-        optimizer: of both parties.
+        optimizer: the optimiser of both parties.
         samples: train on the first so many samples only; None for all.
-        model: by its name in the registry; None for the paper's network for the data.
+        model: name of a model in the registry; None for the paper's network for the data.
     """
 
     epochs: int = 10
@@ -33,18 +33,18 @@ class Budget(Limits):
     """Limits on the work of each cell, those of inversions among them; None leaves a setting as its preset has it.
 
     Args:
-        name: of the budget.
+        name: the budget's name.
         datasets: the data sets that are attacked where the command names none.
         seeds: the seeds of the cells where the command names none.
         depths: the depths of the cuts where the command names none; None for all of the paper's table.
-        clients: by data set, how its client is trained.
+        clients: how the client of each data set is trained, by the data set's name.
         clones_scored_on: test samples that score clones where there is one for each picture; None for all.
         label_steps: single-sample steps whose labels are inferred.
         label_samples: samples whose labels are inferred from batches in other settings than the usual.
-        label_epoch: also infer the labels of a whole epoch.
-        white_box_steps: of the white-box attack, at most.
-        shadow_epochs, own_samples: training of the query-free attack's shadow, at most.
-        query_runs, queries, query_pictures: of Table 5.
+        label_epoch: whether the labels of a whole epoch are inferred too.
+        white_box_steps: steps of the white-box attack, at most.
+        shadow_epochs, own_samples: epochs and samples of the training of the query-free attack's shadow, at most.
+        query_runs, queries, query_pictures: runs, queries of each and pictures of each, in Table 5.
         hijack_parts, hijack_iterations: stretches of the hijacking attack, and the iterations of each.
         hijack_width: channels of its critic.
     """

@@ -31,7 +31,7 @@ def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     """The page as Markdown.
 
     Args:
-        rows: of `results.json`.
+        rows: the rows of `results.json`.
         pictures: names of the files in `pictures/` that there are.
     """
     # Defences have a page of their own.

@@ -89,7 +89,7 @@ class Results:
         Args:
             metric: what was measured.
             values: one for each seed; none where it was not measured.
-            depth: of the cut, or of the head for labels; None for a mean over depths.
+            depth: the depth of the cut, or of the head for labels; None for a mean over depths.
             state: the client's, as `ResultRow` has it.
             preset: the attack, as `ResultRow` has it.
             table: the table that the row belongs to, where it is not the one that was looked for.
@@ -154,7 +154,7 @@ class StoreReader:
             table: the table's name.
             dataset: the data set's name.
             kind: the cells' class.
-            preset: of UnSplit's inversion, where the command names one; the cells have it too.
+            preset: the preset of UnSplit's inversion, where the command names one; the cells have it too.
             options: more of the command that measures these cells again.
             fields: values that the cells' fields have.
         """

@@ -15,14 +15,14 @@ class Selection:
     """What to reproduce.
 
     Args:
-        tables: names in `TABLES`.
-        presets: of UnSplit's inversion.
-        datasets: by name; None for those of the budget.
-        depths: None for those of the paper's table.
-        states: "before" and "after" training.
-        seeds: None for those of the budget.
-        budget: by name.
-        device: where to compute.
+        tables: names of tables, those of `TABLES`.
+        presets: presets of UnSplit's inversion, by name.
+        datasets: names of data sets; None for those of the budget.
+        depths: depths of the cut, or of the head for labels; None for those of the paper's table.
+        states: the client's states: "before" its training, "after" it, or both.
+        seeds: the seeds of trainings and attacks; None for those of the budget.
+        budget: name of a budget in `BUDGETS`.
+        device: the device that computes.
 
     Raises:
         InputError: an unknown name, or a depth that the paper's table does not have.

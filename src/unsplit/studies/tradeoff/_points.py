@@ -30,10 +30,10 @@ class Point:
     """One defence at one strength on one data set.
 
     Args:
-        dataset: its name.
-        defense: as text; "none" for none.
-        depth: of the cut.
-        measures: by (metric, attack); the attack is "" where none is meant.
+        dataset: the data set's name.
+        defense: the defence as text; "none" for none.
+        depth: the depth of the cut.
+        measures: what was measured, by (metric, attack); the attack is "" where none is meant.
         guess: share of labels that always naming the commonest class gets right.
     """
 
@@ -66,9 +66,9 @@ def tradeoff_rows(store: Store, cells: Sequence[TradeoffCell], command: str) -> 
     """The rows of `results.json` of the cells that are stored.
 
     Args:
-        store: of the results.
-        cells: of a plan.
-        command: what measures them again, but for the defence.
+        store: the store that has the results.
+        cells: the cells of a plan.
+        command: the command that measures them again, without its defences.
     """
     groups: dict[tuple[str, str], list[Values]] = {}
     for cell in cells:

@@ -19,7 +19,7 @@ class Advice:
     """What to do about one asset on one data set.
 
     Args:
-        asset: "inputs" or "labels".
+        asset: what is protected, "inputs" or "labels".
         chosen: the defence, or None where none is to be recommended.
         text: the recommendation in words.
     """
@@ -45,9 +45,9 @@ def advise(points: Sequence[Point], asset: str, *, affordable: float = AFFORDABL
     with the next is no defence's merit.
 
     Args:
-        points: of one data set, one of them without a defence.
-        asset: a key of `LEAKS`.
-        affordable: a share of all test samples.
+        points: the points of one data set, one of them without a defence.
+        asset: what is protected, a key of `LEAKS`.
+        affordable: the accuracy that may be given up, as a share of all test samples.
     """
     metric = LEAKS[asset]
     plain = next((point for point in points if point.defense == "none"), None)

@@ -31,17 +31,17 @@ class Work:
     """How much is done in each cell.
 
     Args:
-        steps: of training.
+        steps: steps of training.
         batch_size: samples a step.
         training_samples: train on the first so many samples; None for all.
-        optimizer: of both parties.
-        attacks: on the inputs: "joint", "decoder" or both.
+        optimizer: the optimiser of both parties.
+        attacks: the attacks on the inputs: "joint", "decoder" or both.
         few: samples whose smashed data the joint attack sees beside the targets.
-        joint: its settings.
+        joint: settings of the joint attack.
         smashed: samples whose smashed data the decoder sees beside the targets.
-        decoder: its settings.
-        judged_steps: the last steps, whose labels are judged.
-        tested: score networks and clones on the first so many test samples.
+        decoder: settings of the amortised attack, which learns the decoder.
+        judged_steps: the number of steps at the end whose labels are judged.
+        tested: test samples, from the first on, that networks and clones are scored on.
     """
 
     steps: int = 300
@@ -74,11 +74,11 @@ class TradeoffCell(Cell):
     """A training in the U-shape under a defence, and attacks that do and do not know the defence.
 
     Args:
-        defense: as `parse_defense` takes it, several with " + " between them; "none" for none.
-        model: by its name in the registry, or "module:function"; None for the paper's.
-        cut: where the bottom ends, by depth or name.
+        defense: text that `parse_defense` takes, several with " + " between them; "none" for none.
+        model: name of a model in the registry, or "module:function"; None for the paper's.
+        cut: where the client's first layers end, by depth or name.
         head: layers with weights in the client's head.
-        work: how much is done.
+        work: how much training and attacking is done.
     """
 
     kind = "tradeoff"

@@ -22,9 +22,9 @@ def pareto_chart(points: Sequence[Point], metric: str, title: str) -> bytes:
     """A PNG: each defence at each strength, what the stronger of both attacks gets, and the points that no other beats.
 
     Args:
-        points: of one data set.
-        metric: across the vertical axis, a key of the labels here.
-        title: above the chart.
+        points: the points of one data set.
+        metric: what the vertical axis shows, a key of the labels here.
+        title: the text above the chart.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -48,8 +48,8 @@ def tradeoff_markdown(rows: Sequence[ResultRow], folder: str = "pictures") -> st
     """The page as Markdown.
 
     Args:
-        rows: of `results.json`.
-        folder: of the charts, relative to the page.
+        rows: the rows of `results.json`.
+        folder: the folder of the charts, relative to the page.
     """
     parts = [INTRODUCTION]
     commands = dict.fromkeys(row.command for row in rows if row.table == "tradeoff")

@@ -32,16 +32,16 @@ class TradeoffSelection:
     """What to try.
 
     Args:
-        datasets: by name, or folders.
-        model: by name or "module:function"; None for the paper's.
-        cut: where the bottom ends.
+        datasets: names of data sets, or paths of folders.
+        model: name of a model, or "module:function"; None for the paper's.
+        cut: where the client's first layers end, by depth or name.
         head: layers with weights in the client's head.
         defenses: families in `STRENGTHS`, or defences with their strength.
-        seeds: of the trainings and the attacks.
-        budget: by name.
-        steps: of training, in place of the budget's.
-        attacks: on the inputs: "joint", "decoder" or both; the better of them counts.
-        device: where to compute.
+        seeds: the seeds of the trainings and the attacks.
+        budget: name of a budget in `BUDGETS`.
+        steps: steps of training, in place of the budget's; None for those.
+        attacks: the attacks on the inputs: "joint", "decoder" or both; the better of them counts.
+        device: the device that computes.
 
     Raises:
         InputError: an unknown name, or no seed.

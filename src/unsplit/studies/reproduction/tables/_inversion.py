@@ -26,7 +26,7 @@ class InversionCell(ClientAttackCell):
 
     Args:
         preset: the settings' name.
-        settings: of the attack.
+        settings: the settings of the attack.
         scored_on: score clones on the first so many test samples only; None for all of them.
     """
 

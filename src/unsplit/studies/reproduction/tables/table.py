@@ -18,11 +18,11 @@ class Table:
     """A table or figure: each is a module of this room that makes one.
 
     Args:
-        name: as the command has it; also in `choices.TABLES`.
-        cells: what has to be run, for a selection within a budget.
-        section: its part of the page, from the rows and the names of the pictures that there are; may be empty.
-        rows: what was measured, from the results in a store; None for a table that shows other tables' rows.
-        plot: a PNG drawn from the rows, kept as `pictures/NAME.png`; itself None where nothing was measured.
+        name: the table's name in the command, which is also in `choices.TABLES`.
+        cells: gives the cells that have to be run, for a selection within a budget.
+        section: gives its part of the page from the rows and the names of the pictures that there are; may be empty.
+        rows: gives what was measured, from the results in a store; None for a table that shows other tables' rows.
+        plot: draws a PNG from the rows, kept as `pictures/NAME.png`; gives None where nothing was measured.
         grids: PNGs by file name of one data set's reconstructions below its originals, shape [n, channels, h, w].
     """
 

@@ -26,8 +26,8 @@ class CutGradientCell(Cell):
 
     Args:
         setting: the training that is watched.
-        situation: the same in words, as the report has it.
-        rivals: see `run_label_family`.
+        situation: what is special about the setting, in the report's words.
+        rivals: also run the other attacks, as `run_label_family` says.
     """
 
     kind = "cut gradients"
@@ -63,9 +63,9 @@ class HandedOverCell(Cell):
 
     Args:
         head: layers with weights in the client's head.
-        steps: judged.
+        steps: the number of steps whose labels are judged.
         batch_size: samples a step.
-        optimizer: of both parties.
+        optimizer: the optimiser of both parties.
     """
 
     kind = "handed over"

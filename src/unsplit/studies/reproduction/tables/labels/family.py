@@ -39,14 +39,14 @@ class LabelSetting:
 
     Args:
         head: layers with weights in the client's head.
-        steps: watched; None for a whole epoch.
+        steps: the number of steps that are watched; None for a whole epoch.
         batch_size: samples a step.
-        optimizer: of both parties.
-        loss: the client's.
-        rarest: share of the last class's samples that there are, the shares between it and the first (all) in a line.
+        optimizer: the optimiser of both parties.
+        loss: the client's loss.
+        rarest: share of the last class's samples that is kept; those of the classes before rise in a line to all.
         shuffled: train on labels shuffled among the samples, and judge by the original ones.
-        label_epsilon: of `LabelDP`, a defence of the client; None for the true labels.
-        gradient_noise: another.
+        label_epsilon: the epsilon of the client's defence `LabelDP`; None for the true labels.
+        gradient_noise: noise on the cut gradients, a defence of the client; None for none.
 
     Raises:
         InputError: a number out of its range.
@@ -81,11 +81,11 @@ def run_label_family(
 
     Args:
         model: the whole network.
-        splits: the data.
-        setting: the training.
+        splits: the training and the test data.
+        setting: the training that is watched.
         rivals: also run the attacks that group gradients or features, and the surrogate on fewer steps.
-        seed: of the training and the attacks.
-        device: where both compute.
+        seed: the seed of the training and the attacks.
+        device: the device on which training and attacks compute.
     """
     images, labels, classes = splits.train.images, splits.train.labels, len(splits.train.classes)
     if setting.rarest < 1:
