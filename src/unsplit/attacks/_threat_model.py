@@ -23,7 +23,7 @@ class ThreatModel:
 
     Args:
         attack: name of the function.
-        goal: what it is after.
+        goal: what the attack is after, in words.
         reads: the kinds of message it reads.
         knows: the types of knowledge in its signature.
         forges: the kinds of message that it sends instead of the protocol's; a passive attack forges none.

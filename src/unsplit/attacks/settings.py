@@ -18,9 +18,9 @@ class Limits:
     Args:
         rounds: rounds of coordinate descent, at most.
         steps: steps of the joint attack, at most.
-        decoder_steps: steps of each restart of the amortised attack, at most.
-        restarts: restarts of the amortised attack, at most.
-        batch: smashed samples a step of the amortised attack, at most.
+        decoder_steps: steps of each restart of the amortised inversion, at most.
+        restarts: restarts of the amortised inversion, at most.
+        batch: smashed samples a step of the amortised inversion, at most.
     """
 
     rounds: int | None = None

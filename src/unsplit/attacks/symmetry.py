@@ -68,7 +68,7 @@ def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture, 
         inputs: shape [n, *input shape].
         clone: changed in place.
         architecture: gives the range.
-        stray: see above.
+        stray: share of the pixels that may lie outside the range, at either end, from 0 up to a half.
     """
     layer = first_layer(clone)
     if layer is None or architecture.low != 0.0:

@@ -55,7 +55,7 @@ def fresh_clone(
     Args:
         architecture: the client's.
         generator: draws the weights.
-        device: where they are.
+        device: the device on which the weights are.
         alone: inputs will pass one by one, so that nothing can be normalised over a batch of dense outputs: such
             layers use their running statistics (0 and 1) and are affine.
     """

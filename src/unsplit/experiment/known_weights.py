@@ -45,8 +45,8 @@ def client_weights(
 
     Args:
         bottom: copied.
-        input_shape: of one input.
-        input_range: of the inputs' values.
+        input_shape: shape of one input.
+        input_range: range of the inputs' values; 0 to 1 if None.
         training: whether what is attacked was sent in training, where batch norm takes the batch's own statistics.
     """
     known = copy.deepcopy(bottom).eval()

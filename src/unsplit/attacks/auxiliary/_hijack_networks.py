@@ -32,8 +32,8 @@ def hijacking_networks(
     decoder doubles it back. As in the authors' code, neither has activations but the decoder's last, a tanh.
 
     Args:
-        input_shape: of one input, [channels, h, w].
-        smashed_shape: of its smashed data.
+        input_shape: shape of one input, [channels, h, w].
+        smashed_shape: shape of one input's smashed data, [channels, h, w].
         generator: draws the weights.
         width: channels of the critic, and of the decoder's first layer; the authors have 256.
 

@@ -29,7 +29,7 @@ class Conditional(nn.Module):
 
     Args:
         layers: the network; its input has one channel (or 50 numbers) more where there are `classes`.
-        shape: of one input, [c, h, w] or [c].
+        shape: shape of one of its inputs, [c, h, w] or [c].
         classes: how many there are; None for a network that is not told.
     """
 

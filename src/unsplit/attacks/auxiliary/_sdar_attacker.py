@@ -37,8 +37,8 @@ class SdarConfig(AttackSettings):
         batch_size: samples of the attacker's own, and of a recorded window, each iteration; at least 2.
         simulator, decoder: optimisers of the two networks.
         feature_judge, picture_judge: optimisers of the two discriminators.
-        feature_weight: of the simulator's adversarial term, at least 0; 0 leaves its discriminator out.
-        picture_weight: of the decoder's, likewise.
+        feature_weight: weight of the simulator's adversarial term, at least 0; 0 leaves its discriminator out.
+        picture_weight: weight of the decoder's adversarial term, at least 0; 0 leaves its discriminator out.
         width: channels of the decoder at full size.
         feature_width, picture_width: the feature discriminator's last channels, the picture discriminator's first.
         reduced_precision: convolutions in bfloat16: "on", "off" (as the authors'), or "auto", where the device has

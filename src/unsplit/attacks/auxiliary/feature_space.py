@@ -28,7 +28,7 @@ class HijackConfig(AttackSettings):
         penalty: weight of the critic's gradient penalty, at least 0.
         penalty_by_channel: take the norm in the penalty over the pixels of each channel, as the authors' code does;
             without, over the whole of a sample's features, as the Wasserstein GAN with gradient penalty has it.
-        batch_size: of the attacker's own data, each iteration.
+        batch_size: number of the attacker's own samples in each iteration.
         width: channels of the critic.
         low, high: range of the inputs' values.
 

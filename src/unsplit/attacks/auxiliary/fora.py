@@ -31,7 +31,7 @@ class ForaConfig(AttackSettings):
     Args:
         iterations: steps of the substitute and the critic.
         inverse_iterations: steps of the inverse network, afterwards.
-        batch_size: of smashed data and of own pictures, each iteration; at least 2.
+        batch_size: number of smashed samples, and of own pictures, in each iteration; at least 2.
         substitute, critic, inverse: optimisers of the three networks.
         matching: share of the kernel discrepancy in the substitute's objective, 0 to 1; the rest is the critic's, which
             is left out at 1.

@@ -16,7 +16,7 @@ def mirrored(bottom: nn.Module, input_shape: tuple[int, ...], *, generator: torc
     Args:
         bottom: an `nn.Sequential` of convolutions, dense layers, poolings and pointwise activations; only its
             layers' forms are used.
-        input_shape: of one input.
+        input_shape: shape of one input.
         generator: draws the weights.
 
     Raises:

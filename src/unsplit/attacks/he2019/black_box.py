@@ -23,8 +23,8 @@ class BlackBoxConfig:
 
     Args:
         epochs: passes over the answered queries.
-        batch_size: queries a step.
-        optimizer: of the inverse network.
+        batch_size: number of queries in each step.
+        optimizer: optimiser of the inverse network.
         halve_every: the learning rate is halved after so many epochs.
 
     Raises:
@@ -106,8 +106,8 @@ class StreamConfig:
 
     Args:
         replays: steps after each query, each on a batch of those answered so far.
-        batch_size: of the replays.
-        optimizer: of the inverse network.
+        batch_size: number of answered queries in each replay.
+        optimizer: optimiser of the inverse network.
 
     Raises:
         InputError: a number out of its range.

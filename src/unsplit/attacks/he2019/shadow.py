@@ -24,8 +24,8 @@ class ShadowConfig:
     Args:
         epochs: passes over the data that the shadow is trained on.
         batch_size: samples a step.
-        optimizer: of the shadow.
-        inversion: of the shadow, once it is trained.
+        optimizer: optimiser of the shadow.
+        inversion: settings of the shadow's inversion, once it is trained.
         noise_samples: how many inputs are made up where the attacker has none.
 
     Raises:

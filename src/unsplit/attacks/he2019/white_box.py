@@ -23,9 +23,9 @@ class WhiteBoxConfig(AttackSettings):
     """Settings of the white-box inversion; see `white_box_reference` for those of its authors.
 
     Args:
-        steps: of gradient descent on the inputs.
-        optimizer: of the inputs, on a scale where the range of inputs is -1 to 1.
-        variation_weight: of the mean squared total variation on that scale, at least 0.
+        steps: number of steps of gradient descent on the inputs.
+        optimizer: optimiser of the inputs, on a scale where the range of inputs is -1 to 1.
+        variation_weight: weight of the mean squared total variation on that scale, at least 0.
         clip: clip the result to the range of inputs.
         relative: measure the distance of smashed data in their own variance, so that a weight of total variation means
             the same at every cut.

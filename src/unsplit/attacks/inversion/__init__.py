@@ -1,5 +1,5 @@
 """UnSplit's inversion and model stealing: the paper's coordinate descent, the joint attack on many targets, and the
-amortised attack, which trains a decoder on all smashed data.
+amortised inversion (presets `strong` and `strong-quick`), which trains a decoder on all smashed data.
 """
 
 from unsplit.attacks.inversion._candidate import LearningConfig

@@ -1,4 +1,4 @@
-"""One restart of the amortised attack: a decoder and a clone that learn together."""
+"""One restart of the amortised inversion: a decoder and a clone that learn together."""
 
 import math
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class LearningConfig:
         wide: the clone's rates are lower where a layer has more inputs (fan-in) than this, in proportion.
         decoder_rate_start, clone_rate_start: they rise from these over the first `rise` of the steps. Pictures that
             move too fast at first end as blank ones, and a clone that does follows no pictures.
-        rise: see there, from 0 (exclusive) to 1.
+        rise: share of the steps in which the rates rise, from 0 (exclusive) to 1.
         betas: Adam's.
         variation_start, variation_end: weight of the isotropic total variation, falling geometrically.
         leak: slope of the clone's inner ReLUs below zero at the start, falling to 0 at half of the steps.

@@ -1,4 +1,4 @@
-"""Inversion and stealing with a decoder that is shared by all smashed data the server has seen."""
+"""Amortised inversion: one decoder, shared by all smashed data that the server has seen, and one clone."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,7 +28,7 @@ AGREEMENT = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class AmortisedConfig(InversionConfig):
-    """Settings of the amortised attack.
+    """Settings of the amortised inversion.
 
     Args:
         samples: how many smashed samples an audit or a reproduction lets the attack see beside the targets.
@@ -36,7 +36,7 @@ class AmortisedConfig(InversionConfig):
         tilts: logits of the restarts' first pictures, in turn: dark, middle, bright.
         trial: share of the schedule after which the restarts are compared, between 0 and 1.
         finalists: how many of them go on to the end; the best is the result, the others say how much to trust it.
-        steps: of the whole schedule, for each that goes to its end.
+        steps: number of steps of the whole schedule, for each restart that goes to its end.
         refit_steps: closing steps of the clone alone, on the pictures found.
         refit_rate: Adam's learning rate for them.
         stray: share of pixels that may lie outside the range, at either end, when the pictures are stretched to it;
@@ -175,7 +175,7 @@ def invert_through_defense(
     Args:
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers, the shape of an input and its range.
-        defense: what it does.
+        defense: what the client does to its smashed data, and how strongly.
         config: the settings.
         generator: draws first weights and batches.
         progress: told as the work goes on.

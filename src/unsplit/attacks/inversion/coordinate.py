@@ -49,7 +49,7 @@ class CoordinateConfig(InversionConfig):
         new_clone: draw a new clone for each input instead of going on with the last one.
         tolerance: end an input when the objective has not improved by this share of itself for `patience` rounds;
             None never ends early.
-        patience: see `tolerance`.
+        patience: number of rounds without an improvement after which an input ends, where there is a `tolerance`.
         at_once: how many inputs to search for side by side where each has a clone of its own; they do not touch each
             other, so this changes the time it takes and nothing else (rounding aside).
 

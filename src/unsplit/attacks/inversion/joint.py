@@ -162,7 +162,7 @@ def invert_jointly_through_defense(
     Args:
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers, the shape of an input and its range.
-        defense: what it does.
+        defense: what the client does to its smashed data, and how strongly.
         config: the settings.
         generator: draws the clone's first weights and the first inputs.
         progress: told as the work goes on.

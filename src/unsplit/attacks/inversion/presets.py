@@ -104,7 +104,7 @@ def preset(name: str, depth: int, *, precision: Precision = "auto") -> Inversion
 
     Args:
         name: one of `PRESETS`.
-        depth: of the cut.
+        depth: depth of the cut, from 0.
         precision: whether a decoder's convolutions are computed in bfloat16 (`devices.Precision`).
 
     Raises:

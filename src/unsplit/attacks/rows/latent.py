@@ -41,11 +41,11 @@ class RowsConfig(AttackSettings):
         samples: how many smashed rows an audit lets the attack see beside the targets.
         steps: simultaneous updates of the decoder and the clone.
         batch: smashed rows a step.
-        width: of the decoder's two hidden layers.
+        width: number of units of the decoder's two hidden layers.
         decoder_rate, clone_rate: Adam's learning rates, falling to 0 as a half cosine.
         betas: Adam's.
         restarts: first maps from which the one that fits the columns' statistics is searched.
-        rounds: of each of these searches.
+        rounds: number of rounds of each of these searches.
 
     Raises:
         InputError: a number out of its range.
@@ -90,8 +90,8 @@ class RowDecoder(nn.Module):
 
     Args:
         samples: smashed data, whose mean and deviation it is normalised by.
-        columns: of a row.
-        width: of the hidden layers.
+        columns: number of columns of a row.
+        width: number of units of each hidden layer.
     """
 
     mean: Tensor

@@ -50,7 +50,7 @@ def invert_from_statistics(
     Args:
         view: transcript whose smashed data [n, ...] are the targets; they should be as many as a distribution needs.
         architecture: the client's layers, the shape of a row [columns] and its range.
-        statistics: of the client's columns, in the architecture's range.
+        statistics: how the client's columns are distributed, in the architecture's range.
         config: the settings.
         generator: draws first weights, batches and first rotations.
         progress: told every 50 steps.
@@ -96,13 +96,13 @@ class _Search(NamedTuple):
     Args:
         rows_seen: the whitened latents of some rows, shape [n, directions].
         whitening: from centred latents to whitened ones, shape [columns, directions].
-        centre: of the latents.
+        centre: mean of the latents, shape [columns].
         half: from rotated latents to rows, shape [directions, columns].
         spectrum: the variances of the rows' directions, on a diagonal.
         wanted: the covariance that the first layer's weights ask for; None without a dense first layer.
         sorted_columns: what each column's values are in order, shape [n, columns].
-        mean: of the columns.
-        deviation: of the columns; infinite where one does not vary.
+        mean: mean of each column, shape [columns].
+        deviation: standard deviation of each column, shape [columns]; infinite where one does not vary.
     """
 
     rows_seen: Tensor

@@ -166,7 +166,7 @@ def auxiliary_data(name: str, splits: Splits, targets: Dataset, image_size: tupl
     """The server's own data: at most a thousand samples, none of them a target.
 
     Args:
-        name: of a data set, a path, or "test".
+        name: name of a data set, a path, or "test" for the test part of the client's own.
         splits: the client's data.
         targets: what is attacked.
         image_size: height and width that a folder's pictures are brought to.

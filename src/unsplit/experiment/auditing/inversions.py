@@ -54,7 +54,7 @@ def invert_networks(
         evaluation: the truth.
         own: data of the attacker's own, for attacks that use such; None for none.
         seed: seed of the attacks.
-        device: where they compute.
+        device: the device on which the attacks compute.
         folder: keeps what ended; None keeps nothing.
         stages: follows the progress.
         tell: told of each attack as it ends: its row, the targets, what it made of them.

@@ -53,7 +53,7 @@ class Audit:
         originals: the targets, shape [n, *input shape].
         reconstructions: what each row of `result.inversion` made of them, in the same order and shape.
         whole: what the attack on the U-shape made of them, if it was run.
-        whole_aware: the same for the one that knows the client's defences.
+        whole_aware: what the attack on the U-shape made of them that knows the client's defences, if it was run.
         scaling: what takes inputs and reconstructions to the units that the data came in; None where they came so.
     """
 

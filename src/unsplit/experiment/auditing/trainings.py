@@ -32,8 +32,8 @@ class Trained:
 
     Args:
         networks: by the depth of the cut.
-        row: of the training with the shallowest cut.
-        costs: of each, where there are defences.
+        row: the row of the training with the shallowest cut.
+        costs: what the defences cost each training; none without defences.
     """
 
     networks: Mapping[int, nn.Sequential]
@@ -57,11 +57,11 @@ def train_networks(
 
     Args:
         untrained: the network with its first weights, which are left as they are.
-        name: of it.
-        depths: of the cuts, ascending; none for the shallowest there can be.
-        config: of the audit.
+        name: the network's name.
+        depths: depths of the cuts, ascending; none for the shallowest there can be.
+        config: settings of the audit.
         splits: the data.
-        checkpoint: of `unsplit train`; None to train.
+        checkpoint: a checkpoint of `unsplit train`, whose network is taken; None to train one.
         stages: follows the progress.
     """
     deeper = _deeper(config)

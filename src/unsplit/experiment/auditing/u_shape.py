@@ -51,8 +51,8 @@ def attack_u_shape(
         model: the whole network with its first weights.
         splits: the client's data, and the test set.
         evaluation: the truth, and more of the client's inputs.
-        config: of the audit: the U-shape, the training, the defences, and the first of its presets.
-        seed: of everything.
+        config: settings of the audit: the U-shape, the training, the defences, and the first of its presets.
+        seed: seed of the training and of the attacks.
         device: where it computes.
         progress: told the steps of the training.
 

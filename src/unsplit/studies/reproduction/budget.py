@@ -135,8 +135,8 @@ BUDGETS: dict[str, Budget] = {
     ),
 }
 """smoke: does everything work, on the embedded digits; short: one seed, three rounds of coordinate descent, shadows of
-ten epochs on 1,000 samples, 1,000 iterations of hijacking, a tenth of the amortised attack; full: the paper's settings,
-three seeds."""
+ten epochs on 1,000 samples, 1,000 iterations of hijacking, a tenth of the amortised inversion; full: the paper's
+settings, three seeds."""
 
 RESNET_CLIENT = ClientConfig(epochs=1, model="resnet")
 """The client that UnSplit attacks in Figure 3b: the network that the hijacking attack is run on, trained as usual."""
