@@ -1,6 +1,7 @@
 """One table of options: every setting of an audit is declared once, in the field of its configuration."""
 
 import inspect
+import typing
 from dataclasses import dataclass, fields
 
 import pytest
@@ -21,6 +22,10 @@ def test_every_setting_of_an_audit_is_an_option():
         WITHOUT_OPTION
     )
     assert all(offered[option_name(each)].default == shown_default(each) for each in with_options(AuditConfig))
+
+
+def test_the_types_of_settings_can_be_asked_for():
+    assert set(typing.get_type_hints(AuditConfig)) == {each.name for each in fields(AuditConfig)}
 
 
 def test_a_default_that_is_shown_is_the_default_of_the_configuration():

@@ -3,6 +3,7 @@
 The command line makes `--help` of it, so this module loads no torch, nor does what is imported at its top.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,10 +15,13 @@ from unsplit.experiment.auditing.readers import DEFENSE_LIST, LOSS, OPTIMIZER, O
 from unsplit.settings import CHOICE, CUT_AND_HEAD, CUTS, NAMES, NUMBER, NUMBERS, TEXT, setting
 
 if TYPE_CHECKING:
-    from unsplit.defenses import Defense
-    from unsplit.losses import LossSpec
-    from unsplit.optim import OptimizerSpec
-    from unsplit.ranges import InputRange
+    import unsplit.defenses
+    import unsplit.losses
+    import unsplit.optim
+    import unsplit.ranges
+else:
+    # It loads a room when an annotation here is evaluated; to import it would be to import from above.
+    unsplit = sys.modules["unsplit"]
 
 State = Literal["before", "after"]
 STATES: tuple[State, ...] = ("before", "after")
@@ -79,7 +83,7 @@ class AuditConfig:
         None, "Height and width to bring a folder's pictures to, e.g. 64,64.", NUMBERS
     )
     label: str | None = setting(None, "A table's column of labels; the last one if left out.", TEXT)
-    input_range: "InputRange | None" = setting(
+    input_range: "unsplit.ranges.InputRange | None" = setting(
         None,
         "Lowest and highest value of an input in its own units, e.g. 0,255; or these two for each channel.",
         RANGE,
@@ -102,21 +106,23 @@ class AuditConfig:
     most_targets: int = setting(64, None, NUMBER)
     epochs: int = setting(10, "Passes over the training data.", NUMBER)
     batch_size: int = setting(64, "Samples a step.", NUMBER)
-    optimizer: "OptimizerSpec" = setting(
+    optimizer: "unsplit.optim.OptimizerSpec" = setting(
         "adam", "Optimiser of torch.optim with its options, e.g. sgd:lr=0.05,momentum=0.9.", OPTIMIZER
     )
-    loss: "LossSpec | None" = setting(None, f"The client's loss: {', '.join(LOSSES)}.", LOSS, shown="cross_entropy")
+    loss: "unsplit.losses.LossSpec | None" = setting(
+        None, f"The client's loss: {', '.join(LOSSES)}.", LOSS, shown="cross_entropy"
+    )
     label_setups: tuple[str, ...] = setting(("b", "c"), "Setups in which to infer labels; or 'none'.", NAMES)
     label_heads: tuple[int, ...] = setting((1, 2), "Depths of the client's head, in layers with weights.", NUMBERS)
     label_steps: int = setting(1000, "Samples whose steps are observed, one a step.", NUMBER)
     label_batch_size: int | None = setting(
         None, "Samples a step there; 1 if left out, or `batch_size` for defences that act within batches.", NUMBER
     )
-    label_optimizers: "tuple[OptimizerSpec, ...]" = setting(("sgd:lr=0.01", "adam"), None, OPTIMIZERS)
+    label_optimizers: "tuple[unsplit.optim.OptimizerSpec, ...]" = setting(("sgd:lr=0.01", "adam"), None, OPTIMIZERS)
     u_shape: tuple[int | str, int] | None = setting(
         None, "Also take everything at once from the U-shape with this cut and head, e.g. 1:1.", CUT_AND_HEAD
     )
-    defenses: "tuple[Defense, ...]" = setting(
+    defenses: "tuple[unsplit.defenses.Defense, ...]" = setting(
         (),
         f"Defence of the clients, e.g. gaussian:scale=0.5; repeat it for several: {', '.join(DEFENSES)}.",
         DEFENSE_LIST,
@@ -174,7 +180,7 @@ class AuditConfig:
             )
 
     @property
-    def defense(self) -> "Defense | None":
+    def defense(self) -> "unsplit.defenses.Defense | None":
         """All defences as one; None for none."""
         from unsplit.defenses import together
 
