@@ -23,12 +23,12 @@ from unsplit.experiment.provenance import provenance
 from unsplit.experiment.threats import described
 from unsplit.experiment.traffic.attacker import DIGITS, Attacker, on_device
 from unsplit.experiment.traffic.inversion import Inversion, inversions, near
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelView, answered
+from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelView, answered, classes_of
 from unsplit.experiment.traffic.scores import label_scores
 from unsplit.experiment.traffic.truth import RecordedTruth, about_the_range, range_of, read_truth, shape_of
 from unsplit.knowledge import KnownSamples
 from unsplit.models import default_for, dense_note, depth_of, split, split_head
-from unsplit.protocol import evaluated, load_transcript
+from unsplit.protocol import load_transcript
 from unsplit.protocol.store import read_manifest
 from unsplit.ranges import UNIT, InputRange
 from unsplit.results import (
@@ -146,7 +146,7 @@ class _Audit:
         if len(self._view.of(Kind.FEATURE_GRAD)):
             self._head = split_head(self._model, config.head)[1]
             # A head that does not fit is better found now than after the inversion.
-            self._classes = _classes_of(self._view, self._head)
+            self._classes = classes_of(self._view, self._head)
         self.units = range_of(config.input_range, truth, self._shape)
         self._presets, self._left_out = presets_for(config.presets, self._shape)
         self.originals: Tensor | None = None
@@ -276,23 +276,3 @@ class _Audit:
             inversion=tuple(self._inversions),
             labels=tuple(self._labels),
         )
-
-
-def _classes_of(view: Transcript, head: nn.Module) -> int:
-    """How many classes a head tells apart that takes the recorded features; one output tells two.
-
-    Raises:
-        InputError: no features, or the head does not take them.
-    """
-    features = view.of(Kind.FEATURES)
-    if not len(features):
-        raise InputError("The recording holds cut gradients but no features; record a server, which has both.")
-    seen = features.messages[0].tensor
-    try:
-        outputs = evaluated(head, seen[:1].cpu())
-    except RuntimeError as error:
-        raise InputError(
-            f"The head does not take features of shape {tuple(seen.shape[1:])} ({str(error).splitlines()[0]}); name "
-            "the model and the layers of the head (`head`) that the clients have."
-        ) from error
-    return max(2, outputs.shape[-1])

@@ -39,6 +39,7 @@ from unsplit.knowledge import (
     LabelSpace,
 )
 from unsplit.optim import OptimizerSpec
+from unsplit.protocol import evaluated
 from unsplit.randomness import generator
 from unsplit.types import InferredLabels, Kind, Transcript
 
@@ -127,6 +128,26 @@ def _needed(known: KnownSamples | None) -> KnownSamples:
     if known is None:
         raise InputError("The attack 'nearest' compares with known samples; name a file of them with `known`.")
     return known
+
+
+def classes_of(view: Transcript, head: nn.Module) -> int:
+    """How many classes a head tells apart that takes the recorded features; one output tells two.
+
+    Raises:
+        InputError: no features, or the head does not take them.
+    """
+    features = view.of(Kind.FEATURES)
+    if not len(features):
+        raise InputError("The recording holds cut gradients but no features; record a server, which has both.")
+    seen = features.messages[0].tensor
+    try:
+        outputs = evaluated(head, seen[:1].cpu())
+    except RuntimeError as error:
+        raise InputError(
+            f"The head does not take features of shape {tuple(seen.shape[1:])} ({str(error).splitlines()[0]}); name "
+            "the model and the layers of the head (`head`) that the clients have."
+        ) from error
+    return max(2, outputs.shape[-1])
 
 
 def answered(view: Transcript) -> Transcript:
