@@ -1,6 +1,7 @@
 """The client's loss as a plain value, so that it can be agreed on, written down and known to an attacker."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -25,6 +26,8 @@ class LossSpec:
     Raises:
         InputError: an unknown name, or a number out of its range.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     name: str = "cross_entropy"
     label_smoothing: float = 0.0

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class OptimizerSpec:
     Raises:
         InputError: the name is not in `torch.optim`, or an option is not one of its arguments or out of range.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     name: str = "adam"
     lr: float = 1e-3

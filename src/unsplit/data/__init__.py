@@ -4,8 +4,9 @@ from unsplit.data.arrays import read_arrays
 from unsplit.data.dataset import Dataset, Splits, from_tensors
 from unsplit.data.dealing import stratified
 from unsplit.data.folder import read_folder
+from unsplit.data.loading import load
 from unsplit.data.scaling import Scaling
-from unsplit.data.sources import SOURCES, Availability, FileStatus, available, fetch, load, locate, require, verify
+from unsplit.data.sources import SOURCES, Availability, FileStatus, available, fetch, locate, require, verify
 from unsplit.data.table import read_table
 from unsplit.data.tokens import as_read
 

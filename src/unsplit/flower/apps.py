@@ -81,6 +81,5 @@ def client_app(
 
 
 def _check(config: RunConfig) -> None:
-    config.split()
     if config.hand_off == "peer":
         raise InputError("Flower has no way from client to client; set 'hand_off: server', or use `unsplit serve`.")

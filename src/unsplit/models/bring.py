@@ -7,8 +7,9 @@ from torch import nn
 
 from unsplit.errors import InputError
 
+from .comparison import gradient_passes_from
 from .named import NamedInputs
-from .stages import gradient_passes_from, staged
+from .stages import staged
 
 
 def sequential_of(

@@ -81,7 +81,7 @@ class Session:
         self.settle()
         self.client, self.first, self.end, self._handed = client, first, end, tuple(handed)
         self._start = {name: value.clone() for name, value in segment_tensors(self.server.segments()).items()}
-        stamps = [stamp for stamp in self._states.stamps() if first < stamp <= end] if after_restart else []
+        stamps = self._kept_up_to(end) if after_restart else []
         if stamps:
             self._restore(stamps[-1])
         else:
@@ -143,7 +143,7 @@ class Session:
         stored = set(resume_points.stored)
         if self._stage == 0 and self.steps_done in stored:
             return self.steps_done, False
-        common = [stamp for stamp in self._states.stamps() if stamp in stored and self.first < stamp <= self.steps_done]
+        common = [stamp for stamp in self._kept_up_to(self.steps_done) if stamp in stored]
         if common:
             self._restore(common[-1])
             return self.steps_done, False
@@ -189,27 +189,31 @@ class Session:
         return answers
 
     def _go_back(self) -> None:
-        stamps = [stamp for stamp in self._states.stamps() if self.first < stamp <= self.steps_done]
+        stamps = self._kept_up_to(self.steps_done)
         if stamps:
             self._restore(stamps[-1])
         else:
             self.undo()
 
+    def _kept_up_to(self, step: int) -> list[int]:
+        """The numbers of steps of this turn's states on disk, up to a number, ascending."""
+        return [stamp for stamp in self._states.stamps() if self.first < stamp <= step]
+
     def _set_out(self) -> None:
         self._states.keep()
-        self.steps_done = self._saved = self.first
-        self._stage = 0
-        self._answers.clear()
-        self.server.forget()
-        self.recorder.forget_from(self.first)
+        self._stand_at(self.first)
         for message in self._handed:
             self.recorder.take(message)
 
     def _restore(self, stamp: int) -> None:
         restore_segments(self.server.segments(), self._states.load(stamp)[0])
         self._states.keep(*(kept for kept in self._states.stamps() if kept <= stamp))
-        self.steps_done = self._saved = stamp
+        self._stand_at(stamp)
+
+    def _stand_at(self, step: int) -> None:
+        """Forget all that was answered or recorded of this step and later ones."""
+        self.steps_done = self._saved = step
         self._stage = 0
         self._answers.clear()
         self.server.forget()
-        self.recorder.forget_from(stamp)
+        self.recorder.forget_from(step)

@@ -4,8 +4,9 @@ import difflib
 import hashlib
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,28 +22,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 MOST_CLIENTS = 16
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class OptimizerSection(_Section):
-    """An optimiser of `torch.optim`: see `OptimizerSpec`."""
-
-    name: str = "adam"
-    lr: float = 1e-3
-    options: dict[str, Any] = {}
-
-
-class LossSection(_Section):
-    """A loss: see `LossSpec`."""
-
-    name: str = "cross_entropy"
-    label_smoothing: float = 0.0
-    reduction: str = "mean"
-    weights: tuple[float, ...] = ()
-
-
-class RunConfig(_Section):
+class RunConfig(BaseModel):
     """What a server and its clients agree on.
 
     Args:
@@ -69,7 +49,12 @@ class RunConfig(_Section):
         seed: seed of the server's first weights and, in a trial, of everything.
         checkpoint_every: number of steps between two states that both sides keep.
         wait: number of seconds after which an absent client's turn is skipped, or the training stops if all are absent.
+
+    Raises:
+        InputError: an optimiser or a loss that does not exist.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     run: Annotated[str, Field(pattern=f"^{NAME.pattern}$")] = "training"
     setup: Setup = Setup.A
@@ -88,9 +73,9 @@ class RunConfig(_Section):
     steps: Annotated[int, Field(ge=1)] = 100
     hand_off: Literal["server", "peer"] = "server"
     hand_off_optimizer: bool = False
-    client_optimizer: OptimizerSection = OptimizerSection()
-    server_optimizer: OptimizerSection = OptimizerSection()
-    loss: LossSection = LossSection()
+    client_optimizer: OptimizerSpec = OptimizerSpec()
+    server_optimizer: OptimizerSpec = OptimizerSpec()
+    loss: LossSpec = LossSpec()
     wire: Literal["float32", "float16", "bfloat16"] = "float32"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
@@ -118,11 +103,7 @@ class RunConfig(_Section):
         return self.turn or self.steps
 
     def split(self) -> SplitConfig:
-        """How the network is split and trained.
-
-        Raises:
-            InputError: an optimiser or a loss that does not exist.
-        """
+        """How the network is split and trained."""
         return SplitConfig(
             setup=self.setup,
             cut=self.cut,
@@ -132,9 +113,9 @@ class RunConfig(_Section):
             turn=self.length,
             hand_off=self.hand_off,
             hand_off_optimizer=self.hand_off_optimizer,
-            client_optimizer=OptimizerSpec(**self.client_optimizer.model_dump()),
-            server_optimizer=OptimizerSpec(**self.server_optimizer.model_dump()),
-            loss=LossSpec(**self.loss.model_dump()),
+            client_optimizer=self.client_optimizer,
+            server_optimizer=self.server_optimizer,
+            loss=self.loss,
         )
 
     def canonical(self) -> str:
@@ -175,19 +156,17 @@ def read_config(path: Path) -> RunConfig:
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a list of settings; write one 'setting: value' a line.")
     try:
-        config = RunConfig.model_validate(content)
-        config.split()
+        return RunConfig.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{path}: {_sentence(error)}") from error
     except UnsplitError as error:
         raise InputError(f"{path}: {error}") from error
-    return config
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "client_optimizer": OptimizerSection,
-    "server_optimizer": OptimizerSection,
-    "loss": LossSection,
+_SECTIONS: dict[str, type[OptimizerSpec | LossSpec]] = {
+    "client_optimizer": OptimizerSpec,
+    "server_optimizer": OptimizerSpec,
+    "loss": LossSpec,
 }
 
 
@@ -195,9 +174,9 @@ def _sentence(error: ValidationError) -> str:
     """The first of pydantic's findings in one sentence."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
-    if first["type"] == "extra_forbidden":
-        section = _SECTIONS.get(place[0], RunConfig) if len(place) > 1 else RunConfig
-        known = sorted(section.model_fields)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        section = _SECTIONS.get(place[0]) if len(place) > 1 else None
+        known = sorted(RunConfig.model_fields if section is None else (part.name for part in fields(section)))
         close = difflib.get_close_matches(place[-1].lower(), known, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
         return f"there is no setting '{'.'.join(place)}': {hint}"
