@@ -18,7 +18,8 @@ from unsplit.defenses import Defense
 from unsplit.errors import InputError, UnsplitError
 from unsplit.flower.records import Order, arrays_of, pack, tensors_of, unpack
 from unsplit.protocol.checkpoint import restore_segments, segment_tensors
-from unsplit.protocol.parties import SERVER, Client, check_loss
+from unsplit.protocol.client import Client
+from unsplit.protocol.parties import SERVER, check_loss
 from unsplit.protocol.remote import RunConfig, make_plan
 from unsplit.protocol.remote.codec import WIRE, Layout
 from unsplit.protocol.remote.layouts import layouts

@@ -1,9 +1,11 @@
 """Split learning: parties that exchange messages, the engine that carries them, and the transcripts they leave."""
 
-from unsplit.protocol.build import SplitConfig, split_training
+from unsplit.protocol.build import split_training
 from unsplit.protocol.checkpoint import load_network
+from unsplit.protocol.client import Client
+from unsplit.protocol.config import SplitConfig
 from unsplit.protocol.engine import Progress, SplitTraining
-from unsplit.protocol.parties import SERVER, Client, Loss, MaliciousServer, Server
+from unsplit.protocol.parties import SERVER, Loss, MaliciousServer, Server
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.segment import Segment, evaluated, predicted
 from unsplit.protocol.store import load_transcript

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unsplit.protocol.build import SplitConfig, make_clients, make_server
+from unsplit.protocol.build import make_clients, make_server
+from unsplit.protocol.config import SplitConfig
 from unsplit.protocol.engine import SplitTraining
 from unsplit.protocol.parties import SERVER
 from unsplit.types import Kind, Message

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from unsplit.errors import InputError, unknown_name
 from unsplit.protocol.checkpoint import load_checkpoint, save_checkpoint
-from unsplit.protocol.parties import SERVER, Client, Server, check_loss
+from unsplit.protocol.client import Client
+from unsplit.protocol.parties import SERVER, Server, check_loss
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.schedule import Turns
 from unsplit.protocol.segment import Segment, predicted

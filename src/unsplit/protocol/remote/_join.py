@@ -10,7 +10,7 @@ import grpc
 
 from unsplit.errors import InputError
 from unsplit.files import locked
-from unsplit.protocol.parties import Client
+from unsplit.protocol.client import Client
 from unsplit.protocol.remote import wire_pb2 as wire
 from unsplit.protocol.remote.admission import VERSION
 from unsplit.protocol.remote.codec import WIRE, WireError

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unsplit.errors import InputError, StorageError
 from unsplit.files import locked, write_text
-from unsplit.protocol.remote.admission import TokenInterceptor
+from unsplit.protocol.remote.admission import Admission, TokenInterceptor
 from unsplit.protocol.remote.handshake import Handshakes
 from unsplit.protocol.remote.host import Host
 from unsplit.protocol.remote.hosts import make_host
@@ -129,15 +129,18 @@ async def _serve(
     host: Host, options: ListenOptions, folder: Path, telemetry: Telemetry, listening: Callable[[int], None] | None
 ) -> bool:
     tokens = None if options.tokens is None else Tokens.read(options.tokens)
-    handshakes = Handshakes(telemetry, asks=options.client_ca is not None)
-    service = Service(host, mutual_tls=options.client_ca is not None, tokens=tokens, called=handshakes.called)
+    mutual_tls = options.client_ca is not None
+    handshakes = Handshakes(telemetry, asks=mutual_tls)
+    called = handshakes.called
+    admission = Admission(host.plan.config, telemetry, mutual_tls=mutual_tls, tokens=tokens, called=called)
+    service = Service(host, admission)
     server = grpc.aio.server(
         options=_SERVER_OPTIONS,
-        interceptors=[] if tokens is None else [TokenInterceptor(tokens, telemetry, called=handshakes.called)],
+        interceptors=[] if tokens is None else [TokenInterceptor(tokens, telemetry, called=called)],
         maximum_concurrent_rpcs=4 * len(host.clients) + 16,
     )
     add_SplitLearningServicer_to_server(service, server)
-    condition = Health(handshakes.called)
+    condition = Health(called)
     health_pb2_grpc.add_HealthServicer_to_server(condition, server)
     port = _listen(server, options, handshakes)
     metrics = None if options.metrics is None else _metrics(options.metrics, telemetry)

@@ -9,7 +9,8 @@ from torch import Tensor
 from unsplit.errors import InputError
 from unsplit.files import write_tensors
 from unsplit.protocol.checkpoint import restore_segments, segment_tensors
-from unsplit.protocol.parties import SERVER, Client
+from unsplit.protocol.client import Client
+from unsplit.protocol.parties import SERVER
 from unsplit.protocol.remote import wire_pb2 as wire
 from unsplit.protocol.remote.codec import WireError
 from unsplit.protocol.remote.layouts import SEALED, batch_layouts, weights_layout

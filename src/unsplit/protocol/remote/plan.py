@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from unsplit.data import as_read, load
 from unsplit.errors import InputError, unknown_name
 from unsplit.models import build_for, cuts, depth_of, head_start
-from unsplit.protocol.build import Seeds, SplitConfig, deal, make_client, make_server, taught_labels
-from unsplit.protocol.parties import Client, Server
+from unsplit.protocol.build import Seeds, deal, make_client, make_server, taught_labels
+from unsplit.protocol.client import Client
+from unsplit.protocol.config import SplitConfig
+from unsplit.protocol.parties import Server
 from unsplit.protocol.remote.settings import RunConfig
 from unsplit.protocol.schedule import Turns
 from unsplit.randomness import generator

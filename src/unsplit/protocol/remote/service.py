@@ -1,7 +1,7 @@
 """The server on the network: the conversation with each client that was admitted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,6 @@ from unsplit.protocol.remote.admission import VERSION, Admission, Context
 from unsplit.protocol.remote.codec import WIRE, WireError
 from unsplit.protocol.remote.host import Host
 from unsplit.protocol.remote.layouts import check_labels, layouts
-from unsplit.protocol.remote.security import Tokens
 from unsplit.protocol.remote.session import ResumePoints, Session
 from unsplit.protocol.remote.stream import Closed, FrameStream
 from unsplit.protocol.remote.wire_pb2_grpc import SplitLearningServicer
@@ -28,25 +27,14 @@ class Service(SplitLearningServicer):
 
     Args:
         host: the state of the training, which says whose turn it is.
-        mutual_tls: whether a client's certificate bears its name.
-        tokens: the clients' tokens; None where a client needs none.
-        called: function that is called with the address from which each call comes.
+        admission: decides who may call.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        *,
-        mutual_tls: bool,
-        tokens: Tokens | None,
-        called: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, host: Host, admission: Admission) -> None:
         self.host = host
         self._plan = host.plan
         self._telemetry = host.telemetry
-        self._admission = Admission(
-            host.plan.config, host.telemetry, mutual_tls=mutual_tls, tokens=tokens, called=called
-        )
+        self._admission = admission
         self._layouts = layouts(self._plan)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._sent_away: set[asyncio.Task[Any]] = set()

@@ -15,7 +15,7 @@ from unsplit.errors import InputError, UnsplitError
 from unsplit.files import explained
 from unsplit.losses import LossSpec
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol.build import SplitConfig
+from unsplit.protocol.config import SplitConfig
 from unsplit.types import Setup
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
