@@ -4,12 +4,15 @@ from unsplit.protocol.build import split_training
 from unsplit.protocol.checkpoint import load_network
 from unsplit.protocol.client import Client
 from unsplit.protocol.config import SplitConfig
-from unsplit.protocol.engine import Progress, SplitTraining
+from unsplit.protocol.engine import SplitTraining, StepEnded
 from unsplit.protocol.parties import SERVER, Loss, MaliciousServer, Server
 from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.segment import Segment, evaluated, predicted
 from unsplit.protocol.store import load_transcript
 from unsplit.protocol.transcript_writer import TranscriptWriter, save_transcript
+
+Progress = StepEnded
+"""The name that it had before, for programs that were written then."""
 
 __all__ = [
     "SERVER",
@@ -22,6 +25,7 @@ __all__ = [
     "Server",
     "SplitConfig",
     "SplitTraining",
+    "StepEnded",
     "TranscriptWriter",
     "evaluated",
     "load_network",

@@ -16,7 +16,7 @@ from unsplit.protocol.schedule import Turns
 from unsplit.protocol.segment import Segment, predicted
 from unsplit.types import Message, Setup, Transcript, Truth
 
-Progress = Callable[[int, int, float], None]
+StepEnded = Callable[[int, int, float], None]
 """Called after each step with the number of steps done, the number in all, and the loss."""
 
 
@@ -69,7 +69,7 @@ class SplitTraining:
         self,
         steps: int,
         *,
-        progress: Progress | None = None,
+        progress: StepEnded | None = None,
         checkpoint: Path | None = None,
         checkpoint_every: int = 1000,
     ) -> float:

@@ -32,7 +32,7 @@ from unsplit.protocol.remote.wire_pb2_grpc import SplitLearningStub
 from unsplit.randomness import generator
 from unsplit.types import Kind, Message
 
-ON_THE_DESK, AT_THE_LANE = 4_000, 1_000
+AT_THE_CODEC, IN_A_SESSION = 4_000, 1_000
 """Hostile messages to the codec, and to a server's session; the network's tests send some hundred more."""
 CALM = {"derandomize": True, "deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 SETTINGS = {"setup": "a", "clients": ["client0", "client1"], "turn": 3, "steps": 6, "cut": 3}
@@ -87,7 +87,7 @@ payloads = st.builds(
 )
 
 
-@settings(max_examples=ON_THE_DESK // 2, **CALM)
+@settings(max_examples=AT_THE_CODEC // 2, **CALM)
 @given(payload=payloads)
 def test_made_up_headers_are_refused_in_a_sentence(layouts, payload):
     """Any kind, dtype, shape, size and byte order that are not exactly those that may come."""
@@ -98,7 +98,7 @@ def test_made_up_headers_are_refused_in_a_sentence(layouts, payload):
     assert "\n" not in sentence
 
 
-@settings(max_examples=ON_THE_DESK // 2, **CALM)
+@settings(max_examples=AT_THE_CODEC // 2, **CALM)
 @given(data=st.data())
 def test_altered_bytes_are_no_frame_or_refused_or_harmless(layouts, data):
     """A right frame, cut off, overwritten, or with bytes put in between."""
@@ -160,7 +160,7 @@ def host(trial, tmp_path_factory):
     return make_host(trial.plan, tmp_path_factory.mktemp("host"), Telemetry(log=logger(quiet=True)))
 
 
-@settings(max_examples=AT_THE_LANE, **CALM)
+@settings(max_examples=IN_A_SESSION, **CALM)
 @given(
     step=st.integers(-3, 9),
     kind=kinds,
