@@ -1,5 +1,6 @@
-"""What of a tensor may cross a border: its numbers, and nothing else; and tensors by name."""
+"""What of a tensor may cross a border: its numbers, and nothing else; tensors by name, and their hash."""
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
@@ -56,3 +57,12 @@ def _not_plain(value: Tensor) -> InputError:
         f"A tensor that crosses is of the kind {what}, whose numbers cannot be read as one dense tensor; hand over "
         "ordinary tensors, such as a padded or filled one."
     )
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of named tensors: names, types, shapes and contents."""
+    digest = hashlib.sha256()
+    for name, value in tensors.items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -13,11 +13,11 @@ from unsplit.attacks import Progress, attack, threat_model
 from unsplit.attacks.registry import ATTACKS, ClientForm, NamedAttack, named, passive_with
 from unsplit.attacks.settings import AttackSettings, Limits
 from unsplit.data import Splits
-from unsplit.experiment.auditing.cache import fingerprint
 from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.knowledge import AuxiliaryData, ClientWeights
 from unsplit.models import build
 from unsplit.randomness import generator
+from unsplit.tensors import fingerprint
 from unsplit.types import Kind, Reconstruction, Transcript
 
 DOCS = Path(__file__).parents[2] / "docs"

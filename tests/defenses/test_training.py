@@ -10,12 +10,7 @@ from torch import nn
 
 from helpers.defenses import train, weights
 from unsplit.data import load
-from unsplit.defenses import (
-    DeeperCut,
-    NoPeek,
-    PrivateTraining,
-    distance_correlation,
-)
+from unsplit.defenses import DeeperCut, NoPeek, PrivateTraining, distance_correlation
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SplitConfig, split_training
 from unsplit.randomness import generator, seeded

@@ -47,7 +47,7 @@ def _in_a_row(layers: nn.Sequential) -> list[nn.Module]:
     return found
 
 
-class Misfit:
+class HingeMisfit:
     """The mean squared error of an output and its gradient, in closed form: no graph behind the network's own.
 
     Args:

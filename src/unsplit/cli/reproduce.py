@@ -57,15 +57,7 @@ def reproduce(
 
     from unsplit.cli.cells import run_cells
     from unsplit.data import require
-    from unsplit.studies.reproduction import (
-        ExecutorConfig,
-        Selection,
-        Store,
-        estimate,
-        missing,
-        plan,
-        write_results,
-    )
+    from unsplit.studies.reproduction import ExecutorConfig, Selection, Store, estimate, missing, plan, write_results
 
     if what == "report":
         with Store(store, write=False) as opened:

@@ -4,16 +4,7 @@ A defence registers itself where its class is defined, so the modules are import
 """
 
 from unsplit.defenses.defense import DEFENSES, Defense, Privacy, register_defense
-from unsplit.defenses.smashed import (
-    Clip,
-    Dropout,
-    GaussianNoise,
-    LaplaceNoise,
-    Quantise,
-    RandomReLU,
-    Sparsify,
-    TopK,
-)
+from unsplit.defenses.smashed import Clip, Dropout, GaussianNoise, LaplaceNoise, Quantise, RandomReLU, Sparsify, TopK
 
 # isort: split
 from unsplit.defenses.nopeek import NoPeek, distance_correlation

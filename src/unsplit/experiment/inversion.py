@@ -17,17 +17,7 @@ from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
 from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.knowledge import ClientWeights
-from unsplit.metrics import (
-    baseline,
-    likeness,
-    mse,
-    mse_scale_free,
-    performance,
-    psnr,
-    skill,
-    ssim,
-    trivial_guesses,
-)
+from unsplit.metrics import baseline, likeness, mse, mse_scale_free, performance, psnr, skill, ssim, trivial_guesses
 from unsplit.models import depth_of, distance, split
 from unsplit.protocol import SplitConfig, predicted, split_training
 from unsplit.randomness import generator

@@ -3,11 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from unsplit.attacks import threat_model
-from unsplit.attacks.labels import (
-    group_by_cut_gradient,
-    infer_from_known_samples,
-    infer_from_weight_gradients,
-)
+from unsplit.attacks.labels import group_by_cut_gradient, infer_from_known_samples, infer_from_weight_gradients
 from unsplit.attacks.registry import named
 from unsplit.knowledge import HeadArchitecture, Knowledge, KnownDefense, KnownSamples
 from unsplit.results import ThreatModelRow

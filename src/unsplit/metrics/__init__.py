@@ -1,13 +1,6 @@
 """Scores. They need the truth, which no attack sees, and stand beside trivial guesses and chance."""
 
-from unsplit.metrics.classification import (
-    Share,
-    accuracy,
-    accuracy_up_to_names,
-    agreement,
-    chance,
-    label_accuracy,
-)
+from unsplit.metrics.classification import Share, accuracy, accuracy_up_to_names, agreement, chance, label_accuracy
 from unsplit.metrics.guesses import skill, trivial_guesses
 from unsplit.metrics.network import Score, baseline, likeness, performance, r2, score_of
 from unsplit.metrics.reconstruction import mse, mse_scale_free, mse_scale_free_each, psnr, ssim

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from unsplit.attacks.hinge import Misfit, without_last_relu
+from unsplit.attacks.hinge import HingeMisfit, without_last_relu
 from unsplit.attacks.inversion import JointConfig, invert_jointly_through_defense
 from unsplit.attacks.objectives import objective, relative_residual, total_variation, variation_gradient
 from unsplit.errors import InputError
@@ -116,7 +116,7 @@ def test_the_gradient_of_a_signal_s_variation_points_down():
 def test_the_closed_gradient_of_the_misfit_is_autograd_s(hinge):
     target = torch.randn(3, 4, generator=generator(0)).clamp_min(0)
     output = torch.randn(3, 4, generator=generator(1)).requires_grad_()
-    misfit = Misfit(target, hinge=hinge)
+    misfit = HingeMisfit(target, hinge=hinge)
     kept = torch.where(target > 0, output - target, output.clamp_min(0)) if hinge else output - target
     loss = kept.square().mean() / target.var(unbiased=False)
     loss.backward()
@@ -126,7 +126,7 @@ def test_the_closed_gradient_of_the_misfit_is_autograd_s(hinge):
 
 
 def test_the_hinge_by_hand():
-    misfit = Misfit(torch.tensor([[2.0, 0.0, 0.0]]), hinge=True)
+    misfit = HingeMisfit(torch.tensor([[2.0, 0.0, 0.0]]), hinge=True)
     assert misfit.excess(torch.tensor([[1.5, -4.0, 0.5]])).tolist() == [[-0.5, 0.0, 0.5]]
 
 
@@ -176,7 +176,7 @@ def test_the_hinge_is_zero_at_the_client_s_own_pictures_and_weights(depth):
         bottom, _ = split(mnist_net(), depth)
     inputs = torch.rand(3, 1, 28, 28, generator=generator(0))
     before = without_last_relu(bottom)
-    misfit = Misfit(bottom(inputs), hinge=True)
+    misfit = HingeMisfit(bottom(inputs), hinge=True)
     assert not misfit.excess(before(inputs)).any()
     assert misfit.excess(before(1 - inputs)).any()
     assert {id(value) for value in before.parameters()} == {id(value) for value in bottom.parameters()}

@@ -27,10 +27,7 @@ from unsplit.attacks.labels import (
     name_groups,
     train_clone_head,
 )
-from unsplit.knowledge import (
-    ClientOptimizer,
-    KnownSamples,
-)
+from unsplit.knowledge import ClientOptimizer, KnownSamples
 from unsplit.randomness import generator
 
 

@@ -4,18 +4,7 @@ import pytest
 import torch
 
 from helpers.checks import truth_of
-from helpers.labels import (
-    ADAM,
-    BATCHES,
-    CLASSES,
-    SGD,
-    SPACE,
-    group,
-    heaps,
-    observe,
-    up_to_names,
-    view_of,
-)
+from helpers.labels import ADAM, BATCHES, CLASSES, SGD, SPACE, group, heaps, observe, up_to_names, view_of
 from unsplit import metrics
 from unsplit.attacks.labels import (
     UNDECIDED,
@@ -24,10 +13,7 @@ from unsplit.attacks.labels import (
     group_by_features,
     infer_from_known_samples,
 )
-from unsplit.knowledge import (
-    KnownSamples,
-    LabelSpace,
-)
+from unsplit.knowledge import KnownSamples, LabelSpace
 from unsplit.randomness import generator
 from unsplit.types import Kind, Setup
 

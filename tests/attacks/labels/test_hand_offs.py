@@ -7,12 +7,7 @@ import torch
 from torch.nn import functional
 
 from helpers.checks import truth_of
-from helpers.labels import (
-    DIGITS_SGD,
-    TEN,
-    digits_head,
-    hand_offs_on_digits,
-)
+from helpers.labels import DIGITS_SGD, TEN, digits_head, hand_offs_on_digits
 from unsplit import metrics
 from unsplit.attacks.labels import (
     GroupingConfig,
@@ -24,12 +19,7 @@ from unsplit.attacks.labels import (
 )
 from unsplit.attacks.labels.weight_gradient import _gradient_of_each_label
 from unsplit.errors import InputError
-from unsplit.knowledge import (
-    ClientOptimizer,
-    HeadWeightGradient,
-    KnownSamples,
-    LabelSpace,
-)
+from unsplit.knowledge import ClientOptimizer, HeadWeightGradient, KnownSamples, LabelSpace
 from unsplit.models import build, split_head
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER

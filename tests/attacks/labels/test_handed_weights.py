@@ -4,21 +4,10 @@ import pytest
 import torch
 
 from helpers.checks import truth_of
-from helpers.labels import (
-    ADAM,
-    SGD,
-    SPACE,
-    head_of,
-    observe,
-)
+from helpers.labels import ADAM, SGD, SPACE, head_of, observe
 from unsplit import metrics
-from unsplit.attacks.labels import (
-    UNDECIDED,
-    infer_from_handed_weights,
-)
-from unsplit.knowledge import (
-    ClientLoss,
-)
+from unsplit.attacks.labels import UNDECIDED, infer_from_handed_weights
+from unsplit.knowledge import ClientLoss
 
 
 @pytest.mark.parametrize("head", [1, 2])

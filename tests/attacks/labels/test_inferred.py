@@ -2,28 +2,10 @@
 
 import torch
 
-from helpers.labels import (
-    SGD,
-    SPACE,
-    TEN,
-    digits_head,
-    head_of,
-    heaps,
-    match,
-    observe,
-)
+from helpers.labels import SGD, SPACE, TEN, digits_head, head_of, heaps, match, observe
 from unsplit import metrics
-from unsplit.attacks.labels import (
-    UNDECIDED,
-    CloneHeadConfig,
-    head_weight_gradients,
-    name_groups,
-    train_clone_head,
-)
-from unsplit.knowledge import (
-    ClientOptimizer,
-    KnownSamples,
-)
+from unsplit.attacks.labels import UNDECIDED, CloneHeadConfig, head_weight_gradients, name_groups, train_clone_head
+from unsplit.knowledge import ClientOptimizer, KnownSamples
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER, evaluated
 from unsplit.randomness import generator

@@ -5,26 +5,10 @@ import torch
 from torch import nn
 
 from helpers.checks import truth_of
-from helpers.labels import (
-    ADAM,
-    CLASSES,
-    SGD,
-    SPACE,
-    TEN,
-    dense,
-    heaps,
-    on_digits,
-    train_dense,
-)
+from helpers.labels import ADAM, CLASSES, SGD, SPACE, TEN, dense, heaps, on_digits, train_dense
 from unsplit import metrics
-from unsplit.attacks.labels import (
-    head_weight_gradients,
-    infer_by_sign,
-    infer_from_batch_gradients,
-)
-from unsplit.knowledge import (
-    ClientOptimizer,
-)
+from unsplit.attacks.labels import head_weight_gradients, infer_by_sign, infer_from_batch_gradients
+from unsplit.knowledge import ClientOptimizer
 from unsplit.randomness import generator
 
 

@@ -40,12 +40,7 @@ from unsplit.attacks.labels import (
     name_groups,
 )
 from unsplit.errors import InputError
-from unsplit.knowledge import (
-    ClientLoss,
-    ClientOptimizer,
-    KnownSamples,
-    LabelSpace,
-)
+from unsplit.knowledge import ClientLoss, ClientOptimizer, KnownSamples, LabelSpace
 from unsplit.protocol import SERVER
 from unsplit.randomness import generator
 from unsplit.types import InferredLabels, Kind, Transcript

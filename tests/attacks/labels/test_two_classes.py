@@ -6,14 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from helpers.checks import truth_of
-from helpers.labels import (
-    TWO,
-    dense,
-    group,
-    train_dense,
-    up_to_names,
-    view_of,
-)
+from helpers.labels import TWO, dense, group, train_dense, up_to_names, view_of
 from unsplit import metrics
 from unsplit.attacks.labels import (
     GroupingConfig,
@@ -21,9 +14,7 @@ from unsplit.attacks.labels import (
     infer_from_gradient_direction,
     infer_from_gradient_norm,
 )
-from unsplit.knowledge import (
-    LabelSpace,
-)
+from unsplit.knowledge import LabelSpace
 from unsplit.protocol import SERVER
 from unsplit.randomness import generator, seeded
 from unsplit.types import Kind, Transcript

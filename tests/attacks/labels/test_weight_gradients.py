@@ -5,23 +5,9 @@ import torch
 from torch.nn import functional
 
 from helpers.checks import truth_of
-from helpers.labels import (
-    ADAM,
-    CLASSES,
-    ONE,
-    SGD,
-    head_of,
-    heaps,
-    match,
-    observe,
-    observed,
-)
+from helpers.labels import ADAM, CLASSES, ONE, SGD, head_of, heaps, match, observe, observed
 from unsplit import metrics
-from unsplit.attacks.labels import (
-    UNDECIDED,
-    MatchingConfig,
-    head_weight_gradients,
-)
+from unsplit.attacks.labels import UNDECIDED, MatchingConfig, head_weight_gradients
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientOptimizer
 from unsplit.optim import OptimizerSpec

@@ -14,11 +14,11 @@ from unsplit.defenses import DEFENSES, Clip, GaussianNoise, LabelDP, TopK, parse
 from unsplit.errors import InputError
 from unsplit.experiment.auditing import labels as label_runs
 from unsplit.experiment.auditing import u_shape as u_shape_runs
-from unsplit.experiment.auditing.cache import fingerprint
 from unsplit.models import registry
 from unsplit.optim import OptimizerSpec
 from unsplit.randomness import generator
 from unsplit.report import Side, as_markdown, compare, comparison_markdown
+from unsplit.tensors import fingerprint
 from unsplit.types import Kind
 from unsplit.verdict import verdict
 

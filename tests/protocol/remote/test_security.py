@@ -19,13 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from helpers.checks import refused
 from unsplit.protocol.remote import pem, security
 from unsplit.protocol.remote.certificates import make_certificates
-from unsplit.protocol.remote.security import (
-    Tokens,
-    channel_credentials,
-    check_loopback,
-    read_token,
-    server_credentials,
-)
+from unsplit.protocol.remote.security import Tokens, channel_credentials, check_loopback, read_token, server_credentials
 
 HOSTS = ["localhost", "127.0.0.1"]
 CLIENTS = ["client0", "clinic_a"]

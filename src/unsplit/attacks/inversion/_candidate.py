@@ -19,7 +19,7 @@ from unsplit.optim import check_betas
 from unsplit.randomness import draw_seed, seeded
 from unsplit.randomness import generator as seeded_generator
 
-Misfit = Callable[[Tensor, Tensor], Tensor]
+MisfitFunction = Callable[[Tensor, Tensor], Tensor]
 
 _WARM_UP = 30
 _MEMORY = 0.98
@@ -102,7 +102,7 @@ class Candidate:
         bounds: tuple[float, float],
         config: LearningConfig,
         generator: torch.Generator,
-        misfit: Misfit | None = None,
+        misfit: MisfitFunction | None = None,
     ) -> None:
         self.clone, self.decoder = clone, decoder
         self.objective = math.inf
@@ -132,7 +132,7 @@ class Candidate:
         config: LearningConfig,
         tilt: float,
         source: torch.Generator,
-        misfit: Misfit | None = None,
+        misfit: MisfitFunction | None = None,
     ) -> "Candidate":
         """A candidate with first weights from `source`, whose first pictures have the logit `tilt`."""
         clone = fresh_clone(architecture, source, targets.device, alone=len(targets) == 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, Misfit
+from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, MisfitFunction
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
@@ -197,7 +197,7 @@ def _search(
     view: Transcript,
     architecture: ClientArchitecture,
     config: AmortisedConfig,
-    misfit: Misfit | None,
+    misfit: MisfitFunction | None,
     generator: torch.Generator,
     progress: Progress,
 ) -> Reconstruction:

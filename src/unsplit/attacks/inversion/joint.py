@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.hinge import Misfit, without_last_relu
+from unsplit.attacks.hinge import HingeMisfit, without_last_relu
 from unsplit.attacks.inversion._leak import Leak, leaky
 from unsplit.attacks.objectives import relative_residual, variation_gradient
 from unsplit.attacks.progress import Progress, silent
@@ -214,7 +214,7 @@ def _observed(clone: nn.Module, targets: Tensor, config: JointConfig) -> _Fit:
     """Fit smashed data that left as the client's layers made them."""
     before = without_last_relu(clone) if config.hinge else None
     fitted = clone if before is None else before
-    misfit = Misfit(targets, hinge=before is not None)
+    misfit = HingeMisfit(targets, hinge=before is not None)
 
     def fit(x: Tensor, done: float) -> Callable[[], float]:  # noqa: ARG001
         output = fitted(x)

@@ -12,22 +12,22 @@ from torch import Tensor
 from unsplit.files import write_tensors
 from unsplit.results import InversionRow
 
-Cell = tuple[InversionRow, Tensor]
+CachedInversion = tuple[InversionRow, Tensor]
 """The row of one inversion and its pictures."""
 
 
-class Cells:
-    """A folder with one file for each finished cell, named by a hash of everything that determines it.
+class InversionCache:
+    """A folder with one file for each finished inversion, named by a hash of everything that determines it.
 
     Args:
-        folder: made when the first cell is kept; None keeps nothing.
+        folder: the folder, which is made when the first inversion is kept; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def get_or_run(self, key: Mapping[str, object], run: Callable[[], Cell]) -> Cell:
-        """The cell for this key, from the folder or by running it; a damaged file is run again."""
+    def get_or_run(self, key: Mapping[str, object], run: Callable[[], CachedInversion]) -> CachedInversion:
+        """The inversion for this key, from the folder or by running it; a damaged file is run again."""
         if self._folder is None:
             return run()
         digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:20]
@@ -40,7 +40,7 @@ class Cells:
         return row, pictures
 
 
-def _read(path: Path) -> Cell | None:
+def _read(path: Path) -> CachedInversion | None:
     if not path.is_file():
         return None
     try:
@@ -49,12 +49,3 @@ def _read(path: Path) -> Cell | None:
             return row, stream.get_tensor("inputs")
     except (SafetensorError, ValidationError, KeyError):
         return None
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of named tensors: names, types, shapes and contents."""
-    digest = hashlib.sha256()
-    for name, value in tensors.items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

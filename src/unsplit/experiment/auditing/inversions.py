@@ -14,7 +14,7 @@ from unsplit.attacks.registry import ClientForm, named, passive_with
 from unsplit.attacks.settings import AttackSettings
 from unsplit.data import Dataset
 from unsplit.devices import resolved_precision
-from unsplit.experiment.auditing.cache import Cell, Cells, fingerprint
+from unsplit.experiment.auditing.cache import CachedInversion, InversionCache
 from unsplit.experiment.auditing.config import STATES, AuditConfig
 from unsplit.experiment.auditing.defended import known_defense
 from unsplit.experiment.inversion import Evaluation, run_inversion
@@ -23,6 +23,7 @@ from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.knowledge import AuxiliaryData, ClientWeights, ColumnStatistics, KnownRows
 from unsplit.models import split
 from unsplit.results import InversionRow
+from unsplit.tensors import fingerprint
 
 Networks = Mapping[str, Mapping[int, nn.Sequential]]
 """By state, and then by the depth of the cut."""
@@ -59,11 +60,11 @@ def invert_networks(
         stages: follows the progress.
         tell: told of each attack as it ends: its row, the targets, what it made of them.
     """
-    cells = Cells(folder / "cells" if folder is not None else None)
+    cache = InversionCache(folder / "cells" if folder is not None else None)
     precision = resolved_precision(config.reduced_precision, device)
     defense, targets = known_defense(config), evaluation.targets
     weights = {id(one): fingerprint(one.state_dict()) for of_state in networks.values() for one in of_state.values()}
-    found: list[Cell] = []
+    found: list[CachedInversion] = []
     for state in (one for one in STATES if one in config.states):
         here = networks[state]
         for name, depth in itertools.product((*config.presets, *attacks_beside(config)), here):
@@ -93,9 +94,9 @@ def invert_networks(
                     attack.append(weights[id(published)])
                 if AuxiliaryData in named(name).knows and own is not None:
                     attack.append(fingerprint({"images": own.images, "labels": own.labels}))
-                cell = cells.get_or_run(_key(config, weights[id(network)], evaluation, attack, aware=aware), run)
-                found.append(cell)
-                tell(cell[0], targets.images, cell[1])
+                inversion = cache.get_or_run(_key(config, weights[id(network)], evaluation, attack, aware=aware), run)
+                found.append(inversion)
+                tell(inversion[0], targets.images, inversion[1])
     return [row for row, _ in found], [inputs for _, inputs in found]
 
 
@@ -108,7 +109,7 @@ def _told(config: AuditConfig, name: str, settings: AttackSettings, seed: int) -
 def _key(
     config: AuditConfig, weights: str, evaluation: Evaluation, attack: list[object], *, aware: bool
 ) -> dict[str, object]:
-    """All that determines a cell."""
+    """All that determines an inversion."""
     key: dict[str, object] = {
         "weights": weights,
         "targets": fingerprint({"images": evaluation.targets.images}),

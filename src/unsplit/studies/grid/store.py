@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unsplit.errors import FormatError, InputError, StorageError
-from unsplit.experiment.auditing.cache import fingerprint
 from unsplit.files import explained, writable_folder, write_tensors
+from unsplit.tensors import fingerprint
 
 STORE_VERSION = 1
 

@@ -1,15 +1,6 @@
 """The paper's tables and figures, rerun: planned as grids of cells, run anywhere, and laid beside what it prints."""
 
-from unsplit.studies.grid import (
-    EXECUTORS,
-    CellEnded,
-    ExecutorConfig,
-    Store,
-    Summary,
-    estimate,
-    missing,
-    run,
-)
+from unsplit.studies.grid import EXECUTORS, CellEnded, ExecutorConfig, Store, Summary, estimate, missing, run
 from unsplit.studies.grid.markdown import page_html
 from unsplit.studies.reproduction._claims import Claim, claims
 from unsplit.studies.reproduction.budget import BUDGETS

@@ -5,14 +5,7 @@ from unsplit.studies.tradeoff._points import ATTACKS, TABLE, Measure, Point, poi
 from unsplit.studies.tradeoff.advice import AFFORDABLE, LEAKS, Advice, advise, pareto
 from unsplit.studies.tradeoff.cell import TradeoffCell, Work
 from unsplit.studies.tradeoff.page import tradeoff_markdown, write_tradeoff
-from unsplit.studies.tradeoff.plan import (
-    BUDGETS,
-    STRENGTHS,
-    USUAL,
-    TradeoffSelection,
-    fitting_selection,
-    plan_tradeoff,
-)
+from unsplit.studies.tradeoff.plan import BUDGETS, STRENGTHS, USUAL, TradeoffSelection, fitting_selection, plan_tradeoff
 
 __all__ = [
     "AFFORDABLE",

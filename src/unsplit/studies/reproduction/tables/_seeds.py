@@ -12,9 +12,7 @@ from unsplit.studies.grid.select import distinct, only, select
 from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import depths_of
-from unsplit.studies.reproduction.tables._inversion import (
-    find_inversion,
-)
+from unsplit.studies.reproduction.tables._inversion import find_inversion
 
 SEEDS = "strong"
 """The table of these rows."""

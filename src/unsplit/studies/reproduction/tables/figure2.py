@@ -12,10 +12,7 @@ from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, figure_section
 from unsplit.studies.reproduction.select import epoch_of, title
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._inversion import (
-    InversionCell,
-    inversion_cells,
-)
+from unsplit.studies.reproduction.tables._inversion import InversionCell, inversion_cells
 from unsplit.studies.reproduction.tables.table import Table
 
 

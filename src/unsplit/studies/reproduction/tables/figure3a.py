@@ -16,14 +16,8 @@ from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, figure_section, notes
 from unsplit.studies.reproduction.select import ATTACKS_OF_3A, compared, title
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._he2019 import (
-    COLLABORATIVE,
-    CollaborativeCell,
-    on_trained_clients,
-)
-from unsplit.studies.reproduction.tables._inversion import (
-    inversion_rows,
-)
+from unsplit.studies.reproduction.tables._he2019 import COLLABORATIVE, CollaborativeCell, on_trained_clients
+from unsplit.studies.reproduction.tables._inversion import inversion_rows
 from unsplit.studies.reproduction.tables.table import Table
 
 

@@ -12,13 +12,7 @@ from unsplit.experiment.inversion import picture_scores
 from unsplit.knowledge import AuxiliaryData
 from unsplit.metrics import mse
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol import (
-    MaliciousServer,
-    Recorder,
-    SplitConfig,
-    SplitTraining,
-    split_training,
-)
+from unsplit.protocol import MaliciousServer, Recorder, SplitConfig, SplitTraining, split_training
 from unsplit.protocol.segment import load_optimizer_tensors, optimizer_tensors
 from unsplit.randomness import generator, numbered_seed
 from unsplit.studies.grid.cell import Cell, Tensors, Values
@@ -32,13 +26,8 @@ from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, figure_section
 from unsplit.studies.reproduction.select import HIJACKING, epoch_of, title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._he2019 import (
-    without_targets,
-)
-from unsplit.studies.reproduction.tables._inversion import (
-    InversionCell,
-    inversion_rows,
-)
+from unsplit.studies.reproduction.tables._he2019 import without_targets
+from unsplit.studies.reproduction.tables._inversion import InversionCell, inversion_rows
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.targets import data, evaluation, network
 

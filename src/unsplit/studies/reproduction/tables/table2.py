@@ -13,11 +13,7 @@ from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, claims_of, notes, three
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._inversion import (
-    find_inversion,
-    inversion_cells,
-    inversion_rows,
-)
+from unsplit.studies.reproduction.tables._inversion import find_inversion, inversion_cells, inversion_rows
 from unsplit.studies.reproduction.tables._seeds import seed_rows, seeds_section
 from unsplit.studies.reproduction.tables.table import Table
 

@@ -15,14 +15,8 @@ from unsplit.studies.reproduction.reader import Results, StoreReader
 from unsplit.studies.reproduction.sections import Pictures, named
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._he2019 import (
-    COLLABORATIVE,
-    CollaborativeCell,
-    on_trained_clients,
-)
-from unsplit.studies.reproduction.tables._inversion import (
-    InversionCell,
-)
+from unsplit.studies.reproduction.tables._he2019 import COLLABORATIVE, CollaborativeCell, on_trained_clients
+from unsplit.studies.reproduction.tables._inversion import InversionCell
 from unsplit.studies.reproduction.tables.table import Table
 
 

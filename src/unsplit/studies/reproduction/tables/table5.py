@@ -6,17 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unsplit.attacks.he2019 import (
-    StreamConfig,
-    stream_black_box,
-)
+from unsplit.attacks.he2019 import StreamConfig, stream_black_box
 from unsplit.experiment.inversion import observe_inference
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientQueries
 from unsplit.metrics import mse
 from unsplit.models import split
-from unsplit.protocol import (
-    evaluated,
-)
+from unsplit.protocol import evaluated
 from unsplit.randomness import generator, numbered_seed
 from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.markdown import markdown_table
@@ -29,9 +24,7 @@ from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, three
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._inversion import (
-    InversionCell,
-)
+from unsplit.studies.reproduction.tables._inversion import InversionCell
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.targets import evaluation
 

@@ -13,9 +13,7 @@ from unsplit.studies.reproduction.drawing import Line, grid
 from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, named
 from unsplit.studies.reproduction.selection import Selection, depths_of
-from unsplit.studies.reproduction.tables._inversion import (
-    InversionCell,
-)
+from unsplit.studies.reproduction.tables._inversion import InversionCell
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.reproduction.tables.table2 import table2_cells
 

@@ -13,10 +13,7 @@ from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._he2019 import (
-    CollaborativeCell,
-    collaborative_cells,
-)
+from unsplit.studies.reproduction.tables._he2019 import CollaborativeCell, collaborative_cells
 from unsplit.studies.reproduction.tables.table import Table
 
 
