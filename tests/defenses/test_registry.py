@@ -115,3 +115,12 @@ def test_a_new_guard_is_known_by_its_name(monkeypatch):
     guard = GUARDS["calm"]().guard(classes=2, generator=generator(0))
     guard.labels(0, torch.zeros(2, dtype=torch.long))
     assert guard.observe(0, torch.ones(2, 2), weights=torch.ones(2)).guard == "calm"
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_a_defence_that_changes_smashed_data_says_how_badly_values_explain_them(name):
+    """Else the attack that knows it would count the change as noise, and the defence would look better than it is."""
+    kind = DEFENSES[name]
+    own = {method for base in kind.__mro__[: kind.__mro__.index(Defense)] for method in vars(base)}
+    if "smashed" in own:
+        assert own & {"misfit", "expected", "noise"}, "Override `misfit`, `expected` or `noise`, as the defence acts."

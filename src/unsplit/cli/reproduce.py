@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unsplit.choices import TABLES
+from unsplit.choices import PRESETS, TABLES
 from unsplit.cli import options
 from unsplit.cli.console import say
 from unsplit.errors import unknown_name
@@ -28,7 +28,7 @@ def reproduce(
     what: Annotated[
         str, typer.Argument(help=f"One of {', '.join(TABLES)}; all of them; or report.", show_default=False)
     ],
-    preset: Annotated[str, typer.Option(help="Inversion presets: strong, joint, paper, released.")] = "joint",
+    preset: Annotated[str, typer.Option(help=f"Inversion presets: {', '.join(PRESETS)}.")] = "joint",
     datasets: Annotated[str | None, typer.Option(help="Data sets; those of the budget if left out.")] = None,
     depths: Annotated[str | None, typer.Option(help="Depths; those of the paper if left out.")] = None,
     states: options.States = "before,after",
@@ -44,7 +44,11 @@ def reproduce(
     ] = None,
     readme: Annotated[Path | None, typer.Option(help="For report: a Markdown file that gets the front table.")] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="report: keep what an earlier results.json has and this store did not run.")
+        bool,
+        typer.Option(
+            "--update",
+            help="report: keep what an earlier results.json has and this store did not run; without a store render it.",
+        ),
     ] = False,
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
@@ -60,8 +64,12 @@ def reproduce(
     from unsplit.studies.reproduction import ExecutorConfig, Selection, Store, estimate, missing, plan, write_results
 
     if what == "report":
-        with Store(store, write=False) as opened:
-            page = write_results(opened, out or store / "report", readme, update=update)
+        folder = out or store / "report"
+        if update and not store.exists() and (folder / "results.json").is_file():
+            page = write_results(None, folder, readme)
+        else:
+            with Store(store, write=False) as opened:
+                page = write_results(opened, folder, readme, update=update)
         say(f"Wrote {page}, and beside it results.md, results.json and pictures/.", quiet=quiet)
         return
     if what != "all" and what not in TABLES:

@@ -11,6 +11,7 @@ from torch import nn
 from unsplit import metrics
 from unsplit.attacks.inversion import (
     PRESETS,
+    AmortisedConfig,
     CoordinateConfig,
     JointConfig,
     attack_of,
@@ -302,12 +303,8 @@ SETTINGS = {
     "strong": {"candidates": 5, "tilts": (-1.5, 0.0, 1.5), "finalists": 2, "steps": 800},
     "strong-quick": {"candidates": 3, "tilts": (-1.5, 0.0, 1.5), "finalists": 2, "steps": 400},
 }  # fmt: skip
-ATTACK_OF = {
-    "joint": invert_jointly,
-    "joint-quick": invert_jointly,
-    "strong": invert_by_decoder,
-    "strong-quick": invert_by_decoder,
-}
+"""What each preset sets; what depends on the depth is added by the kind of settings."""
+ATTACK_OF = {JointConfig: invert_jointly, AmortisedConfig: invert_by_decoder, CoordinateConfig: invert_by_coordinates}
 
 
 @pytest.mark.parametrize("depth", range(9))
@@ -315,17 +312,17 @@ ATTACK_OF = {
 def test_the_presets_are_what_their_sources_say(name, depth):
     """Section 5.1: Adam at 0.001, alpha 0.1 for depths 1 to 3 and 1 after; the released code's own choices."""
     config = preset(name, depth)
-    expected = dict(SETTINGS[name])
-    if name in ("joint", "joint-quick"):
-        expected["variation_start"] = 1.0 if depth < 3 else 0.3
-    elif name not in ATTACK_OF:
-        expected["variation_weight"] = 0.1 if depth <= 3 else 1.0
+    by_depth = {
+        JointConfig: {"variation_start": 1.0 if depth < 3 else 0.3},
+        CoordinateConfig: {"variation_weight": 0.1 if depth <= 3 else 1.0},
+    }
+    expected = SETTINGS[name] | by_depth.get(type(config), {})
     assert {key: getattr(config, key) for key in expected} == expected
-    assert attack_of(config) is ATTACK_OF.get(name, invert_by_coordinates)
+    assert attack_of(config) is ATTACK_OF[type(config)]
 
 
 def test_no_preset_is_left_out_of_the_table():
-    assert set(PRESETS) == set(SETTINGS)
+    assert set(PRESETS) == set(SETTINGS), "Say in SETTINGS above what the preset sets."
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
+from helpers.programs import program
 from unsplit.cli import main
 from unsplit.errors import FormatError
 from unsplit.studies.grid.rows import (
@@ -313,7 +315,23 @@ def committed():
 
 
 def test_the_committed_page_is_what_its_json_renders_to():
-    assert (DOCS / "results.md").read_text(encoding="utf-8") == page_markdown(*committed())
+    made = page_markdown(*committed())
+    assert (DOCS / "results.md").read_text(encoding="utf-8") == made, (
+        "Render it again: unsplit reproduce report --update --out docs --readme README.md"
+    )
+
+
+def test_a_page_is_rendered_again_from_its_json_without_a_store(tmp_path, monkeypatch, capsys):
+    for name in ("results.json", "pictures"):
+        (shutil.copytree if (DOCS / name).is_dir() else shutil.copy)(DOCS / name, tmp_path / name)
+    told = ("reproduce", "report", "--update", "--out", tmp_path, "--store", tmp_path / "none")
+    assert program(monkeypatch, capsys, *told)[0] == 0
+    for name in ("results.md", "results.json"):
+        assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes()
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
+        path.name for path in (DOCS / "pictures").iterdir()
+    }
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_readmes_table_is_what_the_json_renders_to():

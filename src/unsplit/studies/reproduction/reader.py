@@ -131,6 +131,7 @@ class StoreReader:
         seeds = sorted({int(cell.config["seed"]) for cell in stored if "seed" in cell.config})
         self.seeds = tuple(seeds) or (0,)
         self._planned: dict[tuple[str, str, str, str], list[Cell]] = {}
+        self.presets = sorted({cell.config["preset"] for cell in stored if cell.config["kind"] == "inversion"})
         self.sets = {str(cell.config.get("dataset")) for cell in stored if cell.config["kind"] != "client"}
 
     @property

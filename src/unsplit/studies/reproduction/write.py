@@ -8,16 +8,16 @@ from unsplit.studies.grid.rows import dump_rows, read_rows, updated
 from unsplit.studies.grid.store import Store
 from unsplit.studies.reproduction.front import with_front_table
 from unsplit.studies.reproduction.page import page_markdown
-from unsplit.studies.reproduction.tables import collect, picture_grids, plots
+from unsplit.studies.reproduction.tables import TABLES, collect, picture_grids, plots
 
 
-def write_results(store: Store, folder: Path, readme: Path | None = None, *, update: bool = False) -> Path:
+def write_results(store: Store | None, folder: Path, readme: Path | None = None, *, update: bool = False) -> Path:
     """Write `results.json`, `results.md`, `results.html` and `pictures/`; returns the HTML page's path.
 
     Args:
-        store: what was run.
-        folder: made if need be.
-        readme: also put the front table between the marks of this Markdown file.
+        store: the store of what was run; None to render again what an earlier `results.json` of the folder has.
+        folder: the folder of the pages, which is made if need be.
+        readme: a Markdown file that gets the front table between its marks, too; None for none.
         update: keep what an earlier `results.json` of the folder has and this store did not run, and its pictures.
 
     Raises:
@@ -30,19 +30,19 @@ def write_results(store: Store, folder: Path, readme: Path | None = None, *, upd
             front = readme.read_text(encoding="utf-8")
         with_front_table(front, [])
     writable_folder(folder)
-    rows = collect(store)
+    rows, update = [] if store is None else collect(store), update or store is None
     if update and (folder / "results.json").exists():
         rows = updated(read_rows(folder / "results.json"), rows)
     write_text(folder / "results.json", dump_rows(rows))
     # The page is made from what the file says, so that it can be made from it again.
     rows = read_rows(folder / "results.json")
-    pictures = {**picture_grids(store), **plots(rows)}
+    pictures = {**({} if store is None else picture_grids(store)), **plots(rows)}
     gallery = writable_folder(folder / "pictures")
     for name, content in pictures.items():
         with replacing(gallery / name) as temporary:
             temporary.write_bytes(content)
     # Of an earlier report, whose cells are no longer there.
-    earlier = {path.name for kind in ("table", "figure") for path in gallery.glob(f"{kind}*.png")} - set(pictures)
+    earlier = {path.name for name in TABLES for path in gallery.glob(f"{name}*.png")} - set(pictures)
     for stale in set() if update else earlier:
         (gallery / stale).unlink()
     markdown = page_markdown(rows, sorted({*pictures, *(earlier if update else ())}))

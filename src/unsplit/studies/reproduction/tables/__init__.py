@@ -27,8 +27,7 @@ from unsplit.studies.targets import evaluation
 _MODULES = (table2, table3, table4, table5, table6, figure2, figure3a, figure3b, white_box, labels)
 
 TABLES: dict[str, Table] = {module.TABLE.name: module.TABLE for module in _MODULES}
-"""What can be reproduced, in the order of the page: the paper's tables and figures, the white box against what its own
-authors print, and label inference beyond the paper's settings."""
+"""What can be reproduced, in the order of the page."""
 
 
 def plan(selection: Selection) -> list[Cell]:

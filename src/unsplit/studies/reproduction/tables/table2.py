@@ -17,7 +17,8 @@ from unsplit.studies.reproduction.tables._inversion import find_inversion, inver
 from unsplit.studies.reproduction.tables._seeds import seed_rows, seeds_section
 from unsplit.studies.reproduction.tables.table import Table
 
-PRESETS_SHOWN = ("strong", "joint", "paper", "released")
+FIRST = ("strong", "joint", "paper", "released")
+"""The presets that come first, in the order of the page; others that were run stand behind them."""
 
 
 def table2_cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
@@ -32,11 +33,12 @@ def table2_cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
 
 
 def _rows(reader: StoreReader) -> Iterator[ResultRow]:
-    for dataset, preset, state in itertools.product(reader.datasets, PRESETS_SHOWN, ("before", "after")):
+    presets = dict.fromkeys((*FIRST, *reader.presets))
+    for dataset, preset, state in itertools.product(reader.datasets, presets, ("before", "after")):
         for depth in depths_of(dataset):
             found = find_inversion(reader, dataset, preset, depth, state)
-            # Of the released settings a sample is enough; where there is none, that is not worth a row.
-            if found or preset not in ("released", "strong"):
+            # That another preset was not run is not worth a row.
+            if found or preset in ("joint", "paper"):
                 yield from inversion_rows(found, depth, state, preset)
             each = reader.scale_free_each(found)
             if each:
