@@ -20,7 +20,7 @@ def device(name: str) -> torch.device:
         chosen = torch.device(name)
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"The device '{name}' is not to be had on this machine; use `device='cpu'`.") from error
+        raise InputError(f"The device '{name}' is not available on this machine; use `device='cpu'`.") from error
     if chosen.type == "meta":
         raise InputError("The device 'meta' holds no numbers; use `device='cpu'`.")
     return chosen

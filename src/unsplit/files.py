@@ -120,7 +120,7 @@ def locked(folder: Path) -> AbstractContextManager[object]:
     try:
         return lock.acquire(timeout=0)
     except Timeout as error:
-        raise InputError(f"Another process uses {folder}; name another folder, or stop it first.") from error
+        raise InputError(f"Another process uses {folder}; name another folder, or stop that process first.") from error
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def explained(path: Path, *, writes: bool = False) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"No space left to write {path}; free some and run the command again.") from error
+            raise StorageError(f"No space left to write {path}; free some space and run the command again.") from error
         if error.errno == errno.ENOENT and not writes:
             raise StorageError(f"There is no {path}; check the name.") from error
         if error.errno == errno.EISDIR:

@@ -63,7 +63,7 @@ class OptimizerSpec:
             raise InputError(f"The learning rate is {self.lr}; it must be above 0, for example 0.001.")
         options = [name for name in inspect.signature(self._kind).parameters if name not in ("params", "lr")]
         for unknown in (name for name in self.options if name not in options):
-            raise self._refusal(f"it has no option '{unknown}', but {', '.join(options)}")
+            raise self._refusal(f"it has no option '{unknown}'; its options are {', '.join(options)}")
         # A class looks at its options before it looks at its parameters. To build one would load torch._dynamo.
         with suppress(_OptionsTakenError):
             self.build(_Parameters())
@@ -95,7 +95,7 @@ def check_betas(betas: tuple[float, float]) -> None:
         InputError: one is outside [0, 1).
     """
     if not all(0 <= beta < 1 for beta in betas):
-        raise InputError(f"betas are {betas}; each must be from 0 up to 1.")
+        raise InputError(f"betas are {betas}; each must be from 0 to below 1.")
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

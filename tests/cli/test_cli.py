@@ -88,7 +88,7 @@ BAD = {
     "attack nowhere --goal labels --loss mae": "did you mean 'mse'",
     "attack nowhere --goal labels --label-smoothing 2": "--label-smoothing is 2.0",
     "train --guard splitgard": "did you mean 'splitguard'",
-    "train --setup c --guard scrutiny": "in setup (a)",
+    "train --setup c --guard scrutiny": "so it needs setup (a)",
     "train --defense gausian:1": "did you mean 'gaussian'",
     "train --defense gaussian:much": "needs a number, not 'much'",
     "train --setup b --defense gradient-noise:shape=alined": "did you mean 'aligned'",

@@ -73,7 +73,7 @@ BROKEN_TABLES = {
     "short": ([["a", "b"], ["1", "x"]], "has 1 rows"),
     "unnamed": ([["a", "a"], ["1", "x"], ["2", "y"]], "does not name each column once"),
     "single": ([["a", "b"], ["1", "x"], ["2", "x"]], "is 'x' in every row"),
-    "lonely": ([["b"], ["x"], ["y"]], "no column but the label"),
+    "lonely": ([["b"], ["x"], ["y"]], "no column besides the label"),
 }
 
 
@@ -132,9 +132,9 @@ BROKEN_ARRAYS = {
     "text": ({"x": np.array([["a"], ["b"]]), "y": np.arange(2)}, "give numbers"),
     "bfloat16": ({"x": np.zeros((4, 2), "V2"), "y": np.arange(4)}, "turn bfloat16 and float8"),
     "columns": ({"x": np.zeros(4, [("event", "?"), ("days", "f8")]), "y": np.arange(4)}, "give numbers"),
-    "flat": ({"x": np.zeros(3), "y": np.arange(3)}, r"give \[samples, ...\]"),
+    "flat": ({"x": np.zeros(3), "y": np.arange(3)}, r"give an array of shape \[samples, ...\]"),
     "one class": ({"x": np.zeros((3, 2)), "y": np.zeros(3, dtype=int)}, "0 everywhere"),
-    "negative": ({"x": np.zeros((3, 2)), "y": np.array([-1, 0, 1])}, "classes from 0"),
+    "negative": ({"x": np.zeros((3, 2)), "y": np.array([-1, 0, 1])}, "the lowest is -1; give one class number"),
     "two forms": ({"x": np.zeros((3, 2)), "x_a": np.zeros((3, 2)), "y": np.arange(3)}, "both x and x_NAME"),
 }
 

@@ -64,7 +64,7 @@ def test_an_empty_class_is_refused_where_one_of_each_is_wanted():
     data = from_tensors(images(), LABELS, classes=("a", "b", "c", "d"))
     with pytest.raises(DataError, match=r"class 'd' .* has 0 samples"):
         data.one_per_class()
-    with pytest.raises(DataError, match="3 are wanted"):
+    with pytest.raises(DataError, match="3 of each class are needed"):
         from_tensors(images(), LABELS).one_per_class(3)
     with pytest.raises(DataError, match=r"class 'd' .* has 0 samples"):
         stratified(data, 0.2, generator=generator(0))
@@ -82,7 +82,7 @@ def test_stratified_parts_are_whole_and_repeatable():
 
 
 def test_splits_must_be_alike():
-    with pytest.raises(DataError, match="make both alike"):
+    with pytest.raises(DataError, match="give both parts the same shape"):
         Splits(train=from_tensors(images(), LABELS), test=from_tensors(images(shape=(3, 4, 4)), LABELS))
 
 

@@ -188,7 +188,7 @@ def test_labels_are_told_by_their_values(kind, pixels, tmp_path):
         train = load(path).train
         assert train.classes == ("0", "1")
         assert torch.equal(train.labels, expected.labels)
-        said = any("taken for" in note for note in train.notes)
+        said = any("read as" in note for note in train.notes)
         assert said == ("float" in kind or "hot" in kind or kind == "double")
     data = from_tensors(pixels / 255, labels)
     assert (data.classes, data.labels.tolist()) == (("0", "1"), LABELS.tolist())
@@ -199,7 +199,7 @@ def test_labels_of_a_regression_stay_one_and_say_so_where_they_look_like_classes
     assert load(write_npz(tmp_path / "a", x, x[:, 0])).train.regression
     counted = load(write_npz(tmp_path / "b", x, np.arange(60.0))).train
     assert counted.regression
-    assert "give integers for classes" in counted.notes[0]
+    assert "give integers if they are classes" in counted.notes[0]
     assert from_tensors(
         torch.rand((4, 3), generator=generator(0)), torch.tensor([0.0, 1.0, 0.0, 1.0]), classes=()
     ).regression
@@ -293,7 +293,7 @@ def test_one_column_that_an_embedding_reads_stays_whole(tmp_path):
     assert torch.equal(read.images[:, 0], train.images[:, 0])
     halves = [f"{row % 9},{0.5 * row},{'ab'[row % 2]}" for row in range(40)]
     (tmp_path / "u.csv").write_text("\n".join(["city,weight,ill", *halves]))
-    with pytest.raises(DataError, match="no whole numbers"):
+    with pytest.raises(DataError, match="they are not whole numbers"):
         as_read(build_mixed(), load(tmp_path / "u.csv").train)
 
 
@@ -348,9 +348,11 @@ def test_dates_and_names_are_named_rather_than_taken_for_categories(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["n,date,name,y", *rows]))
     with pytest.raises(DataError, match=r"'date' \(60 values\), 'name' \(60 values\)") as caught:
         load(tmp_path / "t.csv")
-    assert "numbers of dates" in str(caught.value)
+    assert "turn dates into numbers" in str(caught.value)
     (tmp_path / "u.csv").write_text("\n".join(["id,x,y", *(f"{row},{row % 7},{row % 2}" for row in range(60))]))
-    assert load(tmp_path / "u.csv").train.notes == ("The column 'id' counts the rows; remove it if it is no input.",)
+    assert load(tmp_path / "u.csv").train.notes == (
+        "The column 'id' counts the rows; remove it if it is not an input.",
+    )
     (tmp_path / "v.csv").write_text(
         "\n".join(["x,y", *(f"{'oops' if row == 5 else row},{row % 2}" for row in range(9))])
     )
@@ -364,7 +366,7 @@ def test_dates_and_names_are_named_rather_than_taken_for_categories(tmp_path):
 def test_a_file_that_exists_is_never_an_unknown_data_set(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(b"something")
-    with pytest.raises(DataError, match="of a kind that is not read") as caught:
+    with pytest.raises(DataError, match="of a kind that unsplit does not read") as caught:
         load(name)
     assert "\n" not in str(caught.value)
     assert ".parquet" in str(caught.value)
@@ -425,7 +427,7 @@ def test_presets_that_cannot_make_such_inputs_are_left_out_and_named():
 def test_a_truth_that_fills_a_small_part_of_the_range_is_said_to():
     steps = torch.zeros(4, dtype=torch.int64)
     truth = RecordedTruth(steps=steps, labels=steps, inputs=torch.linspace(0, 1 / 16, 16).view(4, 4))
-    assert "0 to 0.0625 only" in about_the_range(truth, UNIT)[0]
+    assert "The truth fills only 0 to 0.0625" in about_the_range(truth, UNIT)[0]
     assert about_the_range(truth, InputRange.of((0, 1 / 16))) == ()
 
 
@@ -477,7 +479,7 @@ def test_files_are_held_against_what_was_published(tmp_path, monkeypatch):
     assert (first.status, first.md5) == ("differs from the published file", sums(tmp_path / "clothes")[0])
     assert first.expected == SOURCES["mnist"].md5[0]
     idx_files_in(tmp_path / "mnist", 7)
-    assert "Not as published" in load("mnist", root=tmp_path).train.notes[0]
+    assert "Files of mnist that differ from the published ones" in load("mnist", root=tmp_path).train.notes[0]
 
 
 def test_verify_names_the_sums_and_exits_with_1(tmp_path, capsys):

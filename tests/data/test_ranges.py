@@ -119,7 +119,7 @@ def test_the_truth_s_own_range_and_another_one_are_refused(trained, pictures, tm
     folder = traffic(tmp_path, trained, pictures, (0.0, 255.0))
     assert read_truth(folder / "truth").input_range == InputRange(((0.0, 255.0),))
     other = RecordedConfig(input_range=InputRange.of("0,1"))
-    assert "leave that out" in refused(audit_recorded, folder / "traffic", other, truth=folder / "truth")
+    assert "leave `input_range` out" in refused(audit_recorded, folder / "traffic", other, truth=folder / "truth")
 
 
 def test_a_client_that_says_a_range_is_held_to_it(tmp_path):

@@ -112,7 +112,7 @@ def normalised():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: Dropout(rate=1.0), "from 0 up to 1"),
+        (lambda: Dropout(rate=1.0), "from 0 to below 1"),
         (lambda: TopK(keep=0.0), "above 0 and at most 1"),
         (lambda: Quantise(bits=17), "from 1 to 16"),
         (lambda: Clip(limit=0.0), "above 0"),

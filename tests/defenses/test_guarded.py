@@ -60,7 +60,7 @@ def test_scrutiny_changes_no_bit_of_the_training():
 
 def test_a_guard_needs_labels_that_are_sent():
     digits = load("digits").train
-    with pytest.raises(InputError, match="in setup"):
+    with pytest.raises(InputError, match=r"so it needs setup \(a\)"):
         split_training(
             build("mnist-net", generator=generator(0)), digits.images, digits.labels,
             SplitConfig(setup=Setup.C, guard=ScrutinyConfig()), generator=generator(1),

@@ -273,7 +273,7 @@ def test_a_client_without_its_state_is_told_so(tmp_path):
 def test_what_flower_cannot_carry_is_refused():
     config = config_of(hand_off="peer")
     for app in (server_app, client_app):
-        with pytest.raises(InputError, match="no way from client to client"):
+        with pytest.raises(InputError, match="sends no messages from client to client"):
             app(config)
 
 

@@ -129,7 +129,7 @@ def test_one_array_a_file_beside_the_others(tmp_path):
     splits = load(tmp_path / "x.npy")
     assert splits.train.name == tmp_path.name
     assert len(splits.train) + len(splits.test) == 12
-    with pytest.raises(DataError, match=r"name the inputs x\.npy"):
+    with pytest.raises(DataError, match=r"save the inputs as x\.npy"):
         load(tmp_path / "unrelated.npy")
 
 

@@ -327,7 +327,7 @@ def in_reduced_precision(self, x):
 
 
 REFUSED = {
-    "values": (lambda: branch(deciding), "reads the values of a tensor (bool), so it cannot be cut"),
+    "values": (lambda: branch(deciding), "reads the values of a tensor (bool), so the model cannot be cut"),
     "batch": (lambda: branch(by_batch), "decides by how large the batch is"),
     "mode": (lambda: branch(by_mode), "has other outputs or gradients in training mode than as a whole"),
     "no gradient": (lambda: branch(without_gradient), "switches gradients off or on"),
@@ -344,7 +344,10 @@ REFUSED = {
     "tuple": (lambda: branch(lambda self, x: (self.two(x), x)), "gives a tuple and must give one tensor"),
     "dict": (lambda: branch(lambda self, x: {"logits": self.two(x)}), "gives a dict and must give one tensor"),
     "nan": (lambda: branch(lambda self, x: self.two(x) / 0 * 0), "gives NaN for random inputs"),
-    "one layer": (lambda: branch(lambda self, x: self.two(x)), "cannot be cut: nowhere between its layers"),
+    "one layer": (
+        lambda: branch(lambda self, x: self.two(x)),
+        "cannot be cut: there is no place between its layers where",
+    ),
     "residual": (
         lambda: branch(lambda self, x: self.two(self.one(x)) + x.mean()),
         "2 tensors cross there, two (3,) and mean ()",
@@ -356,10 +359,13 @@ REFUSED = {
         "'0.weight' is in float16 and must",
     ),
     "double sequence": (lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).double(), "is in float64 and must be"),
-    "autocast": (lambda: branch(in_reduced_precision), "switches to reduced precision (torch.autocast), so it cannot"),
+    "autocast": (
+        lambda: branch(in_reduced_precision),
+        "switches to reduced precision (torch.autocast), so the model cannot",
+    ),
     "meta": (lambda: branch(lambda self, x: self.two(x)).to("meta"), "is on the meta device"),
     "shape": (lambda: branch(lambda self, x: self.two(x.view(-1, 9))), "do not fit the model"),
-    "not a module": (lambda: "resnet18", "gave a str, not an nn.Module"),
+    "not a module": (lambda: "resnet18", "returned a str; it must return an nn.Module"),
 }
 
 
@@ -477,7 +483,7 @@ def test_named_inputs_that_forward_does_not_take():
     assert "takes age, image, scale" in refused(NamedInputs, Faces(), {"image": (3, 8, 8), "years": (4,)})
     assert "give the shape of each one that it needs" in refused(NamedInputs, Faces(), {"image": (3, 8, 8)})
     inputs = NamedInputs(Faces(), FACES)
-    assert "with as many samples each" in refused(inputs.pack, {"age": torch.zeros(2, 4)})
+    assert "with the same number of samples in each" in refused(inputs.pack, {"age": torch.zeros(2, 4)})
 
 
 @pytest.mark.parametrize("name", ["pytorchcv_resnet10", "vit", "simple_vit"])

@@ -184,7 +184,7 @@ MODULES = {
     "package": ("import no_such_package", "needs the package 'no_such_package', which is not installed"),
     "syntax": ("def build(: pass", "cannot be imported: SyntaxError: invalid syntax"),
     "script": ("import sys; sys.exit(1)", "cannot be imported: SystemExit: 1"),
-    "none": ("def build(): pass", "gave a NoneType, not an nn.Module"),
+    "none": ("def build(): pass", "returned a NoneType; it must return an nn.Module"),
     "no function": ("", "has no function 'build'"),
     "forward": (
         "from torch import nn\nclass Keyed(nn.Module):\n    def forward(self, x): return {}[0]\n"

@@ -355,7 +355,7 @@ class Odd:
 
 
 REFUSED = {
-    "still hang on the client's graph": on_the_graph,
+    "still part of the client's autograd graph": on_the_graph,
     "call loss.backward() inside the block": without_backward,
     "call feature_gradient() inside the block": without_the_gradient_of_features,
     "leave labels= out": with_labels_in_a_u_shape,
@@ -363,7 +363,7 @@ REFUSED = {
     "(6, 2) and the features has (6, 3)": with_a_gradient_of_another_shape,
     "Nothing crossed in this step": with_nothing,
     "write received = smashed.detach().requires_grad_()": lambda server: server.step(torch.ones(2, 3)),
-    "of 3 samples and what else crosses is not": lambda server: server.step(crossing(), labels=torch.ones(3)),
+    "has 3 samples, and not all that was noted in": lambda server: server.step(crossing(), labels=torch.ones(3)),
     "complex numbers": lambda server: server.step(torch.ones(2, 3, dtype=torch.complex64)),
     "a single number": lambda server: server.step(torch.tensor(1.0, requires_grad=True)),
     "not that of the server": lambda server: server.step(crossing(), client="server"),
@@ -421,7 +421,9 @@ def test_watching_an_object(tmp_path):
 
 def test_a_tuple_gets_a_sentence(server):
     watched = server.watch(Watched())
-    assert "For the smashed a tuple crosses, and one tensor" in refused(watched.forward_pass, (crossing(),), crossing())
+    assert "The value noted for the smashed is a tuple, and one tensor is expected" in refused(
+        watched.forward_pass, (crossing(),), crossing()
+    )
 
 
 def test_an_objects_own_methods_come_back(tmp_path):
@@ -461,7 +463,7 @@ def test_truth_by_number_and_without_inputs(tmp_path):
         assert "of all steps or of none" in refused(kept.step, torch.ones(2, 2), torch.tensor([0, 1]))
     with keep_truth(tmp_path / "none") as other:
         assert "2 inputs and 1 labels" in refused(other.step, torch.ones(2, 2), torch.tensor([0]))
-        assert "floating-point" in refused(other.step, torch.ones(1, 2, dtype=torch.uint8), torch.tensor([0]))
+        assert "in floating point" in refused(other.step, torch.ones(1, 2, dtype=torch.uint8), torch.tensor([0]))
     assert not (tmp_path / "none").exists()
     truth = read_truth(path)
     assert truth.inputs is None

@@ -122,5 +122,5 @@ def test_what_is_no_key_of_the_clients(tmp_path):
     assert "There is no clients' key" in refused(Seal.read, tmp_path / "no.key")
     for content in (b"", b"00" * 31, b"00" * 33, b"zz" * 32, bytes(range(200, 232))):
         (tmp_path / "peer.key").write_bytes(content)
-        assert "is not a clients' key, 64 hex digits" in refused(Seal.read, tmp_path / "peer.key")
+        assert "is not a clients' key (64 hex digits)" in refused(Seal.read, tmp_path / "peer.key")
     assert "has 31 bytes; it must have 32" in refused(Seal, bytes(31))

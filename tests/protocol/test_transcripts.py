@@ -98,7 +98,7 @@ def test_recorder_keeps_what_it_was_told_to():
 
 def test_a_recorder_cannot_do_everything_at_once(tmp_path):
     for wrong in ({"last": 0}, {"last": 1, "steps": {1}}, {"last": 1, "folder": tmp_path}):
-        with pytest.raises(InputError, match="last 1 or more steps"):
+        with pytest.raises(InputError, match="give at least 1, and neither `steps` nor `folder`"):
             Recorder(observer=SERVER, **wrong)
 
 
@@ -211,7 +211,7 @@ def test_a_full_disk_is_told_of_by_the_next_call_and_loses_nothing(transcript, t
     messages = list(transcript)
     writer.append(messages[0])
     assert full.wait(10)
-    with pytest.raises(StorageError, match=r"No space left to write .*; free some and run the command again"):
+    with pytest.raises(StorageError, match=r"No space left to write .*; free some space and run the command again"):
         writer.append(messages[1])
     with pytest.raises(StorageError, match="No space left"):
         writer.flush()

@@ -78,7 +78,7 @@ def test_a_difference_within_interval_or_tolerance_is_none(tmp_path):
     )
     assert changes(compare(*near))["inputs"] == "unclear"
     assert changes(compare(*near, tolerance=0.001))["inputs"] == "more"
-    assert headline(compare(*near)) == "No clear change of what leaks"
+    assert headline(compare(*near)) == "No clear change in what leaks"
 
 
 def test_what_only_one_measured_is_not_compared(tmp_path):
@@ -110,7 +110,7 @@ def test_the_cost(tmp_path):
         (lambda r: {"training": r.training.model_copy(update={"dataset": "mnist"})}, "data is not the same: digits"),
         (lambda r: {"training": r.training.model_copy(update={"model": "other"})}, "The model is not the same"),
         (lambda _: {"inversion": ROWS[:2]}, "2 in both, 4 only before, 0 only after"),
-        (lambda _: {"labels": LABELS[:1]}, "Not the same label attacks"),
+        (lambda _: {"labels": LABELS[:1]}, "did not run the same label attacks"),
     ],
 )
 def test_warnings_if_not_comparable(changed, words, tmp_path):

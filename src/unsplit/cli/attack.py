@@ -41,7 +41,7 @@ def attack(
     preset: Annotated[str, typer.Option(help=f"Preset: {', '.join(PRESETS)}.")] = "joint",
     known_weights: options.KnownWeights = None,
     white_box: options.WhiteBox = "white-box-quick",
-    last: Annotated[int, typer.Option(min=1, help="Attack the last so many steps of it.")] = 1,
+    last: Annotated[int, typer.Option(min=1, help="How many of its last steps to attack.")] = 1,
     label_attack: Annotated[str, typer.Option(help=f"Labels: {', '.join(LABEL_ATTACKS)}.")] = "surrogate",
     head: Annotated[int, typer.Option(help="Labels: layers with weights in the client's head.")] = 1,
     classes: Annotated[int, typer.Option(help="Labels: how many classes.")] = 10,
@@ -54,7 +54,8 @@ def attack(
     follow: Annotated[
         float | None,
         typer.Option(
-            help="Wait for the transcript, attack its newest steps as they come, end after so many quiet seconds."
+            help="Wait for the transcript, attack its newest steps as they come, end after this many seconds without a "
+            "new one."
         ),
     ] = None,
     out: options.Out = Path("runs/attack"),

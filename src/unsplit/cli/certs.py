@@ -17,12 +17,14 @@ EXAMPLES = """**Examples**
 
 
 def certs(
-    out: Annotated[Path, typer.Argument(help="Folder for the files; made if need be.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(help="Folder for the files; it is made if it does not exist.", show_default=False)
+    ],
     host: Annotated[
         list[str] | None, typer.Option("--host", help="DNS name or IP address of the server; may be repeated.")
     ] = None,
     client: Annotated[list[str] | None, typer.Option("--client", help="Name of a client; may be repeated.")] = None,
-    clients: Annotated[int, typer.Option(help="So many clients besides: client0, client1, ...")] = 0,
+    clients: Annotated[int, typer.Option(help="How many more clients: client0, client1, ...")] = 0,
     days: Annotated[int, typer.Option(help="Days for which the certificates are valid.")] = 30,
     quiet: options.Quiet = False,
 ) -> None:
@@ -39,6 +41,6 @@ def certs(
     for who, files in {"server": made.server, **made.clients}.items():
         say(f"{who}: {', '.join(file.name for file in files)}")
     say(
-        f"Give each party these files of {out}, and no others. {made.offline.name} stays offline: who has it can pose "
-        "as anybody."
+        f"Give each party these files of {out}, and no others. {made.offline.name} stays offline: whoever has it can "
+        "pose as any party."
     )

@@ -25,7 +25,8 @@ def join(
     name: Annotated[str, typer.Option(help="Which of its clients this is.")],
     server: Annotated[str, typer.Option(help="Where the server listens.")] = "localhost:50051",
     data: Annotated[
-        str | None, typer.Option(help="This client's data, by name or folder; its share of the trial's if left out.")
+        str | None,
+        typer.Option(help="This client's data, by name or folder; if left out, its share of the trial's data."),
     ] = None,
     ca: Annotated[
         Path | None, typer.Option(help="CA of the server's certificate; the public ones if left out.")
@@ -41,13 +42,17 @@ def join(
     defense: options.Defenses = None,
     guard: options.Guard = None,
     keep_truth: Annotated[
-        bool, typer.Option("--keep-truth", help="Leave the last step's inputs and labels, to score an audit with.")
+        bool,
+        typer.Option(
+            "--keep-truth", help="Keep the last step's inputs and labels, so that an audit can be scored with them."
+        ),
     ] = False,
     live: options.Live = False,
     log: options.Log = "json",
     out: Annotated[Path | None, typer.Option(help="Folder for this client's states; runs/NAME if left out.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of first weights and batch order; in a trial the configuration's.")
+        int | None,
+        typer.Option(min=0, help="Seed of the first weights and the batch order; a trial takes the configuration's."),
     ] = None,
     device: options.Device = "cpu",
     threads: options.Threads = 1,

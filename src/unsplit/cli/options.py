@@ -56,7 +56,7 @@ WhiteBox = Annotated[str, _of_audits("white_box")]
 Loss = Annotated[str, _of_audits("loss")]
 States = Annotated[str, _of_audits("states")]
 BatchSize = Annotated[int, _of_audits("batch_size")]
-Smoothing = Annotated[float, typer.Option("--label-smoothing", help="Label smoothing of it, 0 to below 1.")]
+Smoothing = Annotated[float, typer.Option("--label-smoothing", help="Label smoothing of the loss, from 0 to below 1.")]
 Guard = Annotated[
     str | None,
     typer.Option("--guard", help=f"Stop when the server seems to hijack the training (a): {', '.join(GUARDS)}."),
@@ -84,11 +84,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on
 
 # Of studies, which run many cells.
 Budget = Annotated[str, typer.Option("--budget", help="How much work: smoke, short or full.")]
-Resume = Annotated[bool, typer.Option(help="Leave alone what is stored already.")]
+Resume = Annotated[bool, typer.Option(help="Skip what is stored already.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder that keeps every result.")]
 Executor = Annotated[str, typer.Option("--executor", help="Where to run: local, ray or dask.")]
 Address = Annotated[str | None, typer.Option("--address", help="Address of the Ray or Dask cluster.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Cells at a time; one a core if left out.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Cells that run at a time; one for each core if left out.")
+]
 
 # Of the parties of a training between machines.
 RunFile = Annotated[Path, typer.Argument(help="The configuration that all parties share.", show_default=False)]

@@ -45,10 +45,14 @@ def check_options(context: typer.Context, transcript: Path | None) -> None:
     given = [name for name in foreign if options.is_given(context, name)]
     if given and transcript is None:
         raise InputError(
-            f"{flag_of(given[0])} is for recorded traffic; name its folder with --transcript, or leave it out."
+            f"{flag_of(given[0])} is for recorded traffic only; name the recording's folder with --transcript, or "
+            f"leave {flag_of(given[0])} out."
         )
     if given:
-        raise InputError(f"{flag_of(given[0])} is for an audit that trains; leave it out with --transcript.")
+        raise InputError(
+            f"{flag_of(given[0])} is for an audit that trains, and --transcript attacks a recorded training; leave one "
+            "of them out."
+        )
 
 
 def recorded_settings(given: Mapping[str, Any], input_shape: tuple[int, ...] | None) -> RecordedConfig:
@@ -100,7 +104,7 @@ def _print(result: AuditResult) -> None:
     if recorded.labels:
         console.print(_labels(recorded))
     if not recorded.truth:
-        say("Nothing is scored: that needs the truth, which a client can leave (--truth FILE).")
+        say("Nothing is scored, since the truth is not known; a client can write it to a file, which --truth names.")
 
 
 def _inversions(recorded: RecordedRow) -> Table:

@@ -93,7 +93,7 @@ def reproduce(
         todo = missing(opened, cells) if resume else cells
         if not quiet:
             seconds = estimate(opened, todo, jobs or joblib.cpu_count())
-            time = "about " + _duration(seconds) if seconds is not None else "no like cell timed yet"
+            time = "about " + _duration(seconds) if seconds is not None else "no similar cell was timed yet"
             say(f"{len(cells)} cells, {len(todo)} to run, {time}; results in {store}.")
         summary = run_cells(opened, cells, where, stage=what, resume=resume, quiet=quiet, tells_each=True)
     say(f"{summary.ran} cells run, {summary.kept} kept from before, {summary.failed} failed.", quiet=quiet)

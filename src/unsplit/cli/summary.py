@@ -66,7 +66,7 @@ class Following:
     def __call__(self, row: InversionRow, originals: Tensor, reconstructions: Tensor) -> None:
         """One attack has ended."""
         if self._first:
-            self._say("Attacks as they end: error, and that of the best guess that has seen nothing")
+            self._say("Each attack as it ends: its error, and that of the best blind guess")
         name = f"depth {row.depth} ({row.cut}), {row.state} training, {row.attack}"
         self._say(f"  {name:46} {error(row.mse):>7}  {error(row.mse_best_trivial):>6}  {_short(row)}")
         if self._first and err.is_terminal and drawable(originals):

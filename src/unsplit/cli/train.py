@@ -43,7 +43,7 @@ def train(
     defense: options.Defenses = None,
     guard: options.Guard = None,
     observer: Annotated[str, typer.Option(help="Whose transcript to keep: server, client0, ...")] = "server",
-    keep_last: Annotated[int | None, typer.Option(help="Keep only the last so many steps of it.")] = None,
+    keep_last: Annotated[int | None, typer.Option(help="Keep only this many of its last steps.")] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 1000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT's checkpoint.")] = False,
     out: options.Out = Path("runs/train"),

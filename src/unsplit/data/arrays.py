@@ -97,7 +97,10 @@ def _load(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(f"There is no file {path}; name a file of arrays, with x and y in it.")
     if path.suffix.lower() == ".npy" and not _named(path.stem):
-        raise DataError(f"{path} is one array of unknown part; name the inputs x.npy and the labels, beside it, y.npy.")
+        raise DataError(
+            f"{path} holds one array, and its name does not say whether that is inputs or labels; save the inputs as "
+            "x.npy and the labels beside them as y.npy."
+        )
     try:
         with explained(path):
             if path.suffix.lower() == ".npy":
@@ -137,18 +140,23 @@ def _part(path: Path, arrays: Mapping[str, Tensor], ending: str) -> _Part | None
     if not inputs:
         return None
     if "" in inputs and len(inputs) > 1:
-        raise DataError(f"{path} has both {name} and {name}_NAME; give one input, or a name to each of several.")
+        raise DataError(
+            f"{path} has both {name} and {name}_NAME; give one input without a name, or a name to every input."
+        )
     labels = arrays.get(f"y{ending}")
     if labels is None:
         raise DataError(f"{path} has inputs {name} and no labels y{ending}; add one label for each input.")
     if labels.ndim == 0 or len(labels) == 0:
         raise DataError(
-            f"The labels y{ending} of {path} are {'one number' if labels.ndim == 0 else 'empty'}; give [n]."
+            f"The labels y{ending} of {path} are {'one number' if labels.ndim == 0 else 'empty'}; give one label for "
+            "each sample, shape [n]."
         )
     for key, values in inputs.items():
         called = name if not key else f"{name}_{key}"
         if values.ndim < 2 or values[:1].numel() == 0 != len(values):
-            raise DataError(f"The array {called} of {path} has shape {tuple(values.shape)}; give [samples, ...].")
+            raise DataError(
+                f"The array {called} of {path} has shape {tuple(values.shape)}; give an array of shape [samples, ...]."
+            )
         if len(values) != len(labels):
             raise DataError(
                 f"{path} has {len(values)} inputs {called} and {len(labels)} labels y{ending}; give one label for each."
@@ -177,7 +185,10 @@ def _check_alike(path: Path, train: _Part, test: _Part) -> None:
             "names and shapes."
         )
     if train.labels.is_floating_point() != test.labels.is_floating_point():
-        raise DataError(f"Of y and y_test of {path} one is whole numbers and one is not; make both alike.")
+        raise DataError(
+            f"One of the arrays y and y_test of {path} holds whole numbers and the other does not; give both the same "
+            "type."
+        )
 
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:

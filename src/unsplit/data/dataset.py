@@ -87,8 +87,8 @@ class Dataset:
     def _check_targets(self) -> None:
         if self.classes:
             raise DataError(
-                f"The labels of the data set '{self.name}' are not whole numbers, and it has classes; give the numbers "
-                "of classes, or no classes for a regression."
+                f"The labels of the data set '{self.name}' are not whole numbers, although it names classes; give "
+                "class numbers, or name no classes for a regression."
             )
         wrong = ~torch.isfinite(self.labels).reshape(len(self), -1).all(1)
         if bool(wrong.any()):
@@ -160,7 +160,7 @@ class Dataset:
             if float((part - own[:, begin:end]).abs().max()) > _FRACTION:
                 raise DataError(
                     f"The network reads the {f'input {name}' if name else 'inputs'} of the data set '{self.name}' by "
-                    "an embedding, and these are no whole numbers; give the numbers of tokens."
+                    "an embedding, and they are not whole numbers; give token numbers."
                 )
             images[:, begin:end] = part.float()
         return replace(self, images=images, tokens=tuple(names))
@@ -185,8 +185,8 @@ class Dataset:
             indices = (self.labels == number).nonzero().flatten()[:per_class]
             if len(indices) < per_class:
                 raise DataError(
-                    f"The class '{name}' of the data set '{self.name}' has {len(indices)} samples, and {per_class} are "
-                    "wanted of each; add some, or leave the class out."
+                    f"The class '{name}' of the data set '{self.name}' has {len(indices)} samples, and {per_class} of "
+                    "each class are needed; add some, or leave the class out."
                 )
             chosen.append(indices)
         return self.subset(torch.cat(chosen))
@@ -206,8 +206,9 @@ class Splits:
     def __post_init__(self) -> None:
         if self.train.input_shape != self.test.input_shape or self.train.classes != self.test.classes:
             raise DataError(
-                f"Training inputs of shape {self.train.input_shape} in {len(self.train.classes)} classes do not go "
-                f"with test inputs of shape {self.test.input_shape} in {len(self.test.classes)}; make both alike."
+                f"Training inputs of shape {self.train.input_shape} in {len(self.train.classes)} classes do not match "
+                f"test inputs of shape {self.test.input_shape} in {len(self.test.classes)} classes; give both parts "
+                "the same shape and classes."
             )
         if self.train.outputs != self.test.outputs or self.train.inputs != self.test.inputs:
             raise DataError(

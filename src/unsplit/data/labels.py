@@ -69,19 +69,22 @@ def decided(where: str, parts: Sequence[Tensor]) -> tuple[list[Tensor], tuple[st
     floats, notes = labels.is_floating_point(), tuple[str, ...]()
     if labels.ndim == 2 and _one_hot(labels):
         notes = (
-            f"Each label has a single 1 among {labels.shape[1]} numbers, and was taken for the class of that place.",
+            f"Each label has a single 1 among {labels.shape[1]} numbers, and was read as the class at that position "
+            "(one-hot).",
         )
         labels = labels.argmax(1)
     elif floats and labels.ndim == 1 and (found := whole_classes(labels)) is not None:
         labels, names = found
-        notes = (f"The labels are floating-point numbers of {len(names)} whole values, and were taken for classes.",)
+        notes = (
+            f"The labels are floating-point numbers with {len(names)} values, all whole, and were read as classes.",
+        )
         _check_several(where, names)
         return _parted(labels, parts), names, notes
     elif floats:
         if bool((labels == labels.round()).all()):
             notes = (
-                "The labels are whole numbers in floating point, of too many values to be classes, and were taken for "
-                "what a regression aims at; give integers for classes.",
+                "The labels are whole numbers in floating point with too many values to be classes, and were read as "
+                "the targets of a regression; give integers if they are classes.",
             )
         return _parted(labels.float(), parts), (), notes
     classes = _numbered(where, labels.long())
@@ -93,8 +96,8 @@ def _numbered(where: str, labels: Tensor) -> tuple[str, ...]:
     lowest, highest = int(labels.min()), int(labels.max())
     if labels.ndim != 1 or lowest < 0:
         raise DataError(
-            f"{where} are whole numbers of shape {tuple(labels.shape)} from {lowest}; give classes from 0, one for "
-            "each sample, or floats for a regression."
+            f"{where} are whole numbers of shape {tuple(labels.shape)}, and the lowest is {lowest}; give one class "
+            "number (from 0) for each sample, or floats for a regression."
         )
     if highest >= max(len(labels), 2):
         raise DataError(
@@ -108,7 +111,7 @@ def _numbered(where: str, labels: Tensor) -> tuple[str, ...]:
 
 def _check_several(where: str, names: tuple[str, ...]) -> None:
     if len(names) < 2:
-        raise DataError(f"{where} are {names[0]} everywhere; it needs two classes or more.")
+        raise DataError(f"{where} are {names[0]} everywhere; two classes or more are needed.")
 
 
 def _one_hot(labels: Tensor) -> bool:

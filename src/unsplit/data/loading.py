@@ -47,9 +47,9 @@ def load(
     key, path = str(name), Path(name)
     source = generator if generator is not None else torch.Generator().manual_seed(0)
     if image_size is not None and not (path.is_dir() and key not in SOURCES):
-        raise DataError(f"`image_size` is for folders of pictures, and '{key}' is none; leave it out.")
+        raise DataError(f"`image_size` is for folders of pictures, and '{key}' is not one; leave it out.")
     if label is not None and not is_table(path):
-        raise DataError(f"`label` names a column of a table, and '{key}' is none; leave it out.")
+        raise DataError(f"`label` names a column of a table, and '{key}' is not a table; leave it out.")
     arrays = path.suffix.lower() in ENDINGS
     if input_range is not None and not (arrays or (path.is_dir() and key not in SOURCES)):
         raise DataError(
@@ -67,7 +67,7 @@ def load(
         pictures = read_folder(path, image_size=image_size, input_range=input_range)
         return standardised(stratified(pictures, _TEST_SHARE, generator=source))
     if path.is_file():
-        raise DataError(f"{path} is of a kind that is not read; {_conversion(path)}.")
+        raise DataError(f"{path} is of a kind that unsplit does not read; {_conversion(path)}.")
     if os.sep in key or path.suffix:
         raise DataError(f"There is no folder or file {path}; check the path.")
     raise unknown_name("data set", key, ["digits", *SOURCES])
@@ -94,4 +94,4 @@ def _conversion(path: Path) -> str:
     arrays = (
         " as inputs x and labels y by numpy.savez" if words.endswith(("save them", "its numbers", "it holds")) else ""
     )
-    return f"{words}{arrays} (read are folders of pictures, .csv, .tsv, .parquet, {', '.join(ENDINGS)})"
+    return f"{words}{arrays} (unsplit reads folders of pictures, .csv, .tsv, .parquet, {', '.join(ENDINGS)})"

@@ -82,11 +82,11 @@ def fitting_scale(
     table = values.ndim == 2 and values.dtype != torch.uint8
     full, said = _full(values, tested, low, high), tuple[str, ...]()
     if full > 255:
-        said = (f"The inputs are whole numbers up to {high:g}, so that 0 to {full} became 0 to 1 ({OTHERWISE}).",)
+        said = (f"The inputs are whole numbers up to {high:g}, so 0 to {full} became 0 to 1 ({OTHERWISE}).",)
     if full and not table and 0 < high - low <= SMALL_PART * full:
         return Scaling.of(values.double(), each=False), (
-            f"The inputs fill {low:g} to {high:g} only, a small part of 0 to {full}, so that this became 0 to 1 "
-            f"({OTHERWISE}).",
+            f"The inputs fill only {low:g} to {high:g}, a small part of 0 to {full}, so {low:g} to {high:g} became "
+            f"0 to 1 ({OTHERWISE}).",
         )
     if full:
         scale = None if full == 1 else Scaling(low=torch.tensor(0.0), span=torch.tensor(float(full)))

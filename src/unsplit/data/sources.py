@@ -121,7 +121,7 @@ def published(name: str, root: Path | None, *, download: bool) -> Splits:
         foreign.append(path.name)
     if not foreign:
         return splits
-    note = f"Not as published under the name {name}: {', '.join(foreign)} (`unsplit data verify {name}`)."
+    note = f"Files of {name} that differ from the published ones: {', '.join(foreign)} (`unsplit data verify {name}`)."
     train, test = (replace(part, notes=(note,)) for part in (splits.train, splits.test))
     return Splits(train=train, test=test)
 

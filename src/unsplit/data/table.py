@@ -37,7 +37,7 @@ def read_table(path: Path, *, label: str | None, test_share: float, generator: t
     names, rows = read_rows(path)
     columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     comma = decimal_comma(cell for row in rows for cell in row)
-    notes = ["Numbers were read with a comma before their decimals."] if comma else []
+    notes = ["Numbers were read with a comma as the decimal mark."] if comma else []
     if "" in columns:
         _check_index(path, columns.pop(""))
         notes.append("The first column has no name and only counts or names the rows; it was left out.")
@@ -48,10 +48,10 @@ def read_table(path: Path, *, label: str | None, test_share: float, generator: t
     texts = columns.pop(chosen)
     labels, classes = labels_of(path, chosen, texts, numbers_of(texts, comma=comma))
     if not columns:
-        raise DataError(f"{path} has no column but the label '{chosen}'; give it the columns of the inputs too.")
+        raise DataError(f"{path} has no column besides the label '{chosen}'; add the columns of the inputs.")
     values, features = _values(path, columns, comma=comma)
     notes += [
-        f"The column '{name}' counts the rows; remove it if it is no input."
+        f"The column '{name}' counts the rows; remove it if it is not an input."
         for name, column in zip(features, values.T, strict=True)
         if len(column) > 2 and bool((column.diff() == 1).all())
     ]
@@ -126,5 +126,5 @@ def _check_categories(path: Path, texts: dict[str, list[str]], *, comma: bool) -
         they = ("s", "have", "categories", "them") if len(wrong) > 1 else ("", "has", "a category", "it")
         raise DataError(
             f"The text column{they[0]} {', '.join(wrong)} of {path} {they[1]} too many different values in "
-            f"{len(cells):,} rows to be {they[2]}; remove {they[3]}, group the values, or make numbers of dates."
+            f"{len(cells):,} rows to be {they[2]}; remove {they[3]}, group the values, or turn dates into numbers."
         )

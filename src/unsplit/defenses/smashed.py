@@ -223,7 +223,7 @@ class _Dropping(_Sparse):
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
-            raise InputError(f"rate is {self.rate}; it must be from 0 up to 1.")
+            raise InputError(f"rate is {self.rate}; it must be from 0 to below 1.")
 
     def _kept(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """1 where a number is kept, and 0 where it is dropped, of the shape of `values`."""

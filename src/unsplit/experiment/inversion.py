@@ -117,7 +117,9 @@ def run_inversion(
     chosen = settings or one.settings(ClientForm.of(depth, bottom, targets.input_shape))
     attack = one.attack if server.defense is None else one.adaptive
     if attack is None:
-        raise InputError("This preset has no form that knows a defence; take joint, strong or one of their kind.")
+        raise InputError(
+            f"The preset {name} has no form that knows a defence; use 'joint', 'strong' or another preset that has one."
+        )
     others = more_for(chosen, evaluation)
     view = observe_inference(model, cut, targets, device, others, defenses=defenses, seed=seed)
     kinds = threat_model(attack).knows

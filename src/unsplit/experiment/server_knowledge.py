@@ -82,5 +82,5 @@ class ServerKnowledge:
             made[AuxiliaryData] = lambda: AuxiliaryData(inputs=own.images, labels=own.labels)
         for kind in kinds:
             if kind not in made:
-                raise InputError(f"The attack wants {kind.means}, which this server lacks; give it that.")
+                raise InputError(f"The attack needs {kind.means}, which this server lacks; give the server that.")
         return [made[kind]() for kind in kinds]

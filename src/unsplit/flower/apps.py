@@ -82,4 +82,6 @@ def client_app(
 
 def _check(config: RunConfig) -> None:
     if config.hand_off == "peer":
-        raise InputError("Flower has no way from client to client; set 'hand_off: server', or use `unsplit serve`.")
+        raise InputError(
+            "Flower sends no messages from client to client; set 'hand_off: server', or use `unsplit serve`."
+        )

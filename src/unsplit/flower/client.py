@@ -62,7 +62,10 @@ class FlowerClient:
             received = unpack(message.content, loaded.layouts, sender=SERVER, receiver=loaded.client.name)
             answers = [answer for each in received for answer in state.answer(each.to(torch.device(self.device)))]
             if order.over >= 0 and state.steps != order.over:
-                raise InputError(f"{loaded.client.name} has done {state.steps} steps, and not {order.over}.")
+                raise InputError(
+                    f"{loaded.client.name} has done {state.steps} steps, and the server says that the training ends "
+                    f"after {order.over}."
+                )
             if order.hand_off:
                 optimizer = self.config.hand_off_optimizer
                 answers.append(loaded.client.hand_off(state.steps - 1, SERVER, optimizer=optimizer))

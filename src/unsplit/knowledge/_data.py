@@ -142,6 +142,6 @@ class AuxiliaryData(Knowledge):
 
 def _check_positions(indices: tuple[int, ...], given: int, what: str) -> None:
     if not indices or min(indices) < 0:
-        raise InputError(f"The positions {indices} name no known sample; name one or more, counted from 0.")
+        raise InputError(f"The positions of the known samples are {indices}; give one or more, counted from 0.")
     if len(indices) != given:
-        raise InputError(f"There are {given} {what} for {len(indices)} known samples; give one each.")
+        raise InputError(f"There are {given} {what} for {len(indices)} known samples; give one for each.")

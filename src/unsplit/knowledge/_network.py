@@ -201,8 +201,8 @@ class ClientQueries(Knowledge):
         """
         if len(inputs) > self._left:
             raise InputError(
-                f"{len(inputs)} queries were asked and {self._left} of {self.budget} are left; raise the budget, or "
-                "ask fewer."
+                f"The attack asked {len(inputs)} queries, and {self._left} of its budget of {self.budget} are left; "
+                "raise the budget, or ask fewer queries."
             )
         self._left -= len(inputs)
         with torch.no_grad():

@@ -85,9 +85,9 @@ def compare(model: nn.Module, found: list[Tensor | None] | None, wanted: list[Te
         return
     what = "has other outputs or gradients in training mode" if len(wanted) > 1 else "has other outputs"
     raise InputError(
-        f"In stages the model, a {type(model).__name__}, {what} than as a whole, for {len(inputs)} inputs: its own "
-        "forward depends on the batch's size, on the mode, on values or on tensors that it changes in place, in a way "
-        "that cannot be recorded; move that into one of its modules, or give an nn.Sequential."
+        f"Cut into stages, the model, a {type(model).__name__}, {what} than as a whole, for {len(inputs)} inputs: its "
+        "own forward depends on the batch's size, on the mode, on values or on tensors that it changes in place, in a "
+        "way that cannot be recorded; move that into one of its modules, or give an nn.Sequential."
     )
 
 

@@ -49,7 +49,9 @@ class NamedInputs(nn.Module):
         """
         shapes = {name: tuple(value.shape[1:]) for name, value in values.items()}
         if shapes != self.inputs or len({len(value) for value in values.values()}) != 1:
-            raise InputError(f"The inputs have shapes {shapes}; they must be {self.inputs}, with as many samples each.")
+            raise InputError(
+                f"The inputs have shapes {shapes}; they must be {self.inputs}, with the same number of samples in each."
+            )
         return torch.cat([values[name].flatten(1).float() for name in self.inputs], 1)
 
     def unpack(self, packed: Float[Tensor, "n total"]) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ def batch_norm_note(bottom: nn.Module) -> str | None:
     return (
         f"The client's part has {layers}: during training each sample's smashed data are normalised by the mean and "
         "variance of the batch that it is in, so they depend on the other samples too, and an attacker who inverts one "
-        "sample alone needs the running statistics, which the client keeps and which are not among the weights; once "
-        "the network is used, smashed data of a sample depend on that sample alone."
+        "sample alone needs the running statistics, which the client keeps and which are not among the weights; after "
+        "training, when the network is only used, smashed data of a sample depend on that sample alone."
     )
 
 
@@ -49,7 +49,7 @@ def dense_note(bottom: nn.Module) -> str | None:
         return None
     return (
         "The client's first layer is dense: any invertible mixture of an input's numbers, undone in that layer's "
-        "weights, gives the same smashed data, so these fix inputs up to a linear map only; an attack that knows the "
-        "architecture alone takes the rest from what inputs are like, and neither a small residual nor restarts that "
-        "agree say that it took it rightly."
+        "weights, gives the same smashed data, so smashed data determine inputs up to a linear map only; an attack "
+        "that knows only the architecture must guess the rest from what such inputs look like, and neither a small "
+        "residual nor restarts that agree show that the guess is right."
     )

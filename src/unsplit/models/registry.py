@@ -139,11 +139,13 @@ def _made(make: Callable[[], nn.Module]) -> nn.Module:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"The function that builds the model failed: {_said(error)}; mend it, or wrap it in one that needs no "
-            "arguments and gives the model."
+            f"The function that builds the model failed: {_said(error)}; mend it, or wrap it in a function that needs "
+            "no arguments and returns the model."
         ) from error
     if not isinstance(made, nn.Module):
-        raise InputError(f"The function that builds the model gave a {type(made).__name__}, not an nn.Module.")
+        raise InputError(
+            f"The function that builds the model returned a {type(made).__name__}; it must return an nn.Module."
+        )
     return made
 
 

@@ -113,9 +113,9 @@ def _stages(model: nn.Module, found: Trace, obstacles: Sequence[str | None]) -> 
     if len(ends) < 2:
         reasons = sorted({obstacle for obstacle in obstacles if obstacle}, key=len)
         raise InputError(
-            f"The model, a {type(model).__name__}, cannot be cut: nowhere between its layers does exactly one tensor "
-            f"cross{f' (for example, {reasons[0]})' if reasons else ''}; a cut needs a place that all paths through "
-            "the network pass."
+            f"The model, a {type(model).__name__}, cannot be cut: there is no place between its layers where exactly "
+            f"one tensor crosses{f' (for example, {reasons[0]})' if reasons else ''}; a cut needs a place that all "
+            "paths through the network pass."
         )
     paths = {path.replace(".", "-") for path, _ in model.named_modules()}
     named: dict[str, nn.Module] = {}

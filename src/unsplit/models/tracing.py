@@ -104,8 +104,8 @@ def _refusal(model: nn.Module, error: Exception) -> InputError:
     what = str(error).splitlines()[0] if isinstance(error, TraceError) else f"fails while recorded ({_first(error)})"
     children = ", ".join(name for name, _ in list(model.named_children())[:6]) or "none"
     return InputError(
-        f"The model's own forward, a {type(model).__name__}'s, {what}, so it cannot be cut; move that into one of its "
-        f"modules, each of which can be taken whole ({children}), or give an nn.Sequential."
+        f"The forward method of the model, a {type(model).__name__}, {what}, so the model cannot be cut; move that "
+        f"into one of its modules, each of which can be taken whole ({children}), or give an nn.Sequential."
     )
 
 

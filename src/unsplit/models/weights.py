@@ -32,7 +32,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(
-            f"There is no file {path} of weights; name one of safetensors, or what torch.save wrote of a state dict."
+            f"There is no file {path} of weights; name a safetensors file, or a state dict that torch.save wrote."
         )
     with explained(path):
         try:
@@ -45,8 +45,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise
         except Exception as error:  # of many kinds, by what a foreign file holds
             raise FormatError(
-                f"{path} holds no weights that can be read without running what is in it; save model.state_dict() "
-                "with torch.save, or with safetensors."
+                f"{path} holds no weights that can be read without running code from it; save model.state_dict() with "
+                "torch.save, or with safetensors."
             ) from error
     for key in _WITHIN:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -83,7 +83,7 @@ def start_from(model: nn.Sequential, cut: int | str, weights: Mapping[str, Tenso
     first = [name for name in split(model, cut)[0].state_dict() if name in origins and not name.endswith(_COUNTED)]
     needed = {name: origins[name] for name in first}
     if not needed:
-        raise InputError(f"The layers up to the cut {cut} have no weights, so there is nothing to know of them.")
+        raise InputError(f"The layers up to the cut {cut} have no weights, so there are none to know; cut deeper.")
     renaming = _renaming(needed, weights)
     if renaming is None:
         names = _in_order(needed, state, weights)

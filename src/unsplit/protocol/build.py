@@ -186,7 +186,8 @@ def _guard(config: SplitConfig, labels: Tensor, seeds: Seeds, number: int) -> Gu
         return None
     if config.setup is not Setup.A or labels.is_floating_point():
         raise InputError(
-            "A guard compares gradients by classes that the client sends, in setup (a); leave it out here."
+            "A guard compares gradients by the classes that a client sends, so it needs setup (a) and labels that are "
+            "classes; leave `guard` out."
         )
     drawn = make_generator(numbered_seed(numbered_seed(seeds.layers, len(_ROLES)), number))
     return config.guard.guard(classes=int(labels.max()) + 1, generator=drawn)

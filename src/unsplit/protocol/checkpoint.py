@@ -116,7 +116,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 )
             return metadata, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, KeyError, ValueError) as error:
-        raise FormatError(f"The checkpoint {path} is damaged: it is truncated or altered; run it again.") from error
+        raise FormatError(
+            f"The checkpoint {path} is damaged: it is truncated or altered; run the training again."
+        ) from error
 
 
 def _check_shapes(path: Path, state: Mapping[str, Tensor], module: nn.Module) -> None:

@@ -60,7 +60,7 @@ class SplitTraining:
         parties = {SERVER, *(client.name for client in self.clients)}
         if recorder.observer not in parties:
             raise InputError(
-                f"There is no party '{recorder.observer}' to record; there are {', '.join(sorted(parties))}."
+                f"There is no party '{recorder.observer}' to record; the parties are {', '.join(sorted(parties))}."
             )
         self._recorders.append(recorder)
         return recorder

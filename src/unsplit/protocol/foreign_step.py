@@ -113,8 +113,8 @@ class ForeignStep:
         sizes = {len(tensor), *map(len, self._noted.values())}
         if len(sizes) > 1:
             raise InputError(
-                f"The {kind.value} is of {len(tensor)} samples and what else crosses is not (sizes {sorted(sizes)}); "
-                "note what crosses in the same batch."
+                f"The {kind.value} has {len(tensor)} samples, and not all that was noted in this step has as many "
+                f"(sizes {sorted(sizes)}); note what crosses for one batch."
             )
         self._noted[kind] = tensor
 
@@ -126,7 +126,9 @@ def check_client(client: str, observer: str) -> None:
         InputError: it has not.
     """
     if client in ("", observer):
-        raise InputError(f"A client is named '{client}'; give it a name, and not that of the {observer}.")
+        raise InputError(
+            f"The client's name is '{client}'; give a name that is not empty and not that of the {observer}."
+        )
 
 
 def crossing(step: int, kind: Kind, payload: Payload, *, client: str, observer: str) -> Message:
@@ -145,11 +147,11 @@ def copied(value: Any, name: str) -> Tensor:
     """
     if not isinstance(value, Tensor):
         raise InputError(
-            f"For {name} a {type(value).__name__} crosses, and one tensor is expected; note the one that is to be "
-            "attacked, or cut the network where one tensor crosses."
+            f"The value noted for {name} is a {type(value).__name__}, and one tensor is expected; note the tensor that "
+            "is to be attacked, or cut the network where one tensor crosses."
         )
     if value.is_complex():
-        raise InputError(f"For {name} complex numbers cross; real ones are expected.")
+        raise InputError(f"The value noted for {name} holds complex numbers; real numbers are expected.")
     numbers = plain(value)
     dtype = torch.float32 if numbers.is_floating_point() else torch.int64
     return numbers.to("cpu", dtype, copy=True)
@@ -158,12 +160,13 @@ def copied(value: Any, name: str) -> Tensor:
 def _gradient_at(received: Tensor) -> Tensor:
     if not (received.is_leaf or received.retains_grad):
         raise InputError(
-            "The smashed data that the server got still hang on the client's graph, and keep no gradient; write "
-            "received = smashed.detach().requires_grad_(), and smashed.backward(received.grad) after the block."
+            "The smashed data that the server received are still part of the client's autograd graph, and keep no "
+            "gradient; write received = smashed.detach().requires_grad_(), and smashed.backward(received.grad) after "
+            "the block."
         )
     if received.grad is None:
         raise InputError(
-            "No gradient has reached the smashed data; call loss.backward() inside the block, on a loss of what was "
-            "handed to step(), or say gradient=False where nothing is trained."
+            "No gradient has reached the smashed data; call loss.backward() inside the block, on a loss computed from "
+            "what was handed to step(), or pass gradient=False where nothing is trained."
         )
     return received.grad

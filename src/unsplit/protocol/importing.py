@@ -89,7 +89,8 @@ def import_arrays(
         for name in payloads:
             if not bool(torch.isfinite(_tensor(arrays[name][part], name)).all()):
                 raise DataError(
-                    f"'{name}' holds NaN or infinity in step {step}; leave such steps out, no attack can read them."
+                    f"'{name}' holds NaN or infinity in step {step}; leave such steps out, since no attack can read "
+                    "them."
                 )
     writer = TranscriptWriter(folder, observer)
     for step, part in parts:

@@ -49,7 +49,9 @@ class KeptTruth:
 
     def __init__(self, path: Path, *, last: int, first_step: int, input_range: InputRange | None = None) -> None:
         if last < 1 or first_step < 0:
-            raise InputError(f"last is {last} and first_step {first_step}; they must be at least 1 and 0.")
+            raise InputError(
+                f"last is {last} and first_step is {first_step}; last must be at least 1, and first_step at least 0."
+            )
         writable_folder(path.parent)
         self.steps = first_step
         """The number of the next step."""
@@ -77,7 +79,10 @@ class KeptTruth:
             if len(inputs) != len(labels):
                 raise InputError(f"There are {len(inputs)} inputs and {len(labels)} labels; keep those of one batch.")
             if not inputs.is_floating_point():
-                raise InputError(f"The inputs are {inputs.dtype}; keep them as the network takes them, floating-point.")
+                raise InputError(
+                    f"The inputs are of the type {inputs.dtype}; keep them in floating point, as the network takes "
+                    "them."
+                )
             if self._range is not None:
                 self._range.check(kept["inputs"], "The inputs")
         if self._kept and self._kept[-1].keys() != kept.keys():

@@ -106,7 +106,7 @@ class Observation:
         if gradient and received is not None and not received.requires_grad:
             raise InputError(
                 "The smashed data take no gradient; write received = smashed.detach().requires_grad_() and hand that "
-                "to the server's layers, or say gradient=False where nothing is trained."
+                "to the server's layers, or pass gradient=False where nothing is trained."
             )
         return step
 

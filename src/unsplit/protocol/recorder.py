@@ -35,8 +35,8 @@ class Recorder:
     ) -> None:
         if last is not None and (last < 1 or steps is not None or folder is not None):
             raise InputError(
-                "A recorder keeps the last 1 or more steps in memory, or chosen steps, or streams to a folder; "
-                "give one of `last`, `steps` and `folder` (the last two go together)."
+                f"`last` is {last}; give at least 1, and neither `steps` nor `folder` with it (these two can be used "
+                "together)."
             )
         self.observer = observer
         self._last = last

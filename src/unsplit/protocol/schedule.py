@@ -26,7 +26,9 @@ class Turns:
 
     def __post_init__(self) -> None:
         if self.clients < 1 or self.length < 1:
-            raise InputError(f"{self.clients} clients with turns of {self.length} steps; both must be at least 1.")
+            raise InputError(
+                f"There are {self.clients} clients with turns of {self.length} steps; both numbers must be at least 1."
+            )
 
     def client(self, step: int) -> int:
         """The number of the client that trains at this step."""

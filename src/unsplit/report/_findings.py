@@ -153,7 +153,7 @@ def _recorded_inputs(rows: Sequence[RecordedInversionRow]) -> Finding:
     scored = [(row, row.scores) for row in rows if row.scores is not None]
     if not scored:
         own = "; ".join(map(_own_words, rows))
-        text += f". How close they come needs the truth to be said. The attacks' own estimates: {own}."
+        text += f". How close they come cannot be said without the truth. The attacks' own estimates: {own}."
         return Finding(level="unknown", about="Inputs", text=text)
     row, scores = max(scored, key=lambda pair: (taken(pair[1]), pair[1].skill))
     word = grade(scores)
@@ -189,7 +189,7 @@ def _recorded_labels(row: RecordedLabelRow) -> list[Finding]:
         return [_scored_labels(score, text) for score in row.scores]
     if row.attack == "sent":
         return [Finding(level="high", about=about, text=text)]
-    return [Finding(level="unknown", about=about, text=f"{text} How many are right needs the truth to be said.")]
+    return [Finding(level="unknown", about=about, text=f"{text} How many are right cannot be said without the truth.")]
 
 
 def _scored_labels(score: LabelScores, begin: str) -> Finding:

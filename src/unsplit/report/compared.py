@@ -154,8 +154,8 @@ def _warnings(before: AuditResult, after: AuditResult) -> tuple[str, ...]:
         defended = result.defended
         if defended is not None and not defended.aware and any(row.adapted for row in defended.defenses):
             found.append(
-                f"No attack knew the defence {which}, {defended}: scores say how well it hides that it is there; run "
-                "that audit with `aware`."
+                f"No attack knew the defence {which}, {defended}: scores show what an attacker gets who does not "
+                "expect it; run that audit with `aware`."
             )
     for what, one, two in (
         ("inversions", _plain(by for by, *_ in pictures(before)), _plain(by for by, *_ in pictures(after))),
@@ -164,7 +164,7 @@ def _warnings(before: AuditResult, after: AuditResult) -> tuple[str, ...]:
     ):  # fmt: skip
         if one != two:
             found.append(
-                f"Not the same {what} were run: {len(one & two)} in both, {len(one - two)} only before, "
+                f"The two audits did not run the same {what}: {len(one & two)} in both, {len(one - two)} only before, "
                 f"{len(two - one)} only after; scores are of the strongest that was run."
             )
     return tuple(found)

@@ -81,7 +81,7 @@ def headline(comparison: Comparison) -> str:
         for change in ("more", "less")
         if (assets := [asset.before.asset for asset in comparison.assets if asset.change == change])
     ]
-    return "; ".join(found).capitalize() if found else "No clear change of what leaks"
+    return "; ".join(found).capitalize() if found else "No clear change in what leaks"
 
 
 def defenses(comparison: Comparison) -> str:

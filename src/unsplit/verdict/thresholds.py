@@ -88,7 +88,10 @@ def parse_threshold(text: str) -> Threshold:
     try:
         limit = float(parts[3])
     except ValueError as error:
-        raise InputError(f"The condition '{text}' ends with '{parts[3]}', which is not a number.") from error
+        raise InputError(
+            f"The condition '{text}' ends with '{parts[3]}', which is not a number; write for example "
+            "label_accuracy>0.5."
+        ) from error
     return Threshold(metric=parts[1], operator=parts[2], limit=limit)
 
 

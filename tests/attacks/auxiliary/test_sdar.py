@@ -290,7 +290,7 @@ def test_what_is_missing_is_said_in_one_sentence():
     assert "one label for each" in sentence(data=AuxiliaryData(inputs=data.inputs[:, :, :14], labels=data.labels))
     assert "holds no labels message" in sentence(invert_by_simulation)
     for wrong in (labels[:3], labels + 0.5, labels + 10):
-        assert "use it without labels" in sentence(invert_by_simulation, labelled(view, wrong))
+        assert "use SDAR without labels" in sentence(invert_by_simulation, labelled(view, wrong))
 
 
 def test_smashed_data_that_are_no_maps_are_refused():

@@ -224,10 +224,13 @@ def test_learning_fits_the_smashed_data():
 
 WRONG = {
     "no candidate": (lambda: AmortisedConfig(candidates=0), "candidates"),
-    "more finalists than candidates": (lambda: AmortisedConfig(candidates=1, finalists=2), "at most as many"),
+    "more finalists than candidates": (
+        lambda: AmortisedConfig(candidates=1, finalists=2),
+        "finalists can be at most candidates",
+    ),
     "a trial of everything": (lambda: AmortisedConfig(trial=1.0), "between 0 and 1"),
-    "no tilt": (lambda: AmortisedConfig(tilts=()), "and a tilt"),
-    "half astray": (lambda: AmortisedConfig(stray=0.5), "up to a half"),
+    "no tilt": (lambda: AmortisedConfig(tilts=()), "at least one tilt"),
+    "half astray": (lambda: AmortisedConfig(stray=0.5), "from 0 to below 0.5"),
     "no rate of refitting": (lambda: AmortisedConfig(refit_rate=0.0), "above 0"),
     "an empty batch": (lambda: LearningConfig(batch=0), "batch"),
     "a rate of zero": (lambda: LearningConfig(clone_rate=0.0), "above 0, and finite"),

@@ -111,9 +111,9 @@ def files(folder):
 
 BAD = {
     "missing.pth": "There is no file",
-    "module.pth": "without running what is in it",
+    "module.pth": "without running code from it",
     "list.pth": "without named tensors",
-    "text.pth": "without running what is in it",
+    "text.pth": "without running code from it",
     "other.pth": r"8 are missing, such as 'stem\.0\.weight'.*it has 'conv\.weight'",
     "shape.pth": r"'stem\.0\.weight' has shape \(1, 1, 3, 3\)",
 }
@@ -169,7 +169,7 @@ def test_a_frozen_client_stays_what_is_known(config, splits):
     moved = audit(dataclasses.replace(frozen, freeze_client=False), splits=splits).result
     for row, other in zip(rows, (row for row in moved.inversion if row.drift is not None), strict=True):
         assert row.drift < other.drift
-    with pytest.raises(UnsplitError, match="name their file with `known_weights`"):
+    with pytest.raises(UnsplitError, match="name the file of these weights with `known_weights`"):
         AuditConfig(freeze_client=True)
     with pytest.raises(UnsplitError, match="name cuts to invert"):
         audit(dataclasses.replace(config, cuts=()), splits=splits)

@@ -99,7 +99,7 @@ GOOD = pairs(torch.rand(8, 8, generator=generator(0)), torch.eye(8))
             "more than one output",
         ),
         (lambda told: TargetsConfig(passes=0), "passes is 0"),  # noqa: ARG005
-        (lambda told: KnownTargets(indices=(), values=()), "name no known sample"),  # noqa: ARG005
+        (lambda told: KnownTargets(indices=(), values=()), "give one or more, counted from 0"),  # noqa: ARG005
         (lambda told: KnownTargets(indices=(1,), values=(1.0, 2.0)), "2 targets for 1"),  # noqa: ARG005
         (
             lambda told: infer_targets(

@@ -215,7 +215,7 @@ def test_a_comparison_says_that_the_defences_differ(splits, tmp_path):
     assert costs["accuracy of the task, cut at depth 1 (1)"][0] == f"{plain.result.training.accuracy:.1%}"
     known = compare(plain, aware)
     assert "with and without knowing it" in known.defenses[1]
-    assert not any("knew the defence" in words or "Not the same" in words for words in known.warnings)
+    assert not any("knew the defence" in words or "did not run the same" in words for words in known.warnings)
     assert compare(unaware, unaware).defenses is None
 
 

@@ -111,7 +111,8 @@ def test_every_label_attack_reads_a_stored_transcript(name, recorded, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("1;2\n", "position and a label on each line"), ("1,two\n", "position and a label"), ("", "name no known sample"),
+    [("1;2\n", "position and a label on each line"), ("1,two\n", "position and a label"),
+     ("", "give one or more, counted from 0"),
      ("999,1\n", "known sample is not among"), (None, "cannot be read|There is no|no such|not exist")],
 )  # fmt: skip
 def test_a_file_of_known_samples_that_is_none(content, words, recorded, tmp_path):

@@ -255,8 +255,8 @@ BAD_TRUTHS = {
     "fewer labels": (altered(labels=torch.ones(3, dtype=torch.int64)), FormatError, "as many inputs and labels"),
     "infinite": (altered(inputs=torch.full((BATCH, 1, 28, 28), float("inf"))), FormatError, "NaN or infinity"),
     "damaged": (lambda path, _: path.write_bytes(b"x" * 40), FormatError, "damaged"),
-    "missing": (lambda _path, _: None, FormatError, "There is no truth"),
-    "another step": (altered(steps=torch.full((BATCH,), 900)), InputError, "a client of this very training"),
+    "missing": (lambda _path, _: None, FormatError, "There is no truth file"),
+    "another step": (altered(steps=torch.full((BATCH,), 900)), InputError, "a client of this same training"),
     "fewer samples": (
         lambda path, tensors: save_file({name: value[:5].clone() for name, value in tensors.items()}, path),
         InputError, f"5 samples of step {STEPS - 1} and the recording {BATCH}",
@@ -291,7 +291,7 @@ BAD = {
     "--input-shape one": "whole numbers",
     "--loss mae": "did you mean 'mse'",
     "--model nothing": "Unknown model",
-    "--truth nothing": "There is no truth",
+    "--truth nothing": "There is no truth file",
     "--device cuda:99": "use --device cpu",
 }
 
@@ -315,7 +315,7 @@ def test_what_reads_recordings_is_refused_without_one(line, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     code, printed = program(monkeypatch, capsys, "audit", *line.split())
     assert code == 2
-    assert "is for recorded traffic; name its folder with --transcript" in printed.err
+    assert "is for recorded traffic only; name the recording's folder with --transcript" in printed.err
 
 
 def test_a_report_is_not_written_into_the_recording(recordings, monkeypatch, capsys):

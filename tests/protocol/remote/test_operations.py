@@ -105,7 +105,7 @@ def test_both_sides_say_what_differs(trial, log):
 
 
 REFUSED = {
-    "nobody": r"ended the TLS handshake: it asks for a certificate of the client's; give `certificate` and `key`",
+    "nobody": r"ended the TLS handshake: it asks for a certificate of the client; give `certificate` and `key`",
     "another authority": r"ended the TLS handshake: it does not accept .*client0\.pem; give `certificate` and `key`",
     "stranger to us": r"certificate of the server at localhost:\d+ is not trusted \(.*issuer certificate\); .* `ca`",
     "another name": r"is not trusted \(Hostname mismatch, .*'other.example'\); .*by a name in its certificate",
@@ -146,7 +146,7 @@ def test_whom_tls_refuses_hears_why_at_once_and_so_does_the_server(trial, tmp_pa
     assert not [entry for entry in log.entries() if entry["event"] == "joined"]
     refused = [entry for entry in log.entries() if entry["event"] == "refused"]
     assert {entry["reason"] for entry in refused} == {"tls"}
-    assert "came to no call" in refused[0]["sentence"]
+    assert "ended before any call" in refused[0]["sentence"]
     assert telemetry.registry.get_sample_value("unsplit_refused_total", {"reason": "tls"}) == len(refused)
     assert "PRIVATE" not in log.getvalue() + str(said.value)
 

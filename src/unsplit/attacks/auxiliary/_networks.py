@@ -204,8 +204,9 @@ def check_shapes(smashed: Shape, picture: Shape) -> None:
     """
     if len(picture) != 3 or len(smashed) not in (1, 3):
         raise InputError(
-            f"Attacks with auxiliary data lead from smashed data [n, c, h, w] or [n, c] to pictures [n, c, h, w], not "
-            f"from {list(smashed)} to {list(picture)} each; cut the network elsewhere, or use the preset 'joint'."
+            "Attacks with auxiliary data turn smashed data of shape [n, c, h, w] or [n, c] into pictures of shape [n, "
+            f"c, h, w]; here one sample has smashed data of shape {list(smashed)} and an input of shape "
+            f"{list(picture)}; cut the network elsewhere, or use the preset 'joint'."
         )
 
 

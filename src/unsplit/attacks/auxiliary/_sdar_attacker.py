@@ -179,8 +179,8 @@ class SdarAttacker(Resumable):
         labels = class_numbers(view.tensor(Kind.LABELS))
         if labels.is_floating_point() or labels.shape != smashed.shape[:1] or int(labels.max()) >= self._classes:
             raise InputError(
-                f"The view has {len(smashed)} smashed data and labels of shape {list(labels.shape)}, where SDAR wants "
-                f"one of {self._classes} classes for each; use it without labels."
+                f"The view has {len(smashed)} samples of smashed data and labels of shape {list(labels.shape)}; a "
+                f"conditional SDAR needs one of {self._classes} classes for each sample; use SDAR without labels here."
             )
         return smashed, labels
 
@@ -270,10 +270,12 @@ def _step(optimizer: torch.optim.Optimizer, network: nn.Module, gradients: tuple
 
 def _checked_labels(data: AuxiliaryData, picture: tuple[int, ...]) -> Tensor:
     if data.labels is None:
-        raise InputError("SDAR learns from labelled data, and these have no labels; give one for each input.")
+        raise InputError(
+            "SDAR learns from labelled data, and the attacker's own data have no labels; give one label for each input."
+        )
     if len(data.labels) != len(data.inputs) or tuple(data.inputs.shape[1:]) != tuple(picture):
         raise InputError(
-            f"There are {len(data.labels)} labels for own inputs of shape {list(data.inputs.shape)}; give inputs of "
-            f"the client's shape {list(picture)}, and one label for each."
+            f"The attacker's own data have {len(data.labels)} labels and inputs of shape {list(data.inputs.shape)}; "
+            f"give inputs of the client's shape {list(picture)}, and one label for each."
         )
     return data.labels

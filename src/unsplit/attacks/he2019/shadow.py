@@ -91,7 +91,10 @@ def invert_by_shadow(
           constant.
     """
     if data.labels is None:
-        raise InputError("The shadow is trained on labelled data, and these have no labels; give one for each input.")
+        raise InputError(
+            "The shadow is trained on labelled data, and the attacker's own data have no labels; give one label for "
+            "each input."
+        )
     targets, shadow = matched_targets(view, architecture, generator)
     inputs, labels = data.inputs.to(targets.device), data.labels.to(targets.device)
     _train(shadow, top.top, inputs, labels, config, generator, progress)

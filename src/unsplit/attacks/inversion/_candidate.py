@@ -74,7 +74,8 @@ class LearningConfig:
         check_not_negative(self, "weight_prior", "bias_prior", "blocks")
         if not 0 < self.rise <= 1 or not 0 <= self.leak < 1:
             raise InputError(
-                f"rise is {self.rise} and leak {self.leak}; they must be above 0 and at most 1, and from 0 up to 1."
+                f"rise is {self.rise} and leak is {self.leak}; rise must be above 0 and at most 1, and leak from 0 to "
+                "below 1."
             )
         check_betas(self.betas)
         check_precision(self.reduced_precision)

@@ -57,8 +57,8 @@ class Decoder(nn.Module):
         super().__init__()
         if len(shape) not in (2, 3):
             raise InputError(
-                f"The decoder makes pictures and signals, and inputs here have shape {shape}; use the preset 'joint' "
-                "for them."
+                f"The decoder makes only pictures and signals, and the inputs here have shape {shape}; use the preset "
+                "'joint'."
             )
         self._signal = len(shape) == 2
         picture = (shape[0], 1, shape[1]) if self._signal else shape

@@ -61,17 +61,21 @@ class AmortisedConfig(InversionConfig):
     def __post_init__(self) -> None:
         check_at_least_one(self, "samples", "candidates", "finalists", "steps")
         if self.finalists > self.candidates:
-            raise InputError(f"{self.finalists} finalists of {self.candidates} candidates; name at most as many.")
+            raise InputError(
+                f"finalists is {self.finalists} and candidates is {self.candidates}; finalists can be at most "
+                "candidates."
+            )
         if not 0 < self.trial < 1 or not self.tilts:
             raise InputError(
-                f"trial is {self.trial} and tilts are {self.tilts}; give a share between 0 and 1, and a tilt."
+                f"trial is {self.trial} and tilts are {self.tilts}; trial must be between 0 and 1, and tilts must hold "
+                "at least one tilt."
             )
         if self.stray is not None and not 0 <= self.stray < 0.5:
-            raise InputError(f"stray is {self.stray}; it must be from 0 up to a half, or None.")
+            raise InputError(f"stray is {self.stray}; it must be from 0 to below 0.5, or None.")
         if self.refit_steps < 0 or not self.refit_rate > 0:
             raise InputError(
-                f"refit_steps is {self.refit_steps} and refit_rate {self.refit_rate}; they must be 0 or more, and "
-                "above 0."
+                f"refit_steps is {self.refit_steps} and refit_rate is {self.refit_rate}; refit_steps must be 0 or "
+                "more, and refit_rate above 0."
             )
 
     @property

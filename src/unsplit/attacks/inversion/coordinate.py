@@ -78,7 +78,7 @@ class CoordinateConfig(InversionConfig):
         check_at_least_one(self, "rounds", "input_steps", "weight_steps", "patience", "at_once")
         check_not_negative(self, "variation_weight", "norm_weight")
         if self.tolerance is not None and not 0 <= self.tolerance < 1:
-            raise InputError(f"tolerance is {self.tolerance}; it must be from 0 up to 1, or None never to end early.")
+            raise InputError(f"tolerance is {self.tolerance}; it must be from 0 to below 1, or None to run all rounds.")
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)

@@ -73,8 +73,8 @@ class JointConfig(InversionConfig):
             raise unknown_name("variation", self.variation, _VARIATIONS)
         if not math.inf > self.variation_start >= self.variation_end >= 0:
             raise InputError(
-                f"The weight of total variation falls from {self.variation_start} to {self.variation_end}; "
-                "it must fall or stay, and end at 0 or more."
+                f"variation_start is {self.variation_start} and variation_end is {self.variation_end}; the weight of "
+                "total variation must not rise, and must end at 0 or more."
             )
 
     @property

@@ -76,7 +76,8 @@ def _check(known: KnownRows, observed: int, shape: tuple[int, ...]) -> None:
         raise InputError("One known row says nothing of how rows differ; give two or more.")
     if max(known.indices) >= observed:
         raise InputError(
-            f"The known row {max(known.indices)} is beyond the {observed} rows that were observed; count from 0."
+            f"The known row {max(known.indices)} is beyond the {observed} rows that were observed; count positions "
+            "from 0."
         )
     if tuple(known.rows.shape[1:]) != shape:
         raise InputError(

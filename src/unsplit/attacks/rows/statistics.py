@@ -74,7 +74,7 @@ def invert_from_statistics(
     if architecture.input_shape != (columns,):
         raise InputError(
             f"The statistics are of {columns} columns and the client's inputs have shape {architecture.input_shape}; "
-            "give those of the client's columns."
+            "give the statistics of the client's columns."
         )
     latents = latent_rows(view, architecture, config, generator=generator, progress=progress)
     search = _Search.of(latents, statistics)

@@ -55,7 +55,7 @@ class ScrutinyConfig(GuardConfig):
         if not 0 <= self.gap_exponent < 1:
             raise InputError(f"gap_exponent is {self.gap_exponent}; it must be from 0 to below 1.")
         if self.votes > self.window:
-            raise InputError(f"votes is {self.votes} of a window of {self.window}; it can be at most the window.")
+            raise InputError(f"votes is {self.votes} and window is {self.window}; votes can be at most window.")
         if self.history <= self.degree:
             raise InputError(f"history is {self.history}; a polynomial of degree {self.degree} needs more steps.")
         if not 0 <= self.threshold <= 1:

@@ -186,7 +186,7 @@ class SplitGuard(Guard):
     def __init__(self, config: SplitGuardConfig, classes: int, *, generator: torch.Generator) -> None:
         super().__init__()
         if classes < 2:
-            raise InputError(f"SplitGuard needs labels of 2 classes or more to get them wrong, not {classes}.")
+            raise InputError(f"SplitGuard sends wrong labels, for which it needs 2 classes or more, not {classes}.")
         self.config = config
         self._classes = classes
         self._seed = draw_seed(generator)

@@ -165,14 +165,14 @@ class AuditConfig:
                     raise unknown_name(what, name, known)
         if self.known_rows < 2:
             raise InputError(
-                f"known_rows is {self.known_rows}; it must be at least 2, since one says nothing of others."
+                f"known_rows is {self.known_rows}; it must be at least 2, since one row says nothing about the others."
             )
         if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
             raise InputError(f"image_size is {self.image_size}; give a height and a width, for example 64,64.")
         if self.freeze_client and self.known_weights is None:
             raise InputError(
-                "The client's layers are frozen as they start, which must be from weights that do something; name "
-                "their file with `known_weights`."
+                "`freeze_client` keeps the client's layers at their first weights, which must then be trained ones; "
+                "name the file of these weights with `known_weights`."
             )
         if self.aware and not self.defenses:
             raise InputError(

@@ -117,14 +117,18 @@ def defense_notes(config: AuditConfig) -> tuple[str, ...]:
     if known_defense(config) is not None:
         plain = [name for name in config.presets if named(name).adaptive is None]
         if plain and config.cuts:
-            found.append(f"The preset {', '.join(plain)} has no form that knows a defence, and was run without.")
+            found.append(
+                f"The preset {', '.join(plain)} has no form that knows a defence, and was run without that knowledge."
+            )
     unused = [
         str(one)
         for one in members(config.defenses)
         if not any(one.changes(hook) for hook in ("smashed", "labels", "gradients"))
     ]
     if unused:
-        found.append(f"No attack here adapts to {', '.join(unused)}: what is seen is what the client's layers put out.")
+        found.append(
+            f"No attack here adapts to {', '.join(unused)}: the messages are the plain outputs of the client's layers."
+        )
     return tuple(found)
 
 

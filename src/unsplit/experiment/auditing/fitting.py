@@ -90,7 +90,7 @@ def fitting(config: AuditConfig, splits: Splits, model: nn.Sequential) -> tuple[
     notes += left_out
     wanted = config.targets_per_class * (10 if splits.train.regression else len(splits.train.classes))
     if wanted > config.most_targets:
-        notes.append(f"Of {wanted} targets {config.most_targets} were attacked, which is the most that was allowed.")
+        notes.append(f"{config.most_targets} of {wanted} targets were attacked, which is the most that was allowed.")
     setups = config.label_setups
     if splits.train.regression and setups:
         notes.append("The labels are those of a regression; label inference, which reads classes, was left out.")
@@ -116,9 +116,9 @@ def fitting_rows(config: AuditConfig, train: Dataset) -> tuple[AuditConfig, tupl
     columns, names = train.input_shape[0], config.row_knowledge
     number = min(config.known_rows, len(train))
     notes = [
-        f"Behind a first dense layer the smashed data of rows are the same for every affine map of the {columns} "
-        "columns that the layer's weights undo, so rows are not identifiable from smashed data and the architecture: "
-        "'joint' finds them up to such a map at best. "
+        f"The first layer is dense: an affine map of the {columns} columns gives the same smashed data if the layer's "
+        "weights undo it, so rows are not identifiable from smashed data and the architecture: 'joint' finds them up "
+        "to such a map at best. "
         + (
             f"{' and '.join(_told(name, number) for name in names)} were used to find the map."
             if names

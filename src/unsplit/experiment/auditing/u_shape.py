@@ -112,7 +112,10 @@ class _Attack:
         self._truth = true_labels(training, range(training.steps_done))
         known = first_of_each_class(self._truth, self._space.classes)
         if known is None:
-            raise InputError("The client's data have no sample of some class; every class needs one, for its name.")
+            raise InputError(
+                "The client's data lack samples of at least one class; each class needs one, by which the attack names "
+                "it."
+            )
         self._known = known
         self._architecture = HeadArchitecture.of(training.active().segments()["head"].module)
         known_loss, how, draws = ClientLoss(spec=loss), SurrogateConfig(), generator(seed)

@@ -63,7 +63,9 @@ def follow(
         FormatError: a transcript that is damaged, and not merely being changed.
     """
     if not quiet_for > 0:
-        raise InputError(f"quiet_for is {quiet_for:g}; it takes the seconds to wait for something new, above 0.")
+        raise InputError(
+            f"quiet_for is {quiet_for:g}; it must be above 0, and is how many seconds to wait for something new."
+        )
     if folder.resolve().is_relative_to(transcript.resolve()):
         raise InputError(f"{folder} is within the transcript, which is only read; name another place with `folder`.")
     attacks, attacked, seen, heard, failure = 0, -1, b"", time.monotonic(), None

@@ -43,8 +43,8 @@ class RecordedTruth:
         shared = set(self.steps.tolist()) & set(view.steps)
         if not shared:
             raise InputError(
-                f"The truth is of steps {int(self.steps.min())} to {int(self.steps.max())} and the recording holds "
-                f"{_range(view.steps)} of what is attacked; name the truth that a client of this very training wrote."
+                f"The truth covers steps {int(self.steps.min())} to {int(self.steps.max())}, and the recorded messages "
+                f"to attack cover {_range(view.steps)}; name the truth that a client of this same training wrote."
             )
         return int(max(shared))
 
@@ -58,7 +58,7 @@ class RecordedTruth:
         if len(places) != samples:
             raise InputError(
                 f"The truth has {len(places)} samples of step {step} and the recording {samples}; name the truth that "
-                "a client of this very training wrote."
+                "a client of this same training wrote."
             )
         return places
 
@@ -89,30 +89,34 @@ def read_truth(path: Path) -> RecordedTruth:
         FormatError: it is missing, damaged, or holds something else.
     """
     if not path.is_file():
-        raise FormatError(f"There is no truth {path}; name a file that a client wrote, or score nothing.")
+        raise FormatError(f"There is no truth file {path}; name a file that a client wrote, or leave the truth out.")
     try:
         with explained(path), safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
         steps, labels, inputs = tensors["steps"], tensors["labels"], tensors.get("inputs")
         span = tensors.get("input_range")
     except (SafetensorError, KeyError) as error:
-        raise FormatError(f"{path} is no truth: it is damaged or lacks steps or labels; name another file.") from error
+        raise _no_truth(path, "it is damaged or lacks steps or labels") from error
     given = [value for value in (steps, labels, inputs) if value is not None]
     if steps.dtype is not torch.int64 or steps.ndim != 1 or len(steps) == 0:
-        raise FormatError(f"{path} is no truth: its steps must be whole numbers, one for each sample.")
+        raise _no_truth(path, "its steps must be whole numbers, one for each sample")
     if not all(value.ndim and len(value) == len(steps) for value in given):
-        raise FormatError(f"{path} is no truth: it must have as many inputs and labels as steps.")
+        raise _no_truth(path, "it must have as many inputs and labels as steps")
     if not all(bool(torch.isfinite(value).all()) for value in given):
-        raise FormatError(f"{path} is no truth: it holds NaN or infinity.")
+        raise _no_truth(path, "it holds NaN or infinity")
     if labels.ndim > 1 and labels[0].numel() == 1:
         labels = labels.flatten()
     if not labels.is_floating_point():
         labels = labels.long()
     if inputs is not None and not inputs.is_floating_point():
-        raise FormatError(f"{path} is no truth: its inputs must be floating-point numbers, as the client trains on.")
+        raise _no_truth(path, "its inputs must be floating-point numbers, as the client trains on")
     known = None if span is None else InputRange.of(span)
     inputs = None if inputs is None else inputs.float()
     return RecordedTruth(steps=steps, labels=labels, inputs=inputs, input_range=known)
+
+
+def _no_truth(path: Path, why: str) -> FormatError:
+    return FormatError(f"{path} is not a truth file: {why}; name another file.")
 
 
 def shape_of(given: tuple[int, ...] | None, truth: RecordedTruth | None) -> tuple[int, ...] | None:
@@ -141,7 +145,7 @@ def range_of(given: InputRange | None, truth: RecordedTruth | None, shape: tuple
 
 def _one_of(known: Told | None, given: Told | None, what: str, setting: str) -> Told | None:
     if known is not None and given is not None and known != given:
-        raise InputError(f"The truth has {what} {known}, and `{setting}` says {given}; leave that out.")
+        raise InputError(f"The truth has {what} {known}, and `{setting}` says {given}; leave `{setting}` out.")
     return known or given
 
 
@@ -154,8 +158,8 @@ def about_the_range(truth: RecordedTruth | None, units: InputRange) -> tuple[str
         return ()
     low, high = float(truth.inputs.min()), float(truth.inputs.max())
     return (
-        f"The truth fills {low:g} to {high:g} only, a small part of the range {units}, which attacks look for inputs "
-        "to fill; give the range that the client's inputs really fill (`input_range`).",
+        f"The truth fills only {low:g} to {high:g}, a small part of the range {units}, and attacks expect inputs to "
+        "fill it; give the range that the client's inputs really fill (`input_range`).",
     )
 
 

@@ -66,7 +66,7 @@ class ConnectOptions:
             raise InputError(f"The patience is {self.patience:g} seconds; it must be above 0.")
         if self.insecure:
             if self.ca or self.certificate or self.key:
-                raise InputError("`insecure` goes without certificates; leave it out to use them.")
+                raise InputError("`insecure` means that no certificates are used; leave it out to use them.")
             check_loopback(self.address)
 
     def channel(self) -> grpc.aio.Channel:

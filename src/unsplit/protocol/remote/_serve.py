@@ -82,13 +82,13 @@ class ListenOptions:
     def __post_init__(self) -> None:
         if self.insecure:
             if self.certificate or self.key or self.client_ca:
-                raise InputError("`insecure` goes without certificates; leave it out to use them.")
+                raise InputError("`insecure` means that no certificates are used; leave it out to use them.")
             check_loopback(self.address)
             return
         if self.certificate is None or self.key is None:
             raise InputError(
-                "The server needs `certificate` and `key`; make some for a trial with `unsplit certs`, or stay on this "
-                "machine with `insecure`."
+                "The server needs `certificate` and `key`; make some for a trial with `unsplit certs`, or use "
+                "`insecure` on this machine only."
             )
         if self.client_ca is None and self.tokens is None:
             raise InputError("Say how clients are known: `client_ca` for their certificates, or `tokens`.")

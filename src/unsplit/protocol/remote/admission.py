@@ -57,7 +57,7 @@ class Admission:
         if self._tokens is not None:
             names.add(owner_of(context.invocation_metadata(), self._tokens) or "")
         if len(names) > 1 or (names and not names <= set(self._config.clients)):
-            self._telemetry.refused("identity", "certificate and token name no one client of this training")
+            self._telemetry.refused("identity", "certificate and token do not name one client of this training")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Not admitted.")
         return names.pop() if names else None
 
@@ -78,7 +78,10 @@ class Admission:
                 "file on both sides."
             )
         elif not 1 <= hello.samples <= _MOST_SAMPLES or len(hello.stored) > _MOST_STORED:
-            sentence = f"{name} says hello with {hello.samples} samples and {len(hello.stored)} states."
+            sentence = (
+                f"{name} announces {hello.samples} samples and {len(hello.stored)} stored states, which cannot be "
+                "right; join with `unsplit join`."
+            )
         if sentence:
             await self._refuse(context, "terms", sentence, grpc.StatusCode.FAILED_PRECONDITION)
         joins = self._joins.setdefault(name, deque(maxlen=_JOINS))

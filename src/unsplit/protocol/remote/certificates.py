@@ -94,7 +94,7 @@ def make_certificates(folder: Path, *, hosts: Sequence[str], clients: Sequence[s
     with explained(folder):
         present = next((name for name in ("ca.pem", *public, *private) if (folder / name).exists()), None)
     if present is not None:
-        raise InputError(f"{folder} already holds {present}; name another folder, or move what it holds away first.")
+        raise InputError(f"{folder} already holds {present}; name another folder, or move these files away first.")
     for name, text in private.items():
         write_text(folder / name, text, private=True)
     for name, text in public.items():
@@ -175,7 +175,9 @@ def _check_clients(clients: Sequence[str]) -> None:
                 f"A client cannot be called {name!r}; use up to 63 letters, digits, - and _, a letter or digit first."
             )
         if small in _TAKEN:
-            raise InputError(f"A client cannot be called {name!r}, which other files are called; rename it.")
+            raise InputError(
+                f"A client cannot be called {name!r}, since other files have that name; rename the client."
+            )
         if small in seen:
             raise InputError(f"Two clients are called {seen[small]!r} and {name!r}; give each a name of its own.")
         seen[small] = name
@@ -189,7 +191,8 @@ def _alternative(host: str) -> x509.GeneralName:
         # A name whose last part is a number is a mistyped address.
         if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
             raise InputError(
-                f"{host!r} is neither a DNS name nor an IP address; write for example localhost or 127.0.0.1, no port."
+                f"{host!r} is neither a DNS name nor an IP address; write for example localhost or 127.0.0.1, without "
+                "a port."
             ) from None
         return x509.DNSName(host)
 

@@ -50,10 +50,10 @@ def refusal(
         time.sleep(_AGAIN)
         found = _tried(host, int(port), context, name or host)
     if found == "closed":
-        shown = "asks for a certificate of the client's" if certificate is None else f"does not accept {certificate}"
+        shown = "asks for a certificate of the client" if certificate is None else f"does not accept {certificate}"
         return (
-            f"The server at {address} ended the TLS handshake: it {shown}; give `certificate` and `key` that its "
-            "authority of clients (`client_ca` there) has signed and that have not expired."
+            f"The server at {address} ended the TLS handshake: it {shown}; give `certificate` and `key` that are "
+            "signed by the server's authority of clients (its `client_ca`) and have not expired."
         )
     return None if found in (None, "open") else str(found).format(address=address)
 
@@ -87,8 +87,8 @@ def _tried(host: str, port: int, context: ssl.SSLContext, name: str | None) -> s
         reason = (error.reason or "").replace("_", " ").lower()
         if "wrong version" in reason or "http request" in reason or "record layer" in reason:
             return (
-                "The server at {address} does not speak TLS; `insecure` goes without, on this machine, or start it "
-                "with `certificate` and `key`."
+                "The server at {address} does not speak TLS; use `insecure` (on this machine only), or start the "
+                "server with `certificate` and `key`."
             )
         if "alert" in reason:
             return (
@@ -139,4 +139,4 @@ class Handshakes:
                 if self._asks
                 else "the client does not trust our certificate, or reaches us by a name that is not in it"
             )
-            self._telemetry.refused("tls", f"A TLS connection came to no call: {why}.")
+            self._telemetry.refused("tls", f"A TLS connection ended before any call: {why}.")

@@ -157,7 +157,8 @@ def read_token(path: Path) -> str:
     token = read_file(path, "token").decode("ascii", "replace").strip()
     if _TOKEN.fullmatch(token) is None:
         raise InputError(
-            f"{path} holds no token, 43 or more letters, digits, - and _; take the NAME.token made for it."
+            f"{path} holds no token (43 or more letters, digits, - and _); name the NAME.token that was made for the "
+            "client."
         )
     return token
 
@@ -198,7 +199,7 @@ class Seal:
         text = read_file(path, "clients' key").decode("ascii", "replace").strip().lower()
         if _DIGEST.fullmatch(text) is None:
             raise InputError(
-                f"{path} is not a clients' key, 64 hex digits; take the peer.key that unsplit certs makes."
+                f"{path} is not a clients' key (64 hex digits); name the peer.key that unsplit certs makes."
             )
         return cls(bytes.fromhex(text))
 

@@ -85,14 +85,14 @@ class Service(SplitLearningServicer):
             if task not in self._sent_away:
                 raise
             self._sent_away.discard(task)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "The server ended this connection; come again.")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "The server ended this connection; connect again.")
         except asyncio.TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Nothing was said.")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "The client sent nothing in time.")
         except UnsplitError as error:
             # A full disk, say. The sentence goes to the server's operator, who has to mend it.
             self.host.failure = error
             self.broken.set()
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "The server had to stop; its operator knows why.")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "The server had to stop; ask its operator for the reason.")
         except grpc.aio.AbortError:
             raise
         except Exception as error:

@@ -150,11 +150,13 @@ def read_config(path: Path) -> RunConfig:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = str(getattr(error, "problem_mark", "")).strip()
-        raise InputError(f"{path} is not YAML ({place or 'not text'}); write one 'setting: value' a line.") from error
+        raise InputError(
+            f"{path} is not YAML ({place or 'not text'}); write one 'setting: value' on each line."
+        ) from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        raise InputError(f"{path} is not a list of settings; write one 'setting: value' a line.")
+        raise InputError(f"{path} is not a list of settings; write one 'setting: value' on each line.")
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:

@@ -99,7 +99,7 @@ def _alone(work: Callable[[T], R], tasks: Sequence[T], index: int, deaths: Death
         return next(_parallel(work, tasks, [index], 1))
     except deaths:
         return TaskResult(
-            index=index, error="Its process was killed, most likely for want of memory; run fewer `jobs`."
+            index=index, error="Its process was killed, most likely because memory ran out; run fewer `jobs`."
         )
 
 
