@@ -13,7 +13,7 @@ def best_names(
 
     Args:
         groups: group numbers from 0; samples of negative ones (undecided) count for nothing.
-        labels: classes from 0.
+        labels: true classes of the samples, from 0, shape [n].
         classes: number of groups, and of classes.
     """
     from scipy.optimize import linear_sum_assignment

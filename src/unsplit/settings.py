@@ -38,7 +38,7 @@ def setting(default: object, text: str | None, reader: Reader, *, flag: str = ""
     Args:
         default: the value where none is given; as it is written, if the reader is lazy.
         text: what `--help` says of the option; None if there is no option.
-        reader: how values are written.
+        reader: how values are read from text and from YAML.
         flag: name of the option; that of the field if left out.
         option: what else the command line is told of the option: min, metavar, shown (the default that `--help` shows).
     """

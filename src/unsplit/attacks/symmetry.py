@@ -65,10 +65,10 @@ def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture, 
     only the scale is free.
 
     Args:
-        inputs: shape [n, *input shape].
-        clone: changed in place.
-        architecture: gives the range.
-        stray: share of the pixels that may lie outside the range, at either end, from 0 up to a half.
+        inputs: pictures that the attack found, shape [n, *input shape].
+        clone: copy of the client's layers, whose first layer is changed in place.
+        architecture: the client's layers and the range of inputs.
+        stray: share of the pixels that may lie outside the range, at either end, from 0 to below 0.5.
     """
     layer = first_layer(clone)
     if layer is None or architecture.low != 0.0:

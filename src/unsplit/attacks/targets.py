@@ -53,11 +53,11 @@ def fresh_clone(
     """A clone with weights of its own. Its dropout is off: what the client's dropped cannot be known.
 
     Args:
-        architecture: the client's.
+        architecture: architecture of the client's layers.
         generator: draws the weights.
         device: the device on which the weights are.
-        alone: inputs will pass one by one, so that nothing can be normalised over a batch of dense outputs: such
-            layers use their running statistics (0 and 1) and are affine.
+        alone: whether inputs will pass one by one, so that nothing can be normalised over a batch of dense outputs:
+            such layers use their running statistics (0 and 1) and are affine.
     """
     clone = architecture.blueprint.instantiate(generator=generator, device=device)
     for layer in clone.modules():

@@ -55,7 +55,7 @@ def take_part(
         telemetry: what it tells of itself.
         title: name of the training.
         live: show the view, where standard error is a terminal.
-        quiet: print nothing.
+        quiet: whether nothing is printed.
         done: what is printed in the end.
 
     Raises:

@@ -56,7 +56,7 @@ class Following:
     """Tells of each attack of an audit as it ends, and shows what the first one recovered.
 
     Args:
-        say: prints something.
+        say: function that prints what it is given.
     """
 
     def __init__(self, say: Callable[[RenderableType], None]) -> None:

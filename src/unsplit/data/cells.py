@@ -126,7 +126,7 @@ def numbers_of(cells: list[str], *, comma: bool = False) -> Tensor | None:
     """Cells as numbers [n] in double precision, thousands parted or not; None if one is none.
 
     Args:
-        cells: without space around them.
+        cells: texts of the cells, without space around them.
         comma: a comma, and no point, stands before decimals.
     """
     found = [_number(cell, comma=comma) for cell in cells]

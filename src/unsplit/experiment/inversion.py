@@ -102,7 +102,7 @@ def run_inversion(
         evaluation: the truth, and more of the client's inputs.
         state: whether the client is attacked before or after its training.
         seed: seed of the attack, and of what the defences draw.
-        device: where it computes.
+        device: the device on which the attack computes.
         settings: settings of the attack under its name; None for the name's own.
         defenses: what the client does to its smashed data.
         server: what the server knows beside the architecture; one that knows the defence runs the attack's adaptive

@@ -27,7 +27,7 @@ def known_network(model: nn.Sequential, cuts: Sequence[int | str], path: str) ->
     Args:
         model: the whole network.
         cuts: by depth, ascending, or one by name; all layers up to the last must be in the file.
-        path: the file.
+        path: the file of weights.
 
     Raises:
         UnsplitError: no cut, a file that cannot be read, or one that does not hold these layers.
@@ -44,7 +44,7 @@ def client_weights(
     """The knowledge of these layers' weights, for inputs of this range (0 to 1 if None).
 
     Args:
-        bottom: copied.
+        bottom: the client's layers, which are copied.
         input_shape: shape of one input.
         input_range: range of the inputs' values; 0 to 1 if None.
         training: whether what is attacked was sent in training, where batch norm takes the batch's own statistics.

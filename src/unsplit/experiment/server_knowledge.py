@@ -56,7 +56,7 @@ class ServerKnowledge:
             targets: what is attacked; known rows follow it in what is observed.
             others: the client's other inputs that pass through the same weights, shape [n, *input shape]: those that
                 the attack sees smashed, and all of them, which the statistics of a table's columns are of.
-            device: where tensors live.
+            device: the device that holds the tensors.
 
         Raises:
             InputError: a kind of knowledge that this server lacks.

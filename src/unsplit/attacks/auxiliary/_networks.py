@@ -140,7 +140,7 @@ def make_substitute(picture: Shape, smashed: Shape, *, rectified: bool, width: i
     Args:
         picture: shape of one input, [c, h, w].
         smashed: shape of one smashed datum: a feature map [c, h, w], or flat [c].
-        rectified: end in ReLU.
+        rectified: whether the network ends in ReLU.
         width: channels before the first halving; twice as many before the second, and so on.
 
     Raises:

@@ -111,7 +111,7 @@ class SdarAttacker(Resumable):
         architecture: the client's layers, and the shape and range of a picture.
         top: the server's own layers, for their form; `observe` brings their weights up to date.
         data: the attacker's own pictures, with labels.
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights, batches and dropout's masks.
         conditional: tell decoder and discriminators the labels, which the server then must receive.
 
@@ -161,7 +161,7 @@ class SdarAttacker(Resumable):
 
         Args:
             view: the step's smashed data and, where the attacker is conditional, its labels; nothing else is read.
-            top: copied, not changed.
+            top: the server's own layers, which are copied and not changed.
 
         Raises:
             InputError: a message is missing, labels do not match, or values are not finite.

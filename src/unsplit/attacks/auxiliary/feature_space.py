@@ -24,12 +24,12 @@ class HijackConfig(AttackSettings):
 
     Args:
         autoencoder: optimiser of the pilot and the decoder.
-        critic: optimiser of the critic.
+        critic: optimiser of the critic network.
         penalty: weight of the critic's gradient penalty, at least 0.
         penalty_by_channel: take the norm in the penalty over the pixels of each channel, as the authors' code does;
-            without, over the whole of a sample's features, as the Wasserstein GAN with gradient penalty has it.
+            otherwise over all features of a sample, as the Wasserstein GAN with gradient penalty does.
         batch_size: number of the attacker's own samples in each iteration.
-        width: channels of the critic.
+        width: number of channels of the critic, at least 2.
         low, high: range of the inputs' values.
 
     Raises:
@@ -133,7 +133,7 @@ def hijack_feature_space(
     Args:
         view: transcript with at least one batch of smashed data, whose shape sizes the networks.
         data: the attacker's own inputs [n, *input shape].
-        config: the settings.
+        config: settings of the attack.
         generator: draws the first weights, the batches and the penalty's mixtures.
 
     Returns:

@@ -125,7 +125,7 @@ def invert_by_feature_matching(
     Args:
         view: transcript whose smashed data [n, ...] are matched and inverted; a few hundred or more make the match.
         data: the attacker's own pictures [m, c, h, w]; labels are not used.
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights, batches and the penalty's mixtures.
         progress: told of each iteration of both parts, with the discrepancy and then the inverse network's error.
 

@@ -41,7 +41,7 @@ def invert_by_simulation(
         architecture: the client's layers, and the shape [c, h, w] and range of a picture.
         top: the server's own layers, which stay as they are; it is used in evaluation mode.
         data: the attacker's own pictures [m, c, h, w] and their classes [m].
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights, batches and dropout's masks.
         progress: told of each iteration, with the decoder's error.
 
@@ -95,7 +95,7 @@ def invert_by_simulation_without_labels(
         architecture: the client's layers, and the shape [c, h, w] and range of a picture.
         top: the server's own layers, which stay as they are; it is used in evaluation mode.
         data: the attacker's own pictures [m, c, h, w] and their classes [m].
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights, batches and dropout's masks.
         progress: told of each iteration, with the decoder's error.
 

@@ -64,12 +64,12 @@ def invert_black_box(
 
     Args:
         view: transcript whose smashed data [n, ...] are the targets.
-        architecture: sizes the inverse network.
+        architecture: the client's layers, by which the inverse network is sized.
         queries: the client's answers; one is spent for each input of `data`, in order, as far as the budget goes.
-        data: the attacker's own inputs.
-        config: the settings.
+        data: the attacker's own inputs [m, *input shape].
+        config: settings of the attack.
         generator: draws the network's first weights and the batches.
-        progress: told after every epoch.
+        progress: called after every epoch.
 
     Returns:
         The inputs [n, *input shape], clipped to their range; no clone; a residual of NaN, as the client's layers are
@@ -142,12 +142,12 @@ def stream_black_box(
 
     Args:
         view: transcript whose smashed data [n, ...] are the targets.
-        architecture: sizes the inverse network.
+        architecture: the client's layers, by which the inverse network is sized.
         queries: the client's answers; one is asked for at a time, until data or budget end.
         data: the attacker's own inputs, in the order in which they are sent.
-        config: the settings.
+        config: settings of the attack.
         generator: draws the network's first weights and the batches.
-        progress: told after every query.
+        progress: called after every query.
 
     Returns:
         The reconstructions after 0, 1, 2, ... queries, shape [queries + 1, n, *input shape].

@@ -23,8 +23,8 @@ class ShadowConfig:
 
     Args:
         epochs: passes over the data that the shadow is trained on.
-        batch_size: samples a step.
-        optimizer: optimiser of the shadow.
+        batch_size: number of samples in each training step of the shadow.
+        optimizer: optimiser that trains the shadow.
         inversion: settings of the shadow's inversion, once it is trained.
         noise_samples: how many inputs are made up where the attacker has none.
 
@@ -73,9 +73,9 @@ def invert_by_shadow(
         architecture: the client's layers and the range of inputs.
         top: the server's own layers.
         data: the attacker's own inputs, with labels.
-        config: the settings.
+        config: settings of the attack.
         generator: draws the shadow's first weights and the batches.
-        progress: told of both parts.
+        progress: called in the shadow's training and in its inversion.
 
     Returns:
         The inputs [n, *input shape] and the shadow as the clone.
@@ -124,9 +124,9 @@ def invert_by_shadow_without_data(
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers and the range of inputs.
         top: the server's own layers.
-        config: the settings.
+        config: settings of the attack.
         generator: draws the shadow's first weights, the noise, its labels and the batches.
-        progress: told of both parts.
+        progress: called in the shadow's training and in its inversion.
 
     Returns:
         The inputs [n, *input shape] and the shadow as the clone.

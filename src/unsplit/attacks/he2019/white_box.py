@@ -108,10 +108,10 @@ def invert_white_box(
 
     Args:
         view: transcript whose smashed data [n, ...] are the targets.
-        weights: the client's bottom.
-        config: the settings; see `white_box_reference`.
+        weights: weights and architecture of the client's bottom.
+        config: settings of the attack; see `white_box_reference`.
         generator: unused: every search starts from the middle of the range.
-        progress: told every 50 steps.
+        progress: called every 50 steps.
 
     Returns:
         The inputs [n, *input shape] and the client's own bottom as the clone.

@@ -31,18 +31,18 @@ class LearningConfig:
     """How a decoder and a clone learn together. A weight or rate "from" holds at the start, "to" at the end.
 
     Args:
-        batch: smashed samples a step.
+        batch: number of smashed samples in each step.
         decoder_rate, clone_rate: Adam's learning rates, falling to 0 as a half cosine.
         wide: the clone's rates are lower where a layer has more inputs (fan-in) than this, in proportion.
         decoder_rate_start, clone_rate_start: they rise from these over the first `rise` of the steps. Pictures that
             move too fast at first end as blank ones, and a clone that does follows no pictures.
         rise: share of the steps in which the rates rise, from 0 (exclusive) to 1.
-        betas: Adam's.
+        betas: Adam's decay rates of the two moments, each from 0 to below 1.
         variation_start, variation_end: weight of the isotropic total variation, falling geometrically.
         leak: slope of the clone's inner ReLUs below zero at the start, falling to 0 at half of the steps.
         weight_prior, bias_prior: weights of the mean square of the clone's weights and biases, each relative to its
             expectation where torch starts a layer.
-        width, blocks: size of the decoder.
+        width, blocks: number of channels and of residual blocks of the decoder.
         reduced_precision: the decoder's convolutions in bfloat16: "on", "off", or "auto", where the device has
             instructions for it.
 
@@ -85,11 +85,11 @@ class Candidate:
     """A decoder and a clone, and the optimiser that moves both.
 
     Args:
-        clone: trained in place.
+        clone: the copy of the client's layers, trained in place.
         targets: all smashed data to learn from, shape [n, ...].
-        decoder: trained in place.
-        bounds: range of the pictures.
-        config: the settings.
+        decoder: network that makes pictures from smashed data, trained in place.
+        bounds: lowest and highest value of a pixel.
+        config: settings of the attack.
         generator: draws the batches.
         misfit: how badly an output explains what was observed, number by number, where the client is known to change
             it before it leaves; None where it leaves as it is.

@@ -26,10 +26,10 @@ class Decoder(nn.Module):
         clone: tells which pixels each place of the smashed data looks at.
         samples: smashed data, whose mean and deviation it is normalised by.
         shape: [c, h, w] of a picture, or [c, length] of a signal, which is taken for a picture of one row.
-        width: channels of the convolutions.
-        blocks: residual blocks of two convolutions.
+        width: number of channels of the convolutions.
+        blocks: number of residual blocks of two convolutions.
         tilt: logit of the first pictures: negative starts dark, positive bright.
-        reduced_precision: convolutions in bfloat16.
+        reduced_precision: whether convolutions are computed in bfloat16.
 
     The convolutions work at half the picture's resolution; smashed data that is still a map is resampled to where
     its places look, and smashed data that is flat passes through a dense layer first.
@@ -163,9 +163,9 @@ def receptive_centres(clone: nn.Module, picture: tuple[int, ...], axis: int, siz
 
     Args:
         clone: any layers that turn a picture into a map.
-        picture: shape of a picture.
+        picture: shape [c, h, w] of a picture.
         axis: 0 for rows, 1 for columns.
-        size: places along that axis.
+        size: number of places of the feature map along that axis.
 
     Returns:
         Stride and start, in pixels.

@@ -32,16 +32,16 @@ class AmortisedConfig(InversionConfig):
 
     Args:
         samples: how many smashed samples an audit or a reproduction lets the attack see beside the targets.
-        candidates: restarts.
+        candidates: number of restarts, each with a new decoder and clone.
         tilts: logits of the restarts' first pictures, in turn: dark, middle, bright.
         trial: share of the schedule after which the restarts are compared, between 0 and 1.
         finalists: how many of them go on to the end; the best is the result, the others say how much to trust it.
         steps: number of steps of the whole schedule, for each restart that goes to its end.
-        refit_steps: closing steps of the clone alone, on the pictures found.
-        refit_rate: Adam's learning rate for them.
+        refit_steps: number of final steps that train only the clone, on the pictures found.
+        refit_rate: Adam's learning rate in these final steps.
         stray: share of pixels that may lie outside the range, at either end, when the pictures are stretched to it;
             None leaves them as they are.
-        learning: how each restart learns.
+        learning: settings of the training of each restart.
 
     Raises:
         InputError: a number out of its range.
@@ -131,9 +131,9 @@ def invert_by_decoder(
     Args:
         view: transcript whose smashed data [n, ...] are the targets; a thousand or more make the decoder.
         architecture: the client's layers, the shape of a picture [c, h, w] and its range.
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights and batches.
-        progress: told after every stretch of every restart.
+        progress: called after every stretch of every restart.
 
     Returns:
         The pictures [n, c, h, w] in the architecture's range, one clone, and `agreement`: the correlation of
@@ -180,7 +180,7 @@ def invert_through_defense(
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers, the shape of an input and its range.
         defense: what the client does to its smashed data, and how strongly.
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights and batches.
         progress: told as the work goes on.
 

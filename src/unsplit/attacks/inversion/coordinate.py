@@ -35,15 +35,15 @@ class CoordinateConfig(InversionConfig):
     """All that section 4.2 of the paper says may be tuned. The defaults are the preset `paper` at depths 1 to 3.
 
     Args:
-        rounds: most rounds for each input.
+        rounds: largest number of rounds for each input.
         input_steps: gradient steps on the input in each round.
         weight_steps: gradient steps on each block of weights in each round.
         input_optimizer, weight_optimizer: one optimiser for inputs, one for weights.
-        input_objective, weight_objective: names in `OBJECTIVES`.
+        input_objective, weight_objective: what inputs and weights minimise, each by its name in `OBJECTIVES`.
         partition: the blocks that are updated in turn: "inputs-weights" as in the paper, "layers" for inputs and
             then each layer's weights, "merged" for one block of everything (one step on all a round's step).
         variation_weight: alpha of Equation 1, at least 0.
-        variation: which total variation.
+        variation: kind of total variation, by its name in `VARIATIONS`.
         norm_weight: weight of the input's mean square, at least 0; not in the paper.
         start: first input: "half" the range everywhere, or "uniform" noise over it.
         new_clone: draw a new clone for each input instead of going on with the last one.
@@ -114,9 +114,9 @@ def invert_by_coordinates(
     Args:
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers, the shape of an input and its range.
-        config: the settings; see the presets.
+        config: settings of the attack; see the presets.
         generator: draws the clones' first weights (and the first input, if so configured).
-        progress: told after every round.
+        progress: called after every round.
 
     Returns:
         The inputs [n, *input shape], not clipped, and a clone each (or one for all if `new_clone` is off).

@@ -41,7 +41,7 @@ class JointConfig(InversionConfig):
     Args:
         steps: simultaneous updates of all pictures and the clone.
         input_rate, weight_rate: Adam's learning rates, falling to 0 as a half cosine.
-        betas: Adam's.
+        betas: Adam's decay rates of the two moments, each from 0 to below 1.
         variation_start, variation_end: weight of the isotropic total variation, falling geometrically between them. It
             is 0 for inputs without neighbours, such as rows of a table.
         variation: "isotropic", along every axis that an input's shape has (rows and columns of pictures, the length of
@@ -119,9 +119,9 @@ def invert_jointly(
     Args:
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers, the shape of an input and its range.
-        config: the settings.
+        config: settings of the attack.
         generator: draws the clone's first weights and the first pictures (near the middle of the range).
-        progress: told after every step.
+        progress: called after every step.
 
     Returns:
         The inputs [n, *input shape] in the architecture's range, one clone, and whether the sign could be resolved.
@@ -163,7 +163,7 @@ def invert_jointly_through_defense(
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers, the shape of an input and its range.
         defense: what the client does to its smashed data, and how strongly.
-        config: the settings.
+        config: settings of the attack.
         generator: draws the clone's first weights and the first inputs.
         progress: told as the work goes on.
 

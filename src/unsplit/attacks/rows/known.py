@@ -42,9 +42,9 @@ def invert_from_known_rows(
         view: transcript whose smashed data [n, ...] are the targets.
         architecture: the client's layers, the shape of a row [columns] and its range.
         known: two rows or more, and where among the observed ones they are.
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights and batches.
-        progress: told every 50 steps.
+        progress: called every 50 steps.
 
     Returns:
         The rows [n, columns] in the architecture's range, the known ones as they are known, and one clone.

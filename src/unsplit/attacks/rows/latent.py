@@ -40,10 +40,10 @@ class RowsConfig(AttackSettings):
     Args:
         samples: how many smashed rows an audit lets the attack see beside the targets.
         steps: simultaneous updates of the decoder and the clone.
-        batch: smashed rows a step.
+        batch: number of smashed rows in each step.
         width: number of units of the decoder's two hidden layers.
         decoder_rate, clone_rate: Adam's learning rates, falling to 0 as a half cosine.
-        betas: Adam's.
+        betas: Adam's decay rates of the two moments, each from 0 to below 1.
         restarts: first maps from which the one that fits the columns' statistics is searched.
         rounds: number of rounds of each of these searches.
 

@@ -51,9 +51,9 @@ def invert_from_statistics(
         view: transcript whose smashed data [n, ...] are the targets; they should be as many as a distribution needs.
         architecture: the client's layers, the shape of a row [columns] and its range.
         statistics: how the client's columns are distributed, in the architecture's range.
-        config: the settings.
+        config: settings of the attack.
         generator: draws first weights, batches and first rotations.
-        progress: told every 50 steps.
+        progress: called every 50 steps.
 
     Returns:
         The rows [n, columns] in the architecture's range: the mean over the maps that fit nearly as well as the best.

@@ -167,8 +167,8 @@ def auxiliary_data(name: str, splits: Splits, targets: Dataset, image_size: tupl
 
     Args:
         name: name of a data set, a path, or "test" for the test part of the client's own.
-        splits: the client's data.
-        targets: what is attacked.
+        splits: training and test data of the client.
+        targets: inputs that are attacked, none of which may be among the server's data.
         image_size: height and width that a folder's pictures are brought to.
 
     Raises:

@@ -51,13 +51,13 @@ def invert_networks(
 
     Args:
         config: settings of the audit.
-        networks: what is attacked.
-        evaluation: the truth.
+        networks: the trained or untrained networks that are attacked.
+        evaluation: targets and test data, by which attacks are scored.
         own: data of the attacker's own, for attacks that use such; None for none.
         seed: seed of the attacks.
         device: the device on which the attacks compute.
         folder: keeps what ended; None keeps nothing.
-        stages: follows the progress.
+        stages: receives the progress of each attack.
         tell: told of each attack as it ends: its row, the targets, what it made of them.
     """
     cache = InversionCache(folder / "cells" if folder is not None else None)

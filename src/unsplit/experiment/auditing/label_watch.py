@@ -32,7 +32,7 @@ class HandOffs:
         optimizer: optimiser of both parties.
         defenses: what the clients do on their side of the border.
         seed: seed of the training and of the attacks on it.
-        device: where it computes.
+        device: the device on which the training computes.
     """
 
     setup: str = "b"

@@ -82,13 +82,13 @@ def audit(
     a training of its own.
 
     Args:
-        config: what to do.
+        config: settings of the audit.
         folder: every finished attack is kept there, so that an interrupted audit goes on where it stopped when it is
             run again; None keeps nothing.
-        checkpoint: of `unsplit train`; its network is attacked instead of training one.
+        checkpoint: file that `unsplit train` wrote, whose network is attacked; None to train one.
         command: what the report names as the command that makes it again.
-        stages: follows the progress.
-        tell: told of each inversion as it ends.
+        stages: receives the progress of each part of the audit.
+        tell: function that is called with each inversion's row, targets and reconstructions as it ends.
         splits: the data, where they are not to be loaded by `config.data`.
 
     Raises:

@@ -58,11 +58,11 @@ def train_networks(
     Args:
         untrained: the network with its first weights, which are left as they are.
         name: the network's name.
-        depths: depths of the cuts, ascending; none for the shallowest there can be.
+        depths: depths of the cuts, ascending; empty for the shallowest possible cut.
         config: settings of the audit.
-        splits: the data.
+        splits: training and test data.
         checkpoint: a checkpoint of `unsplit train`, whose network is taken; None to train one.
-        stages: follows the progress.
+        stages: receives the progress of each training.
     """
     deeper = _deeper(config)
     depths = depths or [deeper]

@@ -53,7 +53,7 @@ def attack_u_shape(
         evaluation: the truth, and more of the client's inputs.
         config: settings of the audit: the U-shape, the training, the defences, and the first of its presets.
         seed: seed of the training and of the attacks.
-        device: where it computes.
+        device: the device on which training and attack compute.
         progress: told the steps of the training.
 
     Raises:
