@@ -213,7 +213,7 @@ def test_correcting_needs_a_clone_and_the_right_transcript():
     _, found, view = noisy(0.1)
     with pytest.raises(InputError, match="without a clone"):
         correct_labels(view, InferredLabels(labels=found.labels, named=False), last=5)
-    with pytest.raises(InputError, match="give those of this one"):
+    with pytest.raises(InputError, match="give the labels that were inferred from this transcript"):
         correct_labels(view, InferredLabels(labels=found.labels[:9], named=False, clone=found.clone), last=5)
     with pytest.raises(InputError, match="at least 1"):
         correct_labels(view, found, last=0)

@@ -29,7 +29,9 @@ def features_with_gradients(view: Transcript) -> Iterator[tuple[Tensor, Tensor]]
     if lacking:
         step = min(lacking)
         what = "cut gradients" if step in features.steps else "features"
-        raise InputError(f"The transcript lacks the {what} of step {step}; record both of every step.")
+        raise InputError(
+            f"The transcript lacks the {what} of step {step}; record features and cut gradients of every step."
+        )
     if not len(features):
         raise InputError(
             "The transcript holds no features and no cut gradients; label inference needs a training in setup (b) or "
@@ -42,8 +44,9 @@ def _paired(features: Transcript, gradients: Transcript) -> Iterator[tuple[Tenso
     for sent, answered in zip(features, gradients, strict=True):
         if sent.step != answered.step or sent.tensor.shape != answered.tensor.shape:
             raise InputError(
-                f"The features of step {sent.step} have shape {tuple(sent.tensor.shape)} and the cut gradients beside "
-                f"them {tuple(answered.tensor.shape)}, of step {answered.step}; record both of every step once."
+                f"The features of step {sent.step} have shape {tuple(sent.tensor.shape)} and the cut gradients that "
+                f"follow them have shape {tuple(answered.tensor.shape)} and are of step {answered.step}; record both "
+                "of every step once."
             )
         check_finite("features", sent.tensor)
         check_finite("cut gradients", answered.tensor)
@@ -80,7 +83,7 @@ def features_of(
     features = features_by_step(view)
     if not gradients.steps:
         raise InputError(
-            "The weight gradients are of no step; record more steps with weights handed over between them."
+            "The weight gradients are empty, of no step; record more steps with weights handed over between them."
         )
     missing = [step for step in gradients.steps if step not in features]
     if missing:

@@ -148,7 +148,8 @@ def infer_from_known_samples(view: Transcript, known: KnownSamples) -> InferredL
     indices = torch.tensor(known.indices)
     if bool((indices >= len(observed)).any()) or not bool(usable[indices].all()):
         raise InputError(
-            f"A known sample is not among the {len(observed)} observed ones, or its gradient is zero; name others."
+            f"A known sample is not among the {len(observed)} observed samples, or its gradient is zero; name other "
+            "samples."
         )
     nearest = (observed @ observed[indices].T).argmax(1)
     labels = torch.tensor(known.labels)[nearest]

@@ -63,7 +63,9 @@ def train_clone_head(
     """
     features = view.tensor(Kind.FEATURES)
     if len(features) != len(labels):
-        raise InputError(f"There are {len(labels)} labels for {len(features)} observed features; they must be as many.")
+        raise InputError(
+            f"There are {len(labels)} labels for {len(features)} observed features; give one label for each."
+        )
     decided = labels >= 0
     features, labels = features[decided], labels[decided].to(features.device)
     if len(labels) == 0:
@@ -99,8 +101,8 @@ def name_groups(found: InferredLabels, known: KnownSamples, space: LabelSpace) -
     indices, classes = torch.tensor(known.indices), torch.tensor(known.labels)
     if int(indices.max()) >= len(found.labels) or int(classes.max()) >= space.classes or int(classes.min()) < 0:
         raise InputError(
-            f"A known sample is not among the {len(found.labels)} judged ones or its label not among {space.classes} "
-            "classes; positions and labels are counted from 0."
+            f"A known sample is not among the {len(found.labels)} judged samples, or its label is not among "
+            f"{space.classes} classes; count positions and labels from 0."
         )
     names, _ = best_names(found.labels[indices], classes, space.classes)
     labels = torch.where(found.labels >= 0, names[found.labels.clamp_min(0)], found.labels)
@@ -144,7 +146,8 @@ def correct_labels(view: Transcript, found: InferredLabels, *, last: int, calibr
     total = sum(len(message.tensor) for message in features)
     if total != len(found.labels):
         raise InputError(
-            f"There are {len(found.labels)} labels for {total} samples of the transcript; give those of this one."
+            f"There are {len(found.labels)} labels for {total} samples of the transcript; give the labels that were "
+            "inferred from this transcript."
         )
     seen = features.last(last).tensor(Kind.FEATURES)
     read = found.labels[-len(seen) :]

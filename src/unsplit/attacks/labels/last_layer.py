@@ -97,8 +97,9 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
             known = torch.cat([known, torch.ones(len(known), 1, dtype=known.dtype, device=known.device)], 1)
         if gradient.shape[1] != known.shape[1]:
             raise InputError(
-                f"The head's last layer takes {gradient.shape[1]} numbers and the features of step {step} are "
-                f"{known.shape[1]}; the head must be that one layer: use infer_from_handed_weights for deeper ones."
+                f"The head's last layer takes {gradient.shape[1]} numbers and the features of step {step} have "
+                f"{known.shape[1]}; this attack needs a head of one layer: use infer_from_handed_weights for deeper "
+                "heads."
             )
         residuals = torch.linalg.pinv(known.T) @ gradient.double().T
         lowest = residuals.min(1)

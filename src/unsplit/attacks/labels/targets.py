@@ -86,7 +86,8 @@ def infer_targets(
     indices = torch.tensor(known.indices)
     if len(indices) < _UNKNOWNS or int(indices.max()) >= len(features):
         raise InputError(
-            f"The known targets must be {_UNKNOWNS} or more, of the {len(features)} observed samples (counted from 0)."
+            f"Known targets must be {_UNKNOWNS} or more, each at a position among the {len(features)} observed samples "
+            "(counted from 0)."
         )
     clone = architecture.blueprint.instantiate(generator=generator, device=features.device).eval()
     if clone(features[:1]).shape != (1, 1):
