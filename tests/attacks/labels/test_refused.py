@@ -120,7 +120,7 @@ FOLLOWED_OR_READ = {
     "the sign rule at another step": (lambda: infer_by_sign(GOOD, observed(steps=(7,)), SPACE), "features of step 7"),
     "NaN weights": (lambda: infer_by_sign(view_of(FEATURES[:1], Kind.FEATURES), observed(math.nan), SPACE), "NaN"),
     "a deeper head for least squares": (lambda: infer_from_batch_gradients(view_of(torch.ones(2, 16), Kind.FEATURES),
-                                                                           observed(), SPACE), "needs a head of one layer"),
+                                                                           observed(), SPACE), "a head of one layer"),
     "three classes by length": (lambda: infer_from_gradient_norm(GOOD, SPACE), "there are 4"),
     "three classes by direction": (lambda: infer_from_gradient_direction(GOOD, SPACE), "there are 4"),
     "nothing to measure": (lambda: infer_from_gradient_norm(EMPTY, TWO), "holds no feature_grad"),

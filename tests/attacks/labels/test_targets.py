@@ -91,7 +91,10 @@ GOOD = pairs(torch.rand(8, 8, generator=generator(0)), torch.eye(8))
     ("call", "words"),
     [
         (lambda told: infer_targets(GOOD, told(2), ONE, TargetsConfig(), generator=generator(0)), "must be 3 or more"),
-        (lambda told: infer_targets(GOOD, told(9), ONE, TargetsConfig(), generator=generator(0)), "among the 8 observed samples"),
+        (
+            lambda told: infer_targets(GOOD, told(9), ONE, TargetsConfig(), generator=generator(0)),
+            "among the 8 observed samples",
+        ),
         (
             lambda told: infer_targets(
                 GOOD, told(4), TWO, TargetsConfig(), generator=generator(0)
