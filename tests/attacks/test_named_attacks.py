@@ -10,15 +10,19 @@ from helpers.attacks import TABLE, called, whole_view
 from helpers.checks import refused
 from unsplit import AuditConfig, audit
 from unsplit.attacks import Progress, attack, threat_model
+from unsplit.attacks.labels import LABEL_ATTACKS, LabelAttack
 from unsplit.attacks.registry import ATTACKS, ClientForm, NamedAttack, named, passive_with
 from unsplit.attacks.settings import AttackSettings, Limits
 from unsplit.data import Splits
+from unsplit.experiment.label_attacker import LabelAttacker
 from unsplit.experiment.server_knowledge import ServerKnowledge
-from unsplit.knowledge import AuxiliaryData, ClientWeights
-from unsplit.models import build
+from unsplit.knowledge import AuxiliaryData, ClientLoss, ClientOptimizer, ClientWeights, HeadArchitecture, LabelSpace
+from unsplit.losses import LossSpec
+from unsplit.models import build, split_head
+from unsplit.optim import OptimizerSpec
 from unsplit.randomness import generator
 from unsplit.tensors import fingerprint
-from unsplit.types import Kind, Reconstruction, Transcript
+from unsplit.types import InferredLabels, Kind, Reconstruction, Transcript
 
 DOCS = Path(__file__).parents[2] / "docs"
 FORM = ClientForm(depth=1)
@@ -122,3 +126,57 @@ def test_an_attack_of_a_new_family_needs_a_row_of_the_registry_alone(small, monk
 def test_no_audit_runs_what_does_not_follow_the_protocol():
     assert "hijack" in ATTACKS
     assert passive_with(AuxiliaryData) == ("sdar", "fora")
+
+
+@pytest.mark.parametrize("name", LABEL_ATTACKS)
+def test_a_name_stands_for_a_label_attack_of_the_table_and_its_settings(name):
+    one = LABEL_ATTACKS[name]
+    row = TABLE[one.attack]
+    assert one.threat_model.knows == tuple(map(type, row.knows))
+    settings = None if one.settings is None else one.settings(OptimizerSpec())
+    assert isinstance(settings, type(row.config))
+
+
+@attack(goal="the client's labels", reads=(Kind.FEATURES,))
+def guess_labels(
+    view: Transcript,
+    space: LabelSpace,
+    head: HeadArchitecture,
+    optimizer: ClientOptimizer,
+    loss: ClientLoss,
+    config: MeanConfig,
+    *,
+    generator: torch.Generator,
+) -> InferredLabels:
+    """A class drawn for each sample, among so many of the first ones."""
+    assert head.blueprint is not None
+    assert (optimizer.spec.lr, loss.spec.name) == (0.5, "bce")
+    most, samples = min(space.classes, config.times), len(view.tensor(Kind.FEATURES))
+    return InferredLabels(labels=torch.randint(most, (samples,), generator=generator), named=True)
+
+
+def test_a_new_label_attack_needs_a_row_of_the_registry_alone(monkeypatch):
+    row = LabelAttack(guess_labels, lambda optimizer: MeanConfig(times=5 if optimizer.lr == 0.5 else 1))
+    monkeypatch.setitem(LABEL_ATTACKS, "guess", row)
+    seen, model = Transcript(observer="server", messages=whole_view()), build("mnist-net", generator=generator(0))
+    attacker = LabelAttacker(
+        view=seen, head=lambda: split_head(model, 1)[1], classes=10, optimizer=OptimizerSpec(lr=0.5),
+        loss=LossSpec(name="bce"), seed=3,
+    )  # fmt: skip
+    found = attacker.infer("guess")
+    assert found.labels.tolist() == torch.randint(5, (20,), generator=generator(3)).tolist()
+    assert attacker.infer("guess", MeanConfig(times=1)).labels.tolist() == [0] * 20
+    assert attacker.steps("guess") == tuple(range(20))
+
+
+@attack(goal="the client's labels", reads=(Kind.FEATURES,))
+def guess_from_own_data(view: Transcript, data: AuxiliaryData) -> InferredLabels:
+    """It asks for what nobody who infers labels has."""
+    raise AssertionError(view, data)
+
+
+def test_what_an_attacker_of_labels_lacks_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(LABEL_ATTACKS, "own data", LabelAttack(guess_from_own_data))
+    attacker = LabelAttacker(view=Transcript(observer="server", messages=()), head=torch.nn.Identity, classes=2)
+    assert AuxiliaryData.means in refused(attacker.infer, "own data")
+    assert "known samples" in refused(attacker.infer, "nearest")

@@ -10,10 +10,10 @@ import unsplit
 from unsplit import choices
 from unsplit.attacks.he2019 import WHITE_BOX
 from unsplit.attacks.inversion import PRESETS
+from unsplit.attacks.labels import LABEL_ATTACKS
 from unsplit.cli import options
 from unsplit.defenses import DEFENSES
 from unsplit.defenses.detection import GUARDS
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS
 from unsplit.studies.reproduction import TABLES
 from unsplit.studies.tradeoff import STRENGTHS
 from unsplit.verdict.thresholds import METRICS

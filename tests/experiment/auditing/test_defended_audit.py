@@ -8,7 +8,7 @@ from torch import nn
 
 from unsplit import AuditConfig, Pictures, audit, write_report
 from unsplit.attacks.inversion import CoordinateConfig, JointConfig, presets
-from unsplit.attacks.labels import SurrogateConfig
+from unsplit.attacks.labels import LABEL_ATTACKS, LabelAttack, SurrogateConfig, infer_by_surrogate
 from unsplit.data import Splits, from_tensors
 from unsplit.defenses import DEFENSES, Clip, GaussianNoise, LabelDP, TopK, parse_defense, parse_defenses, together
 from unsplit.errors import InputError
@@ -37,7 +37,7 @@ def _tiny(monkeypatch):
         nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(432, 6), nn.ReLU(), nn.Linear(6, 3)
     )
     briefly = SurrogateConfig(starts=1, rounds=1, passes=2, steps=2)
-    monkeypatch.setattr(u_shape_runs, "SurrogateConfig", lambda: briefly)
+    monkeypatch.setitem(LABEL_ATTACKS, "surrogate", LabelAttack(infer_by_surrogate, lambda _: briefly))
     monkeypatch.setitem(registry.MODELS, "tiny", net)
     monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=3))
     monkeypatch.setitem(presets.PRESETS, "paper", lambda _: CoordinateConfig(rounds=1, input_steps=1, weight_steps=1))

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from unsplit.attacks import labels, threat_model
+from unsplit.attacks.labels import LABEL_ATTACKS
 from unsplit.data import Splits
 from unsplit.errors import InputError, UnsplitError
 from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS
 from unsplit.experiment.training import TrainConfig, train
 from unsplit.models import build
 from unsplit.optim import OptimizerSpec
@@ -38,7 +38,7 @@ def declared():
 
 
 def test_every_label_attack_that_infers_classes_has_a_name():
-    assert {attack.run.__name__ for attack in LABEL_ATTACKS.values()} == declared()
+    assert {one.attack.__name__ for one in LABEL_ATTACKS.values()} == declared()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,16 @@ from safetensors.torch import load_file, save_file
 from helpers.programs import program
 from helpers.reports import Page
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, presets
-from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate, infer_from_handed_weights
+from unsplit.attacks.labels import (
+    LABEL_ATTACKS,
+    LabelAttack,
+    SurrogateConfig,
+    infer_by_surrogate,
+    infer_from_handed_weights,
+)
 from unsplit.errors import FormatError, InputError, UnsplitError
 from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
 from unsplit.experiment.traffic.inversion import NEAR_STEPS, near
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelAttack
 from unsplit.experiment.traffic.truth import read_truth
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.metrics import accuracy_up_to_names, chance, mse, psnr, skill, ssim, trivial_guesses

@@ -7,10 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, presets
-from unsplit.attacks.labels import SurrogateConfig, infer_by_surrogate
+from unsplit.attacks.labels import LABEL_ATTACKS, LabelAttack, SurrogateConfig, infer_by_surrogate
 from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
 from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelAttack
 from unsplit.losses import LossSpec
 from unsplit.models import build
 from unsplit.protocol import Recorder, SplitConfig, split_training

@@ -1,4 +1,4 @@
-"""What the label experiments share: a watched training, its true labels, what the server knows, and a stolen head."""
+"""What the label experiments share: a watched training, its true labels, the known samples, and the client's head."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,17 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks.labels import CloneHeadConfig, train_clone_head
 from unsplit.data import Splits
 from unsplit.defenses import Defense
-from unsplit.knowledge import HeadArchitecture, KnownSamples, LabelSpace
+from unsplit.knowledge import KnownSamples
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, split_training
+from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
 from unsplit.randomness import generator
-from unsplit.types import Kind, Setup, Transcript
-
-_LAST = 300
-"""Steps at the end whose features train a stolen head: those of earlier ones come from a body of the past."""
+from unsplit.types import Setup, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +90,13 @@ def unknown_to(known: KnownSamples | None, samples: int) -> Tensor:
     return unknown
 
 
-def stolen_head(
-    view: Transcript, labels: Tensor, architecture: HeadArchitecture, space: LabelSpace, seed: int
-) -> nn.Module:
-    """A head trained on the last steps' features and the labels inferred for them."""
-    last = view.of(Kind.FEATURES).last(_LAST)
-    labels = labels[-len(last.tensor(Kind.FEATURES)) :]
-    return train_clone_head(last, labels, architecture, space, CloneHeadConfig(epochs=5), generator=generator(seed))
+def head_of(training: SplitTraining) -> nn.Module:
+    """The client's head as it is."""
+    return training.active().segments()["head"].module
+
+
+def outputs_with(training: SplitTraining, head: nn.Module, inputs: Tensor) -> Tensor:
+    """Outputs for inputs [n, *input shape] with this head behind the parts that it was attacked behind."""
+    bottom, device = training.active().bottom, next(head.parameters()).device
+    before = [] if bottom is None else [bottom.module]
+    return predicted(inputs, *before, training.server.body.module, head, device=device)

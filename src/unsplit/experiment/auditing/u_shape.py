@@ -8,15 +8,16 @@ from torch import Tensor, nn
 
 from unsplit.attacks import Progress, silent
 from unsplit.attacks.inversion import preset
-from unsplit.attacks.labels import SurrogateConfig, correct_labels, infer_by_surrogate, name_groups
+from unsplit.attacks.labels import correct_labels
 from unsplit.data import Splits
 from unsplit.defenses import Defense
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
 from unsplit.experiment.auditing.defended import corrects_labels, cost_row, known_defense
-from unsplit.experiment.auditing.label_watch import first_of_each_class, stolen_head, true_labels, unknown_to
+from unsplit.experiment.auditing.label_watch import first_of_each_class, head_of, true_labels, unknown_to
 from unsplit.experiment.inversion import Evaluation, cut_name, more_for, picture_scores
-from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownDefense, LabelSpace
+from unsplit.experiment.label_attacker import LabelAttacker
+from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
@@ -104,30 +105,29 @@ class _Attack:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._training, self._view, self._evaluation, self._device = training, view, evaluation, device
+        self._training, self._evaluation, self._device = training, evaluation, device
         self._head, self._preset, self._seed = split.head, preset, seed
         self._network = training.model()
         self._depth = split.depth(self._network)
-        self._shape, self._space = splits.train.input_shape, LabelSpace(classes=len(splits.train.classes))
+        self._shape, classes = splits.train.input_shape, len(splits.train.classes)
         self._truth = true_labels(training, range(training.steps_done))
-        known = first_of_each_class(self._truth, self._space.classes)
+        known = first_of_each_class(self._truth, classes)
         if known is None:
             raise InputError(
                 "The client's data lack samples of at least one class; each class needs one, by which the attack names "
                 "it."
             )
         self._known = known
-        self._architecture = HeadArchitecture.of(training.active().segments()["head"].module)
-        known_loss, how, draws = ClientLoss(spec=loss), SurrogateConfig(), generator(seed)
-        self._groups = infer_by_surrogate(view, self._architecture, self._space, known_loss, how, generator=draws)
+        self._attacker = LabelAttacker(view=view, head=lambda: head_of(training), classes=classes, loss=loss, seed=seed)
+        self._groups = self._attacker.infer("surrogate")
 
     def run(self, *, known: KnownDefense | None, corrected: bool) -> tuple[UShapeRow, Tensor]:
         """Take everything, by an attacker who knows of the defences what `known` says, and corrects labels."""
-        labels = name_groups(self._groups, self._known, self._space).labels
+        labels = self._attacker.named(self._groups, self._known).labels
         if corrected and self._groups.clone is not None:
-            groups = correct_labels(self._view, self._groups, last=self._training.steps_done, calibrated=True)
-            labels = name_groups(groups, self._known, self._space).labels
-        last_part = stolen_head(self._view, labels, self._architecture, self._space, self._seed)
+            groups = correct_labels(self._attacker.view, self._groups, last=self._training.steps_done, calibrated=True)
+            labels = self._attacker.named(groups, self._known).labels
+        last_part = self._attacker.stolen_head(labels)
         chosen = preset(self._preset, self._depth)
         targets, others = self._evaluation.targets.images, more_for(chosen, self._evaluation)
         smashed = self._training.infer((targets if others is None else torch.cat([targets, others])).to(self._device))

@@ -8,16 +8,16 @@ from typing import Literal
 from torch import Tensor
 
 from unsplit.attacks import Progress, readable, silent
-from unsplit.attacks.labels import name_groups
+from unsplit.attacks.labels import LABEL_ATTACKS
 from unsplit.devices import decoder_arithmetic
 from unsplit.devices import device as checked_device
 from unsplit.errors import unknown_name
 from unsplit.experiment.known_weights import sent_in_training
+from unsplit.experiment.label_attacker import LabelAttacker
 from unsplit.experiment.traffic.attacker import DIGITS, Attacker
 from unsplit.experiment.traffic.inversion import inversions
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelView, answered, read_known
+from unsplit.experiment.traffic.labels import answered, read_known
 from unsplit.files import writable_folder, write_tensors, write_text
-from unsplit.knowledge import LabelSpace
 from unsplit.models import split_head
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import load_transcript
@@ -162,22 +162,23 @@ def _inputs(
 
 def _labels(stored: Transcript, config: AttackConfig, progress: Progress) -> tuple[LabelFindings, Mapping[str, Tensor]]:
     known = None if config.known is None else read_known(config.known)
-    view = LabelView(
-        readable(answered(stored)).to(checked_device(config.device)),
-        config,
-        lambda: split_head(config.network(config.input_shape), config.head)[1],
+    attacker = LabelAttacker(
+        view=readable(answered(stored)).to(checked_device(config.device)),
+        head=lambda: split_head(config.network(config.input_shape), config.head)[1],
         classes=config.classes,
         optimizer=config.optimizer,
+        loss=config.loss,
         known=known,
+        seed=config.seed,
     )
-    found = view.infer(config.label_attack, progress)
+    found = attacker.infer(config.label_attack, progress=progress)
     if known is not None and not found.named:
-        found = name_groups(found, known, LabelSpace(classes=config.classes))
+        found = attacker.named(found, known)
     findings = LabelFindings(
         attack=config.label_attack,
         named=found.named,
         known=0 if known is None else len(known.indices),
-        steps=view.steps(config.label_attack),
+        steps=attacker.steps(config.label_attack),
         undecided=int((found.labels < 0).sum()),
         margin=None if found.margin is None else float(found.margin[found.labels >= 0].mean()),
         head=None if found.clone is None else "head.safetensors",

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from unsplit.attacks import Progress, class_numbers, readable, silent
 from unsplit.attacks.inversion import PRESETS
+from unsplit.attacks.labels import LABEL_ATTACKS
 from unsplit.devices import device as checked_device
 from unsplit.errors import InputError, unknown_name
 from unsplit.experiment.inversion import cut_name, presets_for, scores_against
+from unsplit.experiment.label_attacker import LabelAttacker
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.threats import described
 from unsplit.experiment.traffic.attacker import DIGITS, Attacker, on_device
 from unsplit.experiment.traffic.inversion import Inversion, inversions, near
-from unsplit.experiment.traffic.labels import LABEL_ATTACKS, LabelView, answered, classes_of
+from unsplit.experiment.traffic.labels import answered, classes_of
 from unsplit.experiment.traffic.scores import label_scores
 from unsplit.experiment.traffic.truth import RecordedTruth, about_the_range, range_of, read_truth, shape_of
 from unsplit.knowledge import KnownSamples
@@ -210,13 +212,16 @@ class _Audit:
             self._read_sent_labels()
             return
         seen = on_device(self._view.of(Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS), self.device)
-        view, tried = LabelView(seen, self._config, lambda: head, classes=self._classes), ["surrogate"]
+        attacker = LabelAttacker(
+            view=seen, head=lambda: head, classes=self._classes, loss=self._config.loss, seed=self._config.seed
+        )
+        tried = ["surrogate"]
         handed = seen.of(Kind.WEIGHTS)
         if len(handed) and any(name.startswith("head.") for name in handed.messages[0].tensors):
             tried.append("handed-weights")
         for name in tried:
-            run, started = LABEL_ATTACKS[name].run, time.perf_counter()
-            found = view.infer(name, self._stages(f"inferring labels, {name}"))
+            run, started = LABEL_ATTACKS[name].attack, time.perf_counter()
+            found = attacker.infer(name, progress=self._stages(f"inferring labels, {name}"))
             seconds = time.perf_counter() - started
             self._add_labels(run.__name__, found, seen.of(Kind.FEATURES), self._classes, self._config.head, seconds)
             # Where there is a truth, groups get their names from one known sample of each class.

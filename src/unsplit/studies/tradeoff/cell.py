@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig
-from unsplit.attacks.labels import SurrogateConfig, correct_labels, infer_by_surrogate
+from unsplit.attacks.labels import correct_labels
 from unsplit.data import Splits
 from unsplit.defenses import Defense, parse_defenses
 from unsplit.errors import InputError, check_at_least_one, unknown_name
-from unsplit.experiment.auditing.label_watch import true_labels
+from unsplit.experiment.auditing.label_watch import head_of, true_labels
 from unsplit.experiment.inversion import Evaluation, more_inputs, scores_against
-from unsplit.knowledge import ClientArchitecture, ClientLoss, HeadArchitecture, KnownDefense, LabelSpace
+from unsplit.experiment.label_attacker import LabelAttacker
+from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.metrics import accuracy, accuracy_up_to_names, chance
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
@@ -175,7 +176,7 @@ def _attacked(
 
 def _scores(found: Reconstruction, training: SplitTraining, judged: Evaluation) -> Values:
     scores = scores_against(found.inputs[: len(judged.targets)].cpu(), judged.targets.images, judged.mean_input)
-    rest: list[nn.Module] = [training.server.body.module, training.active().segments()["head"].module]
+    rest: list[nn.Module] = [training.server.body.module, head_of(training)]
     device = next(rest[0].parameters()).device
     outputs = predicted(judged.test.images, found.clones[0], *rest, device=device)
     chosen = {name: scores[name] for name in ("mse", "mse_best_trivial", "skill", "ssim")}
@@ -186,10 +187,7 @@ def _labels(training: SplitTraining, view: Transcript, work: Work, classes: int,
     """How many labels of the last steps are read, up to the classes' names."""
     last = min(work.judged_steps, work.steps)
     truth = true_labels(training, range(work.steps - last, work.steps))
-    head = HeadArchitecture.of(training.active().segments()["head"].module)
-    found = infer_by_surrogate(
-        view, head, LabelSpace(classes=classes), ClientLoss(), SurrogateConfig(), generator=generator(seed + 2)
-    )
+    found = LabelAttacker(view=view, head=lambda: head_of(training), classes=classes, seed=seed + 2).infer("surrogate")
     read = {"unaware": found.labels[-len(truth) :]}
     read["aware"] = read["unaware"] if found.clone is None else correct_labels(view, found, last=last).labels
     shares = {name: accuracy_up_to_names(labels, truth, classes).value for name, labels in read.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,14 +47,8 @@ class CutGradientCell(Cell):
 
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Values, Tensors]:  # noqa: ARG002
         splits = data(self.dataset)
-        scores = run_label_family(
-            network(splits, self.seed),
-            splits,
-            self.setting,
-            rivals=self.rivals,
-            seed=self.seed,
-            device=torch.device(self.device),
-        )
+        model, device = network(splits, self.seed), torch.device(self.device)
+        scores = run_label_family(model, splits, self.setting, rivals=self.rivals, seed=self.seed, device=device)
         return scores, {}
 
 
@@ -160,28 +155,15 @@ def label_cells(dataset: str, head: int, seed: int, device: str, chosen: Budget)
         watched += settings(head, optimizer, chosen.label_samples)
     if not colour and head == 1:
         watched += defences(head, optimizer, None if chosen.label_epoch else plain.steps)
+    cut_gradients = partial(CutGradientCell, dataset=dataset, seed=seed, device=device)
+    weights = partial(HandedOverCell, dataset=dataset, seed=seed, device=device, head=head)
     return [
         *(
-            CutGradientCell(
-                dataset=dataset,
-                seed=seed,
-                device=device,
-                setting=setting,
-                situation=situation,
-                rivals=situation in (FIRST, SHUFFLED),
-            )
+            cut_gradients(setting=setting, situation=situation, rivals=situation in (FIRST, SHUFFLED))
             for situation, setting in watched
         ),
         *(
-            HandedOverCell(
-                dataset=dataset,
-                seed=seed,
-                device=device,
-                head=head,
-                steps=steps,
-                batch_size=size,
-                optimizer=rule,
-            )
+            weights(steps=steps, batch_size=size, optimizer=rule)
             for size, steps, rule in handed_over(dataset, head, chosen.label_steps)
         ),
     ]

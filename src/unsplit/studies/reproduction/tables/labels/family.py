@@ -1,34 +1,27 @@
 """Every label attack that reads cut gradients, on one training of whole batches."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from unsplit.attacks.labels import (
-    GroupingConfig,
-    SurrogateConfig,
-    group_by_cut_gradient,
-    group_by_features,
-    infer_by_surrogate,
-    infer_from_known_samples,
-    name_groups,
-)
 from unsplit.data import Splits
 from unsplit.defenses import Defense, GradientNoise, LabelDP
 from unsplit.errors import InputError, check_at_least_one
-from unsplit.experiment.auditing.label_watch import first_of_each_class, stolen_head, true_labels, unknown_to
-from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
+from unsplit.experiment.auditing.label_watch import first_of_each_class, head_of, outputs_with, true_labels, unknown_to
+from unsplit.experiment.label_attacker import LabelAttacker
 from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, accuracy_up_to_names, agreement, chance, label_accuracy
 from unsplit.optim import OptimizerSpec
-from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
+from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, split_training
 from unsplit.randomness import generator
 from unsplit.studies.grid.cell import Values
-from unsplit.types import InferredLabels, Kind, Setup, Transcript
+from unsplit.types import InferredLabels, Kind, Setup
 
 KNOWN = (0, 1, 5)
 """How many samples of each class the server knows the labels of."""
+RIVALS = {"k-means of gradients": "k-means", "spectral of gradients": "spectral", "k-means of features": "features"}
+"""The attacks that group gradients or features, by the report's words for them."""
 STRETCH = 50
 PREFIXES = (1, 2, 5, 10, 20)
 
@@ -109,104 +102,68 @@ def run_label_family(
     truth = true_labels(training, range(steps))
     if setting.shuffled:
         truth = true_labels(split_training(model, images, labels, config, generator=generator(seed)), range(steps))
-    family = _Family(training, recorder.transcript(), truth, setting, splits, seed)
-    return family.scores(rivals=rivals)
+    attacker = LabelAttacker(
+        view=recorder.transcript(), head=lambda: head_of(training), classes=classes, loss=setting.loss, seed=seed
+    )
+    return _Family(training, attacker, truth, setting.batch_size, splits).scores(rivals=rivals)
 
 
 class _Family:
     """The attacks on one transcript of cut gradients, their truth kept apart."""
 
     def __init__(
-        self,
-        training: SplitTraining,
-        view: Transcript,
-        truth: Tensor,
-        setting: LabelSetting,
-        splits: Splits,
-        seed: int,
+        self, training: SplitTraining, attacker: LabelAttacker, truth: Tensor, batch_size: int, splits: Splits
     ) -> None:
-        self._training, self._view, self._truth = training, view, truth
-        self._setting, self._test, self._seed = setting, splits.test, seed
-        self._space = LabelSpace(classes=len(splits.train.classes))
-        self._head = training.active().segments()["head"].module
-        self._architecture = HeadArchitecture.of(self._head)
-        self._known = {k: first_of_each_class(truth, self._space.classes, k) for k in KNOWN if k}
+        self._training, self._attacker, self._truth = training, attacker, truth
+        self._batch_size, self._test = batch_size, splits.test
+        known = {k: first_of_each_class(truth, attacker.classes, k) for k in KNOWN if k}
+        self._known = {k: samples for k, samples in known.items() if samples is not None}
 
     def scores(self, *, rivals: bool) -> Values:
         """All attacks' accuracies, and what the labels are good for."""
-        found = self._surrogate(self._view)
+        attacker, view = self._attacker, self._attacker.view
+        found = attacker.infer("surrogate")
+        named = {k: attacker.named(found, known) for k, known in self._known.items()}
+        nearest = {k: replace(attacker, known=known).infer("nearest") for k, known in self._known.items()}
         attacks = [self._score("surrogate", found)]
-        named = {k: name_groups(found, known, self._space) for k, known in self._known.items() if known is not None}
         attacks += [self._score("surrogate", labels, k) for k, labels in named.items()]
-        nearest = {
-            k: infer_from_known_samples(self._view, known) for k, known in self._known.items() if known is not None
-        }
         attacks += [self._score("nearest known sample", labels, k) for k, labels in nearest.items()]
-        scores: Values = {
-            "chance": chance(self._truth),
-            "task_accuracy": self._accuracy(self._head),
-        }
+        own = self._outputs(head_of(self._training))
+        scores: Values = {"chance": chance(self._truth), "task_accuracy": accuracy(own, self._test.labels)}
         if rivals:
             attacks += self._groups()
-            scores["prefixes"] = [[n, self._prefix(n)] for n in PREFIXES if n < len(self._view.of(Kind.FEATURES))]
+            scores["prefixes"] = [[n, self._prefix(n)] for n in PREFIXES if n < len(view.of(Kind.FEATURES))]
         elif 1 in named:
             scores["curve"] = self._curve(named[1], nearest[1])
-            scores |= self._clone(named[1])
+            stolen = self._outputs(attacker.stolen_head(named[1].labels))
+            scores["clone_accuracy"] = accuracy(stolen, self._test.labels)
+            scores["clone_agreement"] = agreement(stolen, own)
         return scores | {"attacks": attacks}
 
-    def _surrogate(self, view: Transcript) -> InferredLabels:
-        loss = ClientLoss(spec=self._setting.loss)
-        return infer_by_surrogate(
-            view, self._architecture, self._space, loss, SurrogateConfig(), generator=generator(self._seed)
-        )
-
     def _groups(self) -> list[Values]:
-        made = {}
-        for method in ("k-means", "spectral"):
-            config = GroupingConfig(method=method)
-            made[f"{method} of gradients"] = group_by_cut_gradient(
-                self._view, self._space, config, generator=generator(self._seed)
-            )
-        made["k-means of features"] = group_by_features(
-            self._view, self._space, GroupingConfig(), generator=generator(self._seed)
-        )
-        rows = [self._score(name, groups) for name, groups in made.items()]
-        known = self._known[1]
-        if known is not None:
-            rows += [self._score(name, name_groups(groups, known, self._space), 1) for name, groups in made.items()]
+        made = {words: self._attacker.infer(name) for words, name in RIVALS.items()}
+        rows = [self._score(words, groups) for words, groups in made.items()]
+        if 1 in self._known:
+            named = {words: self._attacker.named(groups, self._known[1]) for words, groups in made.items()}
+            rows += [self._score(words, labels, 1) for words, labels in named.items()]
         return rows
 
     def _prefix(self, steps: int) -> float:
         """Accuracy up to names of a server that sees the first steps only."""
-        samples = steps * self._setting.batch_size
-        if samples < self._space.classes:
+        samples, classes = steps * self._batch_size, self._attacker.classes
+        if samples < classes:
             return 0.0
-        found = self._surrogate(self._view.between(0, steps - 1))
-        return accuracy_up_to_names(found.labels, self._truth[:samples], self._space.classes).value
+        found = replace(self._attacker, view=self._attacker.view.between(0, steps - 1)).infer("surrogate")
+        return accuracy_up_to_names(found.labels, self._truth[:samples], classes).value
 
     def _curve(self, surrogate: InferredLabels, nearest: InferredLabels) -> list[list[float]]:
         """Accuracy with names in each stretch of steps: its first step, the surrogate's, that of the nearest."""
-        size = STRETCH * self._setting.batch_size
-        return [
-            [
-                start / self._setting.batch_size,
-                *(
-                    label_accuracy(found.labels[start : start + size], self._truth[start : start + size]).value
-                    for found in (surrogate, nearest)
-                ),
-            ]
-            for start in range(0, len(self._truth) - size + 1, size)
-        ]
-
-    def _clone(self, named: InferredLabels) -> Values:
-        """A head trained on the labels of the last steps, whose features are the least out of date."""
-        clone = stolen_head(self._view, named.labels, self._architecture, self._space, self._seed)
-        own = self._outputs(self._head)
-        stolen = self._outputs(clone)
-        return {
-            "clone_accuracy": accuracy(stolen, self._test.labels),
-            "clone_agreement": agreement(stolen, own),
-        }
+        curve, size = [], STRETCH * self._batch_size
+        for start in range(0, len(self._truth) - size + 1, size):
+            part = slice(start, start + size)
+            shares = [label_accuracy(found.labels[part], self._truth[part]).value for found in (surrogate, nearest)]
+            curve.append([start / self._batch_size, *shares])
+        return curve
 
     def _score(self, attack: str, found: InferredLabels, known: int = 0) -> Values:
         """Accuracy over the samples whose labels the server did not know."""
@@ -216,12 +173,8 @@ class _Family:
             "attack": attack,
             "known": known,
             "accuracy": label_accuracy(labels, truth).value if found.named else None,
-            "up_to_names": accuracy_up_to_names(labels, truth, self._space.classes).value,
+            "up_to_names": accuracy_up_to_names(labels, truth, self._attacker.classes).value,
         }
 
     def _outputs(self, head: nn.Module) -> Tensor:
-        device = next(head.parameters()).device
-        return predicted(self._test.images, self._training.server.body.module, head, device=device)
-
-    def _accuracy(self, head: nn.Module) -> float:
-        return accuracy(self._outputs(head), self._test.labels)
+        return outputs_with(self._training, head, self._test.images)
