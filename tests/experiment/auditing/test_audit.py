@@ -158,7 +158,7 @@ BAD_AUDITS = {
     "epochs": (bad(epochs=0), InputError, "at least 1"),
     "head": (bad(cuts=(), label_heads=(7,)), InputError, "no head of 7 layers"),
     "data": (lambda _: audit(dataclasses.replace(CONFIG, data="dgits")), DataError, "did you mean 'digits'"),
-    "targets": (bad(targets_per_class=900), DataError, "900 are wanted"),
+    "targets": (bad(targets_per_class=900), DataError, "900 of each class are needed"),
 }
 
 
