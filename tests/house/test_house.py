@@ -74,8 +74,8 @@ def test_what_contributing_names_is_there():
     assert [path for path in named if "NAME" in path and not (SOURCE.parents[1] / path).parent.is_dir()] == []
 
 
-def test_nothing_takes_more_than_four_files_of_the_source():
-    assert {what: len(cells[0]) for what, cells in table_of_contributing().items() if len(cells[0]) > 4} == {}
+def test_nothing_takes_more_than_three_files_of_the_source():
+    assert {what: len(cells[0]) for what, cells in table_of_contributing().items() if len(cells[0]) > 3} == {}
 
 
 def test_the_architecture_has_every_room_and_names_nothing_that_is_gone():
