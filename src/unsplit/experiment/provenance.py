@@ -1,6 +1,7 @@
 """Where numbers come from: versions and machine."""
 
 import datetime
+import functools
 import os
 import platform
 import time
@@ -14,6 +15,7 @@ from unsplit.results import Provenance
 _PACKAGES = ("unsplit", "torch", "numpy", "torchmetrics", "scikit-learn")
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

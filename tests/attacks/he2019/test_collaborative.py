@@ -131,7 +131,7 @@ def test_the_black_box_spends_its_budget_and_no_more():
     assert queries.used == 30
     assert found.clones == ()
     assert found.inputs.shape == truth.shape
-    with pytest.raises(InputError, match="0 of 30 are left"):
+    with pytest.raises(InputError, match="0 of its budget of 30 are left"):
         queries.ask(truth)
 
 

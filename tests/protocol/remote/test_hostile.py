@@ -341,7 +341,7 @@ def test_hostile_clients_do_not_disturb_the_training(tmp_path):
         ({"version": 9}, "FAILED_PRECONDITION", "speaks version 9"),
         ({"digest": "0" * 64}, "FAILED_PRECONDITION", "the configuration 000000000000"),
         ({"samples": 0}, "FAILED_PRECONDITION", "0 samples"),
-        ({"stored": list(range(500))}, "FAILED_PRECONDITION", "500 states"),
+        ({"stored": list(range(500))}, "FAILED_PRECONDITION", "500 stored states"),
         ({"name": "client1"}, "PERMISSION_DENIED", "Not admitted"),
         ({"name": "stranger"}, "PERMISSION_DENIED", "Not admitted"),
         ({"live": 2**63, "begun": True, "stored": [2**62]}, "OK", ""),
