@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the older typer beside Flower
-    from test_cli import program
+    from helpers.programs import program
 from unsplit import load_transcript, observe
 from unsplit.metrics import mse, trivial_guesses
 from unsplit.types import Kind
