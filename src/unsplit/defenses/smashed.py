@@ -4,6 +4,7 @@ All of them are applied in training and when the network is used, so that the se
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ _PULL = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Noise(Defense):
+class _Noise(Defense, ABC):
     """Base of noise that is added to smashed data, in proportion to their root mean square."""
 
     protects: ClassVar[str] = "inputs: each message says less about its sample"
@@ -35,9 +36,9 @@ class _Noise(Defense):
     def smashed(self, values: Tensor, *, generator: torch.Generator) -> Tensor:
         return values + self.scale * _size(values) * self._unit(values, generator)
 
+    @abstractmethod
     def _unit(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """Noise of standard deviation 1, of the shape of `values`."""
-        raise NotImplementedError
 
 
 @register_defense("gaussian", strengths=("scale=0.5", "scale=1", "scale=2"), usual=True)

@@ -239,6 +239,13 @@ def presets_for(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[tuple[s
     return kept, (f"The preset {left_out} makes pictures and signals only and was left out.",)
 
 
+def without(data: Dataset, targets: Dataset) -> Dataset:
+    """The samples of some data whose inputs are none of the targets: what an attacker may have of its own."""
+    flat = targets.images.flatten(1)
+    foreign = [not bool((flat == image).all(1).any()) for image in data.images.flatten(1)]
+    return data.subset(torch.tensor(foreign).nonzero().flatten())
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 

@@ -6,19 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from unsplit.attacks.he2019 import WHITE_BOX, WhiteBoxConfig
-from unsplit.attacks.registry import ClientForm
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientWeights
 from unsplit.models import read_weights, start_from
 from unsplit.ranges import InputRange
 from unsplit.types import Kind, Transcript
-
-
-def white_box_settings(name: str, bottom: nn.Module, input_shape: tuple[int, ...]) -> WhiteBoxConfig:
-    """The settings of a preset of the white box for such layers."""
-    client = ClientForm.of(0, bottom, input_shape)
-    return WHITE_BOX[name](client.weighted_layers, colour=client.colour)
 
 
 def known_network(model: nn.Sequential, cuts: Sequence[int | str], path: str) -> str:

@@ -1,22 +1,24 @@
 """What attackers share that train networks of their own: steps, a penalty, and a state to go on from."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from unsplit.optim import load_state_tensors, state_tensors
+from unsplit.tensors import under
 
 Part = tuple[nn.Module, torch.optim.Optimizer]
 """A network and the optimiser that moves it."""
 
 
-class Resumable:
+class Resumable(ABC):
     """An attacker that learns step by step, and can go on where another like it stopped."""
 
+    @abstractmethod
     def parts(self) -> dict[str, Part]:
         """All networks that it trains, by name."""
-        raise NotImplementedError
 
     def state(self) -> dict[str, Tensor]:
         """All that learning changes, the generator apart."""
@@ -32,12 +34,8 @@ class Resumable:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         for part, (network, optimizer) in self.parts().items():
-            network.load_state_dict(_beginning(f"{part}/", state))
-            load_state_tensors(optimizer, _beginning(f"{part}.optimizer/", state))
-
-
-def _beginning(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            network.load_state_dict(under(f"{part}/", state))
+            load_state_tensors(optimizer, under(f"{part}.optimizer/", state))
 
 
 def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

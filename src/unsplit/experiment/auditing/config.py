@@ -186,6 +186,11 @@ class AuditConfig:
 
         return together(self.defenses) if self.defenses else None
 
+    @property
+    def deeper(self) -> int:
+        """How many modules deeper than named the defences put a cut."""
+        return 0 if self.defense is None else self.defense.deeper
+
     @classmethod
     def of(cls, settings: Mapping[str, Any], *, source: str = "the settings") -> "AuditConfig":
         """The configuration that these settings describe: keys are the fields' names, as in a file of settings.

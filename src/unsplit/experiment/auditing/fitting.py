@@ -8,7 +8,7 @@ from torch import nn
 from unsplit.data import Dataset, Splits, as_read, load
 from unsplit.errors import InputError
 from unsplit.experiment.auditing.config import AuditConfig
-from unsplit.experiment.inversion import presets_for
+from unsplit.experiment.inversion import presets_for, without
 from unsplit.losses import LossSpec
 from unsplit.models import NamedInputs, build, build_for, check_fits, depth_of, refuses_single_samples, split_u
 from unsplit.models.registry import builder_of
@@ -33,7 +33,7 @@ def network_for(config: AuditConfig, splits: Splits, device: torch.device) -> tu
     cut_depths(model, config)
     if config.u_shape is not None:
         cut, head = config.u_shape
-        split_u(model, depth_of(model, cut) + _deeper(config), head)
+        split_u(model, depth_of(model, cut) + config.deeper, head)
     train, test = as_read(model, splits.train, splits.test)
     return model.to(device), name, Splits(train=train, test=test)
 
@@ -44,11 +44,7 @@ def cut_depths(model: nn.Sequential, config: AuditConfig) -> list[int]:
     Raises:
         InputError: there is no such cut.
     """
-    return sorted({depth_of(model, depth_of(model, cut) + _deeper(config)) for cut in config.cuts})
-
-
-def _deeper(config: AuditConfig) -> int:
-    return 0 if config.defense is None else config.defense.deeper
+    return sorted({depth_of(model, depth_of(model, cut) + config.deeper) for cut in config.cuts})
 
 
 def _with_several_inputs(config: AuditConfig, splits: Splits) -> tuple[nn.Sequential, str, Splits]:
@@ -180,9 +176,8 @@ def auxiliary_data(name: str, splits: Splits, targets: Dataset, image_size: tupl
             f"The auxiliary data '{name}' have inputs of shape {data.input_shape} in {len(data.classes)} classes, the "
             f"client's {targets.input_shape} in {len(targets.classes)}; name data of the same form, or 'test'."
         )
-    flat = targets.images.flatten(1)
-    foreign = [not bool((flat == image).all(1).any()) for image in data.images.flatten(1)]
-    return data.subset(torch.tensor(foreign).nonzero().flatten()[:_SAMPLES])
+    foreign = without(data, targets)
+    return foreign.subset(torch.arange(min(_SAMPLES, len(foreign))))
 
 
 def named_inputs(train: Dataset) -> tuple[InputRow, ...]:

@@ -64,6 +64,8 @@ def invert_networks(
     precision = resolved_precision(config.reduced_precision, device)
     defense, targets = known_defense(config), evaluation.targets
     weights = {id(one): fingerprint(one.state_dict()) for of_state in networks.values() for one in of_state.values()}
+    of_targets = fingerprint({"images": targets.images})
+    of_own = None if own is None else fingerprint({"images": own.images, "labels": own.labels})
     found: list[CachedInversion] = []
     for state in (one for one in STATES if one in config.states):
         here = networks[state]
@@ -92,9 +94,10 @@ def invert_networks(
                 attack = [state, depth, name, *_told(config, name, settings, seed)]
                 if ClientWeights in named(name).knows:
                     attack.append(weights[id(published)])
-                if AuxiliaryData in named(name).knows and own is not None:
-                    attack.append(fingerprint({"images": own.images, "labels": own.labels}))
-                inversion = cache.get_or_run(_key(config, weights[id(network)], evaluation, attack, aware=aware), run)
+                if AuxiliaryData in named(name).knows:
+                    attack.append(of_own)
+                key = _key(config, weights[id(network)], of_targets, attack, aware=aware)
+                inversion = cache.get_or_run(key, run)
                 found.append(inversion)
                 tell(inversion[0], targets.images, inversion[1])
     return [row for row, _ in found], [inputs for _, inputs in found]
@@ -106,13 +109,11 @@ def _told(config: AuditConfig, name: str, settings: AttackSettings, seed: int) -
     return [config.known_rows if of_rows else repr(settings), seed, config.device]
 
 
-def _key(
-    config: AuditConfig, weights: str, evaluation: Evaluation, attack: list[object], *, aware: bool
-) -> dict[str, object]:
+def _key(config: AuditConfig, weights: str, targets: str, attack: list[object], *, aware: bool) -> dict[str, object]:
     """All that determines an inversion."""
     key: dict[str, object] = {
         "weights": weights,
-        "targets": fingerprint({"images": evaluation.targets.images}),
+        "targets": targets,
         "attack": attack,
         "version": versions()["unsplit"],
     }

@@ -64,7 +64,7 @@ def train_networks(
         checkpoint: a checkpoint of `unsplit train`, whose network is taken; None to train one.
         stages: receives the progress of each training.
     """
-    deeper = _deeper(config)
+    deeper = config.deeper
     depths = depths or [deeper]
     apart = (per_cut(config.defense) or config.freeze_client) and len(depths) > 1
     networks: dict[int, nn.Sequential] = {}
@@ -107,7 +107,7 @@ def _train(
         steps = load_network(checkpoint, network)
     if config.freeze_client:
         network = copy.deepcopy(network)
-        split_at(network, cut + _deeper(config))[0].requires_grad_(requires_grad=False)
+        split_at(network, cut + config.deeper)[0].requires_grad_(requires_grad=False)
     source = generator(config.seed)
     training = split_training(network, train.images, train.labels, split, generator=source, device=config.device)
     epoch = -(-len(train) // config.batch_size)
@@ -137,10 +137,6 @@ def _train(
         accuracy=performance(training.predict(test.images.to(config.device)).cpu(), test.labels),
         seconds=time.perf_counter() - started,
     )
-
-
-def _deeper(config: AuditConfig) -> int:
-    return 0 if config.defense is None else config.defense.deeper
 
 
 def _cost(

@@ -171,7 +171,9 @@ class _Audit:
             true = self.units.to_unit(truth.inputs)
             self.originals, mean_input = true[truth.of_step(step, samples)], true.mean(0)
         for attack in attacks:
-            row, pictures = self._inverted(attack, near(smashed, step, attack.samples_wanted), samples, mean_input)
+            row, pictures = self._inverted(
+                attack, near(smashed, step, attack.settings.samples_wanted), samples, mean_input
+            )
             self._inversions.append(row)
             self.pictures.append(pictures)
             self.threats.append(described(attack.attack))

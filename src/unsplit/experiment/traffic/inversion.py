@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from unsplit.attacks import Progress, silent
-from unsplit.attacks.he2019 import WhiteBoxConfig, invert_white_box
-from unsplit.attacks.inversion import InversionConfig, preset
-from unsplit.experiment.known_weights import client_weights, known_network, sent_in_training, white_box_settings
+from unsplit.attacks.inversion import preset
+from unsplit.attacks.registry import ClientForm, named
+from unsplit.attacks.settings import AttackSettings
+from unsplit.experiment.known_weights import client_weights, known_network, sent_in_training
 from unsplit.experiment.traffic.attacker import Attacker, on_device
 from unsplit.knowledge import ClientArchitecture, ClientWeights
 from unsplit.models import check_crossing, depth_of, split
@@ -33,14 +34,12 @@ class Inversion:
         attack: the attack, with its threat model.
         known: the knowledge in the attack's signature.
         settings: the attack's settings.
-        samples_wanted: smashed samples that the attack learns from, at most; 0 for an attack that reads one batch.
     """
 
     name: str
     attack: Callable[..., Reconstruction]
     known: ClientArchitecture | ClientWeights
-    settings: InversionConfig | WhiteBoxConfig
-    samples_wanted: int = 0
+    settings: AttackSettings
 
     def __call__(
         self, view: Transcript, *, seed: int, device: torch.device, progress: Progress = silent
@@ -85,12 +84,13 @@ def inversions(
         known_network(model, (attacker.cut,), attacker.known_weights)
         training = sent_in_training(view) if training is None else training
         weights = client_weights(bottom.to(device), *inputs, training=training)
-        settings = white_box_settings(attacker.white_box, bottom, inputs[0])
-        white_box = (Inversion(attacker.white_box, invert_white_box, weights, settings),)
+        one = named(attacker.white_box)
+        settings = one.settings(ClientForm.of(depth, bottom, inputs[0]))
+        white_box = (Inversion(attacker.white_box, one.attack, weights, settings),)
     architecture = ClientArchitecture.of(bottom, *inputs)
     chosen = {name: preset(name, depth, precision=attacker.reduced_precision) for name in presets}
     return (
-        *(Inversion(name, one.attack, architecture, one, one.samples_wanted) for name, one in chosen.items()),
+        *(Inversion(name, one.attack, architecture, one) for name, one in chosen.items()),
         *white_box,
     )
 

@@ -13,6 +13,7 @@ from unsplit.randomness import generator
 from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.reproduction.budget import ClientConfig
 from unsplit.studies.targets import data, network
+from unsplit.tensors import under
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +80,7 @@ class ClientAttackCell(Cell):
 
 def weights(client: Mapping[str, Tensor], epoch: int) -> Tensors:
     """The weights after an epoch, from the tensors of a client's cell."""
-    prefix = f"{epoch}/"
-    return {name.removeprefix(prefix): value for name, value in client.items() if name.startswith(prefix)}
+    return under(f"{epoch}/", client)
 
 
 def _named(epoch: int, model: nn.Module) -> Tensors:

@@ -17,7 +17,7 @@ from unsplit.attacks.he2019 import (
     white_box_reference,
 )
 from unsplit.data import Dataset
-from unsplit.experiment.inversion import Evaluation, observe_inference, picture_scores
+from unsplit.experiment.inversion import Evaluation, observe_inference, picture_scores, without
 from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.metrics import accuracy
 from unsplit.models import build, split
@@ -76,7 +76,7 @@ class CollaborativeCell(ClientAttackCell):
 
     def _shares(self, judged: Evaluation) -> tuple[Dataset, Dataset]:
         """The attacker's own data, and the rest."""
-        kept = without_targets(judged)
+        kept = without(judged.test, judged.targets)
         own = min(self.own_samples, len(kept) // 2)
         return kept.subset(torch.arange(own)), kept.subset(torch.arange(own, len(kept)))
 
@@ -125,11 +125,3 @@ def weighted_layers(dataset: str, depth: int) -> int:
     """How many layers with weights the client has at a depth of the paper's network."""
     model = build("cifar-net" if dataset == "cifar-10" else "mnist-net", generator=generator(0))
     return sum(hasattr(layer, "weight") for layer in list(model)[: depth + 1])
-
-
-def without_targets(judged: Evaluation) -> Dataset:
-    """The test set but for the targets: what an attacker with data of its own has."""
-    flat = judged.targets.images.flatten(1)
-    images = judged.test.images.flatten(1)
-    kept = [number for number, image in enumerate(images) if not bool((flat == image).all(1).any())]
-    return judged.test.subset(torch.tensor(kept))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unsplit.attacks.auxiliary import HijackConfig, Hijacker, hijack_feature_space
 from unsplit.data import Dataset
-from unsplit.experiment.inversion import picture_scores
+from unsplit.experiment.inversion import picture_scores, without
 from unsplit.knowledge import AuxiliaryData
 from unsplit.metrics import mse
 from unsplit.optim import OptimizerSpec
@@ -26,10 +26,10 @@ from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures, figure_section
 from unsplit.studies.reproduction.select import HIJACKING, epoch_of, title
 from unsplit.studies.reproduction.selection import Selection
-from unsplit.studies.reproduction.tables._he2019 import without_targets
 from unsplit.studies.reproduction.tables._inversion import InversionCell, inversion_rows
 from unsplit.studies.reproduction.tables.table import Table
 from unsplit.studies.targets import data, evaluation, network
+from unsplit.tensors import under
 
 RESNET_CUTS = (4, 5, 6, 7)
 """After each of the client's residual blocks; the hijacking attack's authors cut after the last."""
@@ -78,7 +78,7 @@ class HijackCell(Cell):
             generator=generator(self.seed),
             device=self.device,
         )
-        own = without_targets(judged)
+        own = without(judged.test, judged.targets)
         hijacker = hijack_feature_space(
             training.infer(own.images[:1].to(self.device)),
             AuxiliaryData(inputs=own.images),
@@ -123,8 +123,7 @@ def _resume(training: SplitTraining, hijacker: Hijacker, state: Mapping[str, Ten
     bottom = training.clients[0].segments()["bottom"]
     bottom.module.load_state_dict({name: client[name] for name in bottom.module.state_dict()})
     load_optimizer_tensors(bottom, "bottom", client)
-    prefix = "state/server/"
-    hijacker.load({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})
+    hijacker.load(under("state/server/", state))
     training.steps_done = step
 
 
