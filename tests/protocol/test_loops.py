@@ -167,7 +167,9 @@ def test_flower(place, monkeypatch, capsys):
     """All that moves goes through Flower's wire format; how an attack follows is the page's second command."""
     pytest.importorskip("flwr")
     from flwr.app import Context, RecordDict
-    from test_flower import Nodes, TaskIdentity
+    from flwr.supercore.task_identity import TaskIdentity
+
+    from helpers.nodes import Nodes
 
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 

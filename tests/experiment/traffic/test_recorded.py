@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from helpers.programs import program
 from helpers.reports import Page
-from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, presets
+from helpers.traffic import shorten
+from unsplit.attacks.inversion import presets
 from unsplit.attacks.labels import (
     LABEL_ATTACKS,
     LabelAttack,
@@ -39,13 +40,7 @@ SCORES = {"mse", "mse_scale_free", "mse_best_trivial", "guesses", "skill", "psnr
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Attacks with next to no steps: what is tested here is everything around them."""
-    quick = AmortisedConfig(
-        candidates=2, finalists=2, steps=8, refit_steps=2, learning=LearningConfig(batch=8, width=8, blocks=1)
-    )
-    monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=20))
-    monkeypatch.setitem(presets.PRESETS, "strong-quick", lambda _: quick)
-    hasty = SurrogateConfig(starts=1, rounds=1, passes=2)
-    monkeypatch.setitem(LABEL_ATTACKS, "surrogate", LabelAttack(infer_by_surrogate, lambda _: hasty))
+    shorten(monkeypatch)
 
 
 @pytest.fixture

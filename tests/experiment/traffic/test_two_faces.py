@@ -6,8 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, presets
-from unsplit.attacks.labels import LABEL_ATTACKS, LabelAttack, SurrogateConfig, infer_by_surrogate
+from helpers.traffic import shorten
 from unsplit.experiment.traffic.attack import AttackConfig, attack_recorded
 from unsplit.experiment.traffic.audit import RecordedConfig, audit_recorded
 from unsplit.losses import LossSpec
@@ -22,13 +21,7 @@ STEPS, BATCH = 10, 16
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    quick = AmortisedConfig(
-        candidates=2, finalists=2, steps=8, refit_steps=2, learning=LearningConfig(batch=8, width=8, blocks=1)
-    )
-    monkeypatch.setitem(presets.PRESETS, "joint", lambda _: JointConfig(steps=20))
-    monkeypatch.setitem(presets.PRESETS, "strong-quick", lambda _: quick)
-    hasty = SurrogateConfig(starts=1, rounds=1, passes=2)
-    monkeypatch.setitem(LABEL_ATTACKS, "surrogate", LabelAttack(infer_by_surrogate, lambda _: hasty))
+    shorten(monkeypatch)
 
 
 @pytest.fixture(scope="module")
