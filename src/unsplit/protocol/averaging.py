@@ -98,8 +98,7 @@ def splitfed_training(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> SplitFed:
-    """Pairs of parties ready to train copies of `model`'s parts. Its arguments are those of `split_training`. For use
-    from Python: no command runs it; `unsplit serve` trains in this mode between processes.
+    """Pairs of parties ready to train copies of `model`'s parts. Its arguments are those of `split_training`.
 
     For programs in Python, in one process: no command runs it. Between machines, `unsplit serve` trains so where the
     configuration has `mode: splitfed`.
