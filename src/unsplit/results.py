@@ -54,6 +54,14 @@ class InversionRow(PictureScores):
     by_input_best_trivial: dict[str, float] = Field(
         default_factory=dict, description="error of the best guess that has seen no message, at each of them"
     )
+    mse_best_of_eight: float | None = Field(
+        default=None,
+        description="error under the best of the eight flips and quarter turns of the whole set; null but for square "
+        "pictures behind a dense layer, where an attack that knows only the architecture cannot tell these apart",
+    )
+    mse_best_of_eight_best_trivial: float | None = Field(
+        default=None, description="error of the best guess that has seen no message, scored in the same way"
+    )
     clone_accuracy: float = Field(
         description="test accuracy (R² for a regression) of the stolen bottom through the server's own top"
     )

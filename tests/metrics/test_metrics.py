@@ -54,6 +54,19 @@ def test_ssim_of_pictures_smaller_than_its_window_is_not_a_number():
     assert np.isnan(metrics.ssim(small, small))
 
 
+def test_the_best_of_eight_forgives_one_flip_or_turn_of_the_whole_set():
+    truth = torch.rand(3, 2, 6, 6, generator=generator(0))
+    transposed, half_turned = truth.mT, truth.flip(-1, -2)
+    assert metrics.mse_best_of_eight(truth, truth) == 0
+    assert metrics.mse_best_of_eight(transposed, truth) == metrics.mse_best_of_eight(half_turned, truth) == 0
+    assert len({tuple(turned.flatten().tolist()) for turned in metrics.eight_orientations(truth)}) == 8
+    # A picture that is turned by itself is wrong.
+    one_turned = torch.cat([truth[:2], truth[2:].rot90(1, (-2, -1))])
+    assert metrics.mse_best_of_eight(one_turned, truth) == pytest.approx(metrics.mse(one_turned, truth))
+    assert metrics.mse(one_turned, truth) > 0.01
+    assert metrics.mse_best_of_eight(1 - truth, truth) > 0.01
+
+
 @given(a=st.floats(-3, 3).filter(lambda a: abs(a) > 0.05), b=st.floats(-2, 2))
 @settings(deadline=None)
 def test_the_scale_free_error_forgives_scale_offset_and_sign(a, b):

@@ -140,6 +140,15 @@ def test_findings_say_what_leaked():
     assert "77.0%" not in "".join(finding.text for finding in found.values())
 
 
+def test_the_best_of_eight_is_shown_where_it_applies():
+    plain = Page(render(result(), pictures())).text
+    rows = (inversion(), inversion(depth=6, cut="fc1", mse_best_of_eight=0.0421, mse_best_of_eight_best_trivial=0.0567))
+    told = Page(render(result(rows), pictures(rows))).text
+    assert "est of eight" not in plain
+    assert "Best of eight flips and turns: error 0.0421, best blind guess 0.0567." in told
+    assert "Guess: best of eight" in told
+
+
 def test_a_failed_attack_is_never_called_safe():
     rows = (inversion(mse=0.3, mse_scale_free=0.09, clone_accuracy=0.1, skill=-4.0),)
     found = findings(result(rows, (label(accuracy=0.1, accuracy_up_to_names=0.12),)))

@@ -15,6 +15,7 @@ from unsplit.attacks.settings import AttackSettings
 from unsplit.data import Dataset, Splits
 from unsplit.defenses import Defense, members
 from unsplit.errors import InputError
+from unsplit.experiment.orientations import scores_of_orientations
 from unsplit.experiment.server_knowledge import ServerKnowledge
 from unsplit.knowledge import ClientWeights
 from unsplit.metrics import baseline, likeness, mse, mse_scale_free, performance, psnr, skill, ssim, trivial_guesses
@@ -130,9 +131,11 @@ def run_inversion(
     found = attack(view, *knows, chosen, generator=generator(seed), progress=progress)
     seconds = time.perf_counter() - started
     row, pictures = scored(found, model, depth, name, evaluation, state=state, seconds=seconds, device=device)
-    told: dict[str, object] = {}
+    told: dict[str, object] = scores_of_orientations(
+        pictures, targets.images, evaluation.mean_input, bottom, set(kinds)
+    )
     if server.defense is not None:
-        told = {"aware": True, "pictures": row.pictures.replace(".png", "-aware.png")}
+        told |= {"aware": True, "pictures": row.pictures.replace(".png", "-aware.png")}
     if ClientWeights in kinds and server.published is not None:
         # The client's own may have moved on since.
         told["drift"] = distance(split(server.published, depth)[0], bottom)

@@ -3,7 +3,15 @@
 from unsplit.metrics.classification import Share, accuracy, accuracy_up_to_names, agreement, chance, label_accuracy
 from unsplit.metrics.guesses import skill, trivial_guesses
 from unsplit.metrics.network import Score, baseline, likeness, performance, r2, score_of
-from unsplit.metrics.reconstruction import mse, mse_scale_free, mse_scale_free_each, psnr, ssim
+from unsplit.metrics.reconstruction import (
+    eight_orientations,
+    mse,
+    mse_best_of_eight,
+    mse_scale_free,
+    mse_scale_free_each,
+    psnr,
+    ssim,
+)
 
 __all__ = [
     "Score",
@@ -13,9 +21,11 @@ __all__ = [
     "agreement",
     "baseline",
     "chance",
+    "eight_orientations",
     "label_accuracy",
     "likeness",
     "mse",
+    "mse_best_of_eight",
     "mse_scale_free",
     "mse_scale_free_each",
     "performance",

@@ -297,6 +297,15 @@ def test_the_self_estimate_is_judged_by_the_errors():
     assert seeds_section([row()]) == ""
 
 
+def test_the_best_of_eight_stands_beside_its_own_guess_where_it_was_measured():
+    told = [*seed_rows(5, 0.01, 0.9), *seed_rows(6, 0.2, 0.9)]
+    assert "best of eight" not in seeds_section(told)
+    names = {"table": SEEDS, "preset": "strong, seed 0", "depth": 6, "paper": None, "metric": "mse_best_of_eight"}
+    text = seeds_section([*told, row(value=0.11, trivial=0.065, **names)])
+    assert "| MNIST | after | 6 | 0 | 0.2000 † | 0.2000 | 0.1100 (guess 0.0650) | 90.0% |" in text
+    assert "| MNIST | after | 5 | 0 | 0.0100 | 0.0100 |  | 90.0% |" in text
+
+
 def test_the_front_table_has_the_presets_that_were_run():
     rows = [
         row(preset=preset, metric=metric, value=value, paper=paper)

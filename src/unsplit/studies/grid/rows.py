@@ -14,6 +14,7 @@ from unsplit.results import Row
 
 Metric = Literal[
     "mse",
+    "mse_best_of_eight",
     "mse_scale_free",
     "mse_scale_free_each",
     "ssim",
