@@ -8,7 +8,6 @@ from torch import nn
 
 from unsplit import metrics
 from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert_by_decoder, invert_jointly
-from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._decoder import Decoder, receptive_centres
 from unsplit.errors import InputError
 from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
@@ -180,46 +179,6 @@ def test_the_tilt_makes_first_pictures_dark_or_bright():
             clone = architecture.blueprint.instantiate(generator=generator(0))
             means.append(float(Decoder(clone, smashed, (1, 10, 10), width=4, tilt=tilt)(smashed).detach().mean()))
     assert means[0] < 0.3 < means[1] < 0.7 < means[2]
-
-
-def candidate(learning, layers=(nn.Conv2d, nn.ReLU)):
-    with seeded(0):
-        client = nn.Sequential(layers[0](1, 40, 5), *(layer() for layer in layers[1:]))
-        smashed = client(torch.rand(8, 1, 12, 12)).detach()
-        decoder = Decoder(client, smashed, (1, 12, 12), width=4, blocks=0)
-    return Candidate(client, smashed, decoder, (0.0, 1.0), learning, generator(0)), client
-
-
-def test_the_prior_is_one_where_torch_starts_a_layer():
-    weights, _ = candidate(LearningConfig(weight_prior=1.0, bias_prior=0.0))
-    biases, client = candidate(LearningConfig(weight_prior=0.0, bias_prior=1.0))
-    assert float(weights.prior().detach()) == pytest.approx(1.0, rel=0.1)
-    assert float(biases.prior().detach()) == pytest.approx(1.0, rel=0.35)
-    with torch.no_grad():
-        client[0].bias.fill_(0.2)  # Its mean square is 0.04; 1 / (3 * 25) is expected.
-    assert float(biases.prior().detach()) == pytest.approx(3.0)
-
-
-def test_before_a_last_relu_only_what_lies_above_zero_is_wrong():
-    learner, client = candidate(LearningConfig())
-    with torch.no_grad():
-        client[0].weight.zero_()
-        client[0].bias.fill_(-3.0)
-    pictures, silent = torch.rand(2, 1, 12, 12, generator=generator(0)), torch.zeros(2, 40, 8, 8)
-    assert float(learner.fit(pictures, silent).detach()) == 0.0
-    client[0].bias.data.fill_(2.0)
-    variance = float(learner.fit(pictures, silent).detach())
-    client[0].bias.data.fill_(-2.0)
-    # Where 1 is wanted, -2 is 3 too low: nine fourths of being 2 where 0 is wanted.
-    assert float(learner.fit(pictures, silent + 1).detach()) == pytest.approx(variance * 9 / 4)
-
-
-def test_learning_fits_the_smashed_data():
-    learner, _ = candidate(LearningConfig(width=8, batch=8))
-    learner.learn(5, 0.0, 0.1)
-    first = learner.objective
-    learner.learn(150, 0.1, 1.0)
-    assert learner.objective < first / 2
 
 
 WRONG = {

@@ -1,7 +1,7 @@
 """One restart of the amortised inversion: a decoder and a clone that learn together."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unsplit.attacks.hinge import without_last_relu
 from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._leak import Leak, leaky
+from unsplit.attacks.inversion._schedule import Stretch, timetable
 from unsplit.attacks.objectives import total_variation
 from unsplit.attacks.targets import fresh_clone
 from unsplit.devices import Precision, check_precision, reduces_precision
@@ -21,7 +22,6 @@ from unsplit.randomness import generator as seeded_generator
 
 MisfitFunction = Callable[[Tensor, Tensor], Tensor]
 
-_WARM_UP = 30
 _MEMORY = 0.98
 _PIECE = 256
 
@@ -91,6 +91,7 @@ class Candidate:
         bounds: lowest and highest value of a pixel.
         config: settings of the attack.
         generator: draws the batches.
+        stretches: of the schedule, in the order in which `learn` goes through them.
         misfit: how badly an output explains what was observed, number by number, where the client is known to change
             it before it leaves; None where it leaves as it is.
     """
@@ -103,16 +104,15 @@ class Candidate:
         bounds: tuple[float, float],
         config: LearningConfig,
         generator: torch.Generator,
+        stretches: Sequence[Stretch],
         misfit: MisfitFunction | None = None,
     ) -> None:
         self.clone, self.decoder = clone, decoder
-        self.objective = math.inf
-        self._targets, self._bounds, self._config, self._generator = targets, bounds, config, generator
-        self._misfit = misfit
+        self._targets, self._bounds, self._config, self._misfit = targets, bounds, config, misfit
         # The hinge takes a zero for what a ReLU left; a defence may have made it.
         before = without_last_relu(clone) if misfit is None else None
         self._hinge = before is not None
-        self._leak = Leak()
+        self._leak = Leak(targets.device)
         self._fitted = leaky(clone if before is None else before, self._leak)
         # Within channels: where the client is untrained, its channels differ by their biases more than the pictures do.
         over = [0, *range(2, targets.ndim)]
@@ -120,10 +120,12 @@ class Candidate:
         self._variance = centred.square().mean().clamp_min(torch.finfo(targets.dtype).tiny)
         self._priors = _priors(clone, config)
         widest = max((value[0].numel() for value in clone.parameters() if value.ndim > 1), default=1)
-        self._narrowness = min(1.0, config.wide / widest)
-        fused = targets.device.type in ("cpu", "cuda")
-        groups = [{"params": list(decoder.parameters())}, {"params": list(clone.parameters())}]
-        self._optimizer = torch.optim.Adam(groups, betas=config.betas, fused=fused)
+        narrowness = min(1.0, config.wide / widest)
+        self._timetable = timetable(config, stretches, narrowness, len(targets), generator, targets.device)
+        self._optimizer = self._adam()
+        self._ahead = [stretch.steps for stretch in reversed(stretches)]
+        # In double precision where there is a choice, as a Python float would be.
+        self._total, self._norm = torch.zeros((), dtype=self._timetable.rates.dtype, device=targets.device), 0.0
 
     @classmethod
     def start(
@@ -133,6 +135,7 @@ class Candidate:
         config: LearningConfig,
         tilt: float,
         source: torch.Generator,
+        stretches: Sequence[Stretch],
         misfit: MisfitFunction | None = None,
     ) -> "Candidate":
         """A candidate with first weights from `source`, whose first pictures have the logit `tilt`."""
@@ -148,25 +151,22 @@ class Candidate:
                 reduced_precision=reduces_precision(config.reduced_precision, targets.device),
             )
         bounds = (architecture.low, architecture.high)
-        return cls(clone, targets, decoder, bounds, config, seeded_generator(draw_seed(source)), misfit)
+        return cls(clone, targets, decoder, bounds, config, seeded_generator(draw_seed(source)), stretches, misfit)
 
-    def learn(self, steps: int, begin: float, end: float) -> None:
-        """Go from a share `begin` of the whole schedule to `end` in so many steps; sets `objective` to the running
-        mean of what was minimised.
-        """
-        config, total, norm = self._config, 0.0, 0.0
-        for step in range(steps):
-            done = begin + (end - begin) * step / steps
-            self._set_rates(done, min(1.0, (step + 1) / _WARM_UP))
-            self._leak.slope = max(0.0, config.leak * (1 - 2 * done))
-            chosen = torch.randint(len(self._targets), (config.batch,), generator=self._generator)
-            loss = self._loss(self._targets[chosen.to(self._targets.device)], done)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            total, norm = _MEMORY * total + float(loss.detach()), _MEMORY * norm + 1
-        self._leak.slope = 0.0
-        self.objective = total / norm if math.isfinite(total) else math.inf
+    def learn(self) -> None:
+        """Go through the next stretch of the schedule."""
+        self._total.zero_()
+        self._norm = 0.0
+        for _ in range(self._ahead.pop()):
+            self._step()
+            self._norm = _MEMORY * self._norm + 1
+        self._leak.slope.zero_()
+
+    @property
+    def objective(self) -> float:
+        """The running mean of what was minimised in the last stretch; infinite where it was not finite."""
+        total = float(self._total)
+        return total / self._norm if self._norm and math.isfinite(total) else math.inf
 
     @torch.no_grad()
     def pictures(self) -> Tensor:
@@ -205,18 +205,32 @@ class Candidate:
         pictures: Tensor = self.decoder(targets)
         return pictures * (high - low) + low
 
-    def _loss(self, targets: Tensor, done: float) -> Tensor:
-        config, pictures = self._config, self._decoded(targets)
-        variation: float = config.variation_start * (config.variation_end / config.variation_start) ** done
-        return self.fit(pictures, targets) + variation * total_variation(pictures) + self.prior()
+    def _step(self) -> None:
+        """One step of the decoder and the clone. It reads what it needs on the device, and nothing from the host."""
+        now, batch = self._timetable.start_step()
+        self._leak.slope.copy_(now["leak"])
+        loss = self._loss(self._targets.index_select(0, batch), now)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._total.mul_(_MEMORY).add_(loss.detach())
+        self._timetable.end_step()
 
-    def _set_rates(self, done: float, warm: float) -> None:
-        config, late = self._config, max(0.0, 1 - done / self._config.rise)
-        fall = 0.5 * (1 + math.cos(math.pi * done)) * warm
-        decoder, clone = self._optimizer.param_groups
-        decoder["lr"] = fall * config.decoder_rate * (config.decoder_rate_start / config.decoder_rate) ** late
-        rise = (config.clone_rate_start / config.clone_rate) ** late
-        clone["lr"] = fall * config.clone_rate * rise * self._narrowness
+    def _loss(self, targets: Tensor, now: dict[str, Tensor]) -> Tensor:
+        """What is minimised, with the weights that hold in this step."""
+        pictures = self._decoded(targets)
+        return self.fit(pictures, targets) + now["variation"] * total_variation(pictures) + self.prior()
+
+    def _adam(self) -> torch.optim.Adam:
+        decoder_rate, clone_rate = self._timetable.rates.unbind()
+        groups = [
+            {"params": list(self.decoder.parameters()), "lr": decoder_rate},
+            {"params": list(self.clone.parameters()), "lr": clone_rate},
+        ]
+        kind = self._targets.device.type
+        return torch.optim.Adam(
+            groups, betas=self._config.betas, fused=kind in ("cpu", "cuda"), capturable=kind == "cuda"
+        )
 
 
 def _priors(clone: nn.Module, config: LearningConfig) -> list[tuple[Tensor, float]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unsplit.attacks._threat_model import attack
 from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, MisfitFunction
+from unsplit.attacks.inversion._schedule import Stretch
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
@@ -210,17 +211,18 @@ def _search(
     targets, architecture, last_layers = as_maps(targets, architecture)
     first = max(1, round(config.trial * config.steps))
     total = config.candidates * first + config.finalists * (config.steps - first)
+    stretches = (Stretch(first, 0.0, config.trial), Stretch(max(1, config.steps - first), config.trial, 1.0))
     candidates: list[Candidate] = []
     for number in range(config.candidates):
         tilt = config.tilts[number % len(config.tilts)]
-        candidate = Candidate.start(targets, architecture, config.learning, tilt, generator, misfit)
-        candidate.learn(first, 0.0, config.trial)
+        candidate = Candidate.start(targets, architecture, config.learning, tilt, generator, stretches, misfit)
+        candidate.learn()
         candidates.append(candidate)
         progress(first * (number + 1), total, candidate.objective)
     finalists = sorted(candidates, key=lambda one: one.objective)[: config.finalists]
     done = config.candidates * first
     for finalist in finalists:
-        finalist.learn(max(1, config.steps - first), config.trial, 1.0)
+        finalist.learn()
         done += config.steps - first
         progress(done, total, finalist.objective)
     best, *others = sorted(finalists, key=lambda one: one.objective)

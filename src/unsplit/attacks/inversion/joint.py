@@ -229,11 +229,11 @@ def _defended(clone: nn.Module, targets: Tensor, defense: KnownDefense) -> _Fit:
     """Fit smashed data that the defence changed. What stands in for the hinge, which keeps units of the clone alive, is
     a leak in its ReLUs that closes by and by.
     """
-    leak = Leak()
+    leak = Leak(targets.device)
     fitted, scale = leaky(clone, leak), targets.var(unbiased=False).clamp_min(torch.finfo(targets.dtype).tiny)
 
     def fit(x: Tensor, done: float) -> Callable[[], float]:
-        leak.slope = max(0.0, _LEAK * (1 - 2 * done))
+        leak.slope.fill_(max(0.0, _LEAK * (1 - 2 * done)))
         loss = defense.misfit(fitted(x), targets).mean() / scale
         torch.autograd.backward(loss)
         return lambda: float(loss.detach())

@@ -1,0 +1,46 @@
+"""What changes from step to step, on the device, so that a step needs nothing from the host."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Timetable:
+    """A row for each step, and a counter, both on the device. Every step reads its row and moves the counter on.
+
+    Args:
+        rates: the optimiser's learning rates, a row of one for each of its groups for each step.
+        weights: other numbers by name, one for each step.
+        batches: indices of the samples of each step, shape [steps, batch].
+        device: where the steps are computed.
+    """
+
+    def __init__(
+        self,
+        rates: Sequence[Sequence[float]],
+        weights: Mapping[str, Sequence[float]],
+        batches: Int[Tensor, "steps batch"],
+        device: torch.device,
+    ) -> None:
+        # On the processor an optimiser takes a rate as a Python float; on CUDA it insists on single precision.
+        exact = torch.float64 if device.type == "cpu" else torch.float32
+        self._rates = torch.tensor(rates, dtype=torch.float64).to(device, exact)
+        self._names = tuple(weights)
+        self._weights = torch.tensor(list(weights.values()), dtype=torch.float32).T.contiguous().to(device)
+        self._batches = batches.to(device)
+        self._step = torch.zeros(1, dtype=torch.long, device=device)
+        self.rates = torch.zeros_like(self._rates[0])
+        """The rates of the present step, shape [groups]: an optimiser's groups take its elements as they are."""
+
+    def start_step(self) -> tuple[dict[str, Float[Tensor, ""]], Int[Tensor, " batch"]]:
+        """Set `rates`; gives the step's weights by name and the indices of its samples."""
+        self.rates.copy_(self._rates.index_select(0, self._step)[0])
+        weights = self._weights.index_select(0, self._step)[0]
+        batch = self._batches.index_select(0, self._step)[0]
+        return dict(zip(self._names, weights.unbind(), strict=True)), batch
+
+    def end_step(self) -> None:
+        """Move on to the next row."""
+        self._step.add_(1)
