@@ -217,8 +217,11 @@ class Candidate:
         self._timetable.end_step()
 
     def _loss(self, targets: Tensor, now: dict[str, Tensor]) -> Tensor:
-        """What is minimised, with the weights that hold in this step."""
-        pictures = self._decoded(targets)
+        """What is minimised for these smashed data, with the weights that hold in this step."""
+        return self._cost(self._decoded(targets), targets, now)
+
+    def _cost(self, pictures: Tensor, targets: Tensor, now: dict[str, Tensor]) -> Tensor:
+        """What these pictures of the targets cost."""
         return self.fit(pictures, targets) + now["variation"] * total_variation(pictures) + self.prior()
 
     def _adam(self) -> torch.optim.Adam:
