@@ -1,10 +1,10 @@
 """What changes from step to step, on the device, so that a step needs nothing from the host."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Timetable:
@@ -28,7 +28,8 @@ class Timetable:
         exact = torch.float64 if device.type == "cpu" else torch.float32
         self._rates = torch.tensor(rates, dtype=torch.float64).to(device, exact)
         self._names = tuple(weights)
-        self._weights = torch.tensor(list(weights.values()), dtype=torch.float32).T.contiguous().to(device)
+        columns = torch.tensor(list(weights.values()), dtype=torch.float32).reshape(len(weights), len(rates))
+        self._weights = columns.T.contiguous().to(device)
         self._batches = batches.to(device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)
         self.rates = torch.zeros_like(self._rates[0])
@@ -44,3 +45,12 @@ class Timetable:
     def end_step(self) -> None:
         """Move on to the next row."""
         self._step.add_(1)
+
+
+def adam(
+    groups: Sequence[Iterable[nn.Parameter]], rates: Float[Tensor, " groups"], betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Adam:
+    """Adam over groups of parameters, which takes its rates from where a `Timetable` puts them."""
+    kind = rates.device.type
+    chosen = [{"params": list(group), "lr": rate} for group, rate in zip(groups, rates.unbind(), strict=True)]
+    return torch.optim.Adam(chosen, betas=betas, fused=kind in ("cpu", "cuda"), capturable=kind == "cuda")

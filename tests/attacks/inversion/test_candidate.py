@@ -4,16 +4,18 @@ import math
 
 import pytest
 import torch
+from tests.helpers.graphs import play_cuda
 from torch import nn
 from torch.nn import functional
 
-from unsplit.attacks.inversion import LearningConfig
+from unsplit.attacks.inversion import LearningConfig, _candidate
 from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._leak import Leak
 from unsplit.attacks.inversion._schedule import Stretch
 from unsplit.attacks.objectives import total_variation
 from unsplit.randomness import generator, seeded
+from unsplit.stepping import perform, repeated
 
 STRETCHES = (Stretch(5, 0.0, 0.1), Stretch(150, 0.1, 1.0))
 
@@ -52,9 +54,9 @@ def test_before_a_last_relu_only_what_lies_above_zero_is_wrong():
 
 def test_learning_fits_the_smashed_data():
     learner, _ = candidate(LearningConfig(width=8, batch=8))
-    learner.learn()
+    perform([learner.learn(lambda _: None)])
     first = learner.objective
-    learner.learn()
+    perform([learner.learn(lambda _: None)])
     assert learner.objective < first / 2
 
 
@@ -63,7 +65,7 @@ def test_a_loss_that_is_not_finite_is_an_infinite_objective_to_the_end_of_its_st
     assert learner.objective == math.inf
     with torch.no_grad():
         client[0].bias[0] = math.nan
-    learner.learn()
+    perform([learner.learn(lambda _: None)])
     assert learner.objective == math.inf
 
 
@@ -97,7 +99,7 @@ def test_steps_by_the_table_are_those_that_the_host_would_tell():
     learning, layers = LearningConfig(batch=4, wide=90), (nn.Conv2d, nn.ReLU, lambda: nn.Conv2d(40, 4, 3))
     learner, _ = candidate(learning, layers)
     for _ in STRETCHES:
-        learner.learn()
+        perform([learner.learn(lambda _: None)])
     expected = by_hand(learning, STRETCHES)
     for found, wanted in zip([*learner.decoder.parameters(), *learner.clone.parameters()], expected, strict=True):
         assert torch.equal(found, wanted)
@@ -112,3 +114,24 @@ def test_the_leak_of_a_device_is_that_of_the_processor():
     assert torch.equal(one, other)
     grads = [torch.autograd.grad(made.square().sum(), values)[0] for made in (one, other)]
     assert torch.equal(*grads)
+
+
+def learned():
+    """The weights that a restart ends with, and what it refitted."""
+    learner, client = candidate(LearningConfig(batch=4, wide=90), (nn.Conv2d, nn.ReLU, lambda: nn.Conv2d(40, 4, 3)))
+    for _ in STRETCHES:
+        perform([learner.learn(lambda _: None)])
+    perform([learner.refit(learner.pictures(), 10, 0.01, generator(3))])
+    return [*learner.decoder.parameters(), *client.parameters()], learner.objective
+
+
+def test_a_captured_restart_is_an_eager_one(monkeypatch):
+    """Nothing in a step comes from the host: operations recorded once and done again give the same weights."""
+    expected, objective = learned()
+    graphs = play_cuda(monkeypatch)
+    monkeypatch.setattr(_candidate, "repeated", lambda step, _: repeated(step, torch.device("cuda")))
+    monkeypatch.setattr(Leak, "forward", lambda self, values: functional.prelu(values, self.slope))
+    found, again = learned()
+    assert [graph.replays for graph in graphs] == [152, 7]
+    assert again == objective
+    assert all(map(torch.equal, found, expected))

@@ -19,6 +19,7 @@ from unsplit.knowledge import ClientArchitecture
 from unsplit.optim import check_betas
 from unsplit.randomness import draw_seed, seeded
 from unsplit.randomness import generator as seeded_generator
+from unsplit.stepping import Timetable, Work, adam, repeated
 
 MisfitFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -122,7 +123,9 @@ class Candidate:
         widest = max((value[0].numel() for value in clone.parameters() if value.ndim > 1), default=1)
         narrowness = min(1.0, config.wide / widest)
         self._timetable = timetable(config, stretches, narrowness, len(targets), generator, targets.device)
-        self._optimizer = self._adam()
+        groups = (decoder.parameters(), clone.parameters())
+        self._optimizer = adam(groups, self._timetable.rates, config.betas)
+        self._repeated = repeated(self._step, targets.device)
         self._ahead = [stretch.steps for stretch in reversed(stretches)]
         # In double precision where there is a choice, as a Python float would be.
         self._total, self._norm = torch.zeros((), dtype=self._timetable.rates.dtype, device=targets.device), 0.0
@@ -153,14 +156,19 @@ class Candidate:
         bounds = (architecture.low, architecture.high)
         return cls(clone, targets, decoder, bounds, config, seeded_generator(draw_seed(source)), stretches, misfit)
 
-    def learn(self) -> None:
-        """Go through the next stretch of the schedule."""
+    def learn(self, tell: Callable[[float], None]) -> Work:
+        """The next stretch of the schedule; `tell` is called with the objective after it."""
+        steps = self._ahead.pop()
         self._total.zero_()
-        self._norm = 0.0
-        for _ in range(self._ahead.pop()):
-            self._step()
-            self._norm = _MEMORY * self._norm + 1
-        self._leak.slope.zero_()
+
+        def after() -> None:
+            self._norm = 0.0
+            for _ in range(steps):
+                self._norm = _MEMORY * self._norm + 1
+            self._leak.slope.zero_()
+            tell(self.objective)
+
+        return Work(step=self._repeated, times=steps, after=after)
 
     @property
     def objective(self) -> float:
@@ -183,17 +191,22 @@ class Candidate:
         error: Tensor = (output - targets).square().mean() / self._variance
         return error
 
-    def refit(self, pictures: Tensor, steps: int, highest_rate: float, source: torch.Generator) -> None:
+    def refit(self, pictures: Tensor, steps: int, highest_rate: float, source: torch.Generator) -> Work:
         """Let the clone follow these pictures of all targets, in so many steps of a falling rate."""
-        optimizer = torch.optim.Adam(self.clone.parameters(), lr=highest_rate)
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = highest_rate * (1 - step / steps)
-            chosen = torch.randint(len(self._targets), (self._config.batch,), generator=source)
-            chosen = chosen.to(self._targets.device)
+        rates = [(highest_rate * (1 - step / steps),) for step in range(steps)]
+        batches = torch.randint(len(self._targets), (steps, self._config.batch), generator=source)
+        table = Timetable(rates, {}, batches, self._targets.device)
+        optimizer = adam([self.clone.parameters()], table.rates)
+
+        def step() -> None:
+            _, batch = table.start_step()
             optimizer.zero_grad(set_to_none=True)
-            loss = self.fit(pictures[chosen], self._targets[chosen]) + self.prior()
+            loss = self.fit(pictures.index_select(0, batch), self._targets.index_select(0, batch)) + self.prior()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            table.end_step()
+
+        return Work(step=repeated(step, self._targets.device), times=steps)
 
     def prior(self) -> Tensor:
         """What the sizes of the clone's weights and biases cost."""
@@ -223,17 +236,6 @@ class Candidate:
     def _cost(self, pictures: Tensor, targets: Tensor, now: dict[str, Tensor]) -> Tensor:
         """What these pictures of the targets cost."""
         return self.fit(pictures, targets) + now["variation"] * total_variation(pictures) + self.prior()
-
-    def _adam(self) -> torch.optim.Adam:
-        decoder_rate, clone_rate = self._timetable.rates.unbind()
-        groups = [
-            {"params": list(self.decoder.parameters()), "lr": decoder_rate},
-            {"params": list(self.clone.parameters()), "lr": clone_rate},
-        ]
-        kind = self._targets.device.type
-        return torch.optim.Adam(
-            groups, betas=self._config.betas, fused=kind in ("cpu", "cuda"), capturable=kind == "cuda"
-        )
 
 
 def _priors(clone: nn.Module, config: LearningConfig) -> list[tuple[Tensor, float]]:

@@ -1,5 +1,6 @@
 """Amortised inversion: one decoder, shared by all smashed data that the server has seen, and one clone."""
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from unsplit.devices import Precision
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.randomness import generator as seeded_generator
+from unsplit.stepping import perform
 from unsplit.types import Kind, Reconstruction, Sign, Transcript
 
 _PIECE = 256
@@ -210,27 +212,23 @@ def _search(
     targets, _ = matched_targets(view, architecture, seeded_generator(0))
     targets, architecture, last_layers = as_maps(targets, architecture)
     first = max(1, round(config.trial * config.steps))
-    total = config.candidates * first + config.finalists * (config.steps - first)
     stretches = (Stretch(first, 0.0, config.trial), Stretch(max(1, config.steps - first), config.trial, 1.0))
-    candidates: list[Candidate] = []
-    for number in range(config.candidates):
-        tilt = config.tilts[number % len(config.tilts)]
-        candidate = Candidate.start(targets, architecture, config.learning, tilt, generator, stretches, misfit)
-        candidate.learn()
-        candidates.append(candidate)
-        progress(first * (number + 1), total, candidate.objective)
+    told = _Told(progress, config.candidates * first + config.finalists * (config.steps - first))
+    tilts = itertools.islice(itertools.cycle(config.tilts), config.candidates)
+    candidates = [
+        Candidate.start(targets, architecture, config.learning, tilt, generator, stretches, misfit) for tilt in tilts
+    ]
+    perform([candidate.learn(told.after(first)) for candidate in candidates])
     finalists = sorted(candidates, key=lambda one: one.objective)[: config.finalists]
-    done = config.candidates * first
-    for finalist in finalists:
-        finalist.learn()
-        done += config.steps - first
-        progress(done, total, finalist.objective)
+    del candidates
+    perform([finalist.learn(told.after(config.steps - first)) for finalist in finalists])
     best, *others = sorted(finalists, key=lambda one: one.objective)
     pictures = best.pictures()
     agreement = _agreement(pictures, others[0].pictures()) if others else None
     if config.stray is not None:
         pictures = stretch(pictures, best.clone, architecture, stray=config.stray)
-    best.refit(pictures, config.refit_steps, config.refit_rate, generator)
+    if config.refit_steps:
+        perform([best.refit(pictures, config.refit_steps, config.refit_rate, generator)])
     return Reconstruction(
         inputs=pictures,
         clones=(_extended(best.clone, last_layers),),
@@ -239,6 +237,22 @@ def _search(
         rounds=(config.steps,) * len(pictures),
         agreement=agreement,
     )
+
+
+class _Told:
+    """How far all restarts together are."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def after(self, steps: int) -> Callable[[float], None]:
+        """Tells the objective when so many steps more are done."""
+
+        def tell(objective: float) -> None:
+            self._done += steps
+            self._progress(self._done, self._total, objective)
+
+        return tell
 
 
 def _sign(agreement: float | None, clone: nn.Module) -> Sign:
