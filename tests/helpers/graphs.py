@@ -17,6 +17,7 @@ class PlayedGraph:
     def __init__(self):
         self.operations, self.replays = [], 0
 
+    @torch.no_grad()
     def replay(self):
         self.replays += 1
         if self.replays == 1:
@@ -27,7 +28,7 @@ class PlayedGraph:
                 continue
             for old, new in zip(tree_leaves(made), tree_leaves(again), strict=True):
                 if isinstance(old, torch.Tensor) and old is not new:
-                    old.detach().copy_(new)
+                    old.copy_(new)
 
 
 # Reads a number to the host; brings one from there.

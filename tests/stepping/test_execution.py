@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.helpers.graphs import play_cuda
 from torch import nn
 
+from helpers.graphs import play_cuda
 from unsplit.randomness import generator, seeded
 from unsplit.stepping import Timetable, Work, adam, perform, repeated
 

@@ -10,6 +10,7 @@ from unsplit.protocol.recorder import Recorder
 from unsplit.protocol.segment import Segment, evaluated, predicted
 from unsplit.protocol.store import load_transcript
 from unsplit.protocol.transcript_writer import TranscriptWriter, save_transcript
+from unsplit.protocol.whole import WholeTraining
 
 Progress = StepEnded
 """The name that it had before, for programs that were written then."""
@@ -27,6 +28,7 @@ __all__ = [
     "SplitTraining",
     "StepEnded",
     "TranscriptWriter",
+    "WholeTraining",
     "evaluated",
     "load_network",
     "load_transcript",

@@ -116,6 +116,30 @@ class Client(Party):
         return None if self._inputs is None else self._inputs[self._schedule.batch(step)]
 
     @property
+    def data(self) -> tuple[Tensor | None, Tensor]:
+        """The inputs, where the client has them, and the labels that it trains on, of all its samples."""
+        return self._inputs, self._taught
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples a step uses, but perhaps for the last of an epoch."""
+        return self._schedule.batch_size
+
+    @property
+    def alters_messages(self) -> bool:
+        """Whether a defence or a guard may make the training another one than that of the bare layers."""
+        return self._defense is not None or self._guard is not None
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Steps until each sample was visited once."""
+        return self._schedule.steps_an_epoch
+
+    def batch_of(self, step: int) -> Tensor:
+        """The indices of the samples of a step's batch."""
+        return self._schedule.batch(step)
+
+    @property
     def samples(self) -> int:
         """How many samples it has."""
         return len(self._labels)

@@ -103,6 +103,11 @@ class SplitTraining:
         check_loss(loss, step)
         return loss
 
+    @property
+    def observed(self) -> bool:
+        """Whether its messages make a difference: somebody records them, or a client alters or checks them."""
+        return bool(self._recorders) or any(client.alters_messages for client in self.clients)
+
     def active(self, step: int | None = None) -> Client:
         """The client that trains at `step`, or that trained last."""
         return self.clients[self.turns.client(max(self.steps_done - 1, 0) if step is None else step)]

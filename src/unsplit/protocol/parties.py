@@ -80,7 +80,7 @@ class Server(Party):
         self.setup = setup
         self.body = body
         self.last_loss = float("nan")
-        self._loss = loss
+        self.loss = loss
         self._inputs = inputs or {}
         self._schedules = schedules or {}
         self._smashed: Tensor | None = None
@@ -101,7 +101,7 @@ class Server(Party):
         if message.kind is Kind.LABELS and self._smashed is not None:
             outputs = self.body.forward(self._smashed, step=message.step, needs_input_gradient=True)
             self._smashed = None
-            loss = self._loss(outputs, message.tensor)
+            loss = self.loss(outputs, message.tensor)
             self.last_loss = loss.item()
             return self._cut_gradient(message, self.body.backward(loss=loss))
         if message.kind is Kind.FEATURE_GRAD:

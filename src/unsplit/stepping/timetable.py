@@ -42,6 +42,11 @@ class Timetable:
         batch = self._batches.index_select(0, self._step)[0]
         return dict(zip(self._names, weights.unbind(), strict=True)), batch
 
+    def refill(self, batches: Int[Tensor, "rows batch"]) -> None:
+        """Begin again with these batches, for as many steps as they are (at most those of the table)."""
+        self._batches[: len(batches)].copy_(batches)
+        self._step.zero_()
+
     def end_step(self) -> None:
         """Move on to the next row."""
         self._step.add_(1)

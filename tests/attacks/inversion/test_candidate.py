@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tests.helpers.graphs import play_cuda
 from torch import nn
 from torch.nn import functional
 
+from helpers.graphs import play_cuda
 from unsplit.attacks.inversion import LearningConfig, _candidate
 from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._decoder import Decoder
