@@ -26,6 +26,19 @@ def device(name: str) -> torch.device:
     return chosen
 
 
+def is_cuda(name: str) -> bool:
+    """Whether the device of this name is a CUDA device, be it there or not."""
+    return torch.device(name).type == "cuda"
+
+
+def card(name: str) -> str | None:
+    """The model of the device of this name, as its driver says it; None for the processor, which torch cannot tell."""
+    kind = torch.device(name).type
+    if kind == "cpu":
+        return None
+    return str(torch.cuda.get_device_name(torch.device(name))) if kind == "cuda" else kind
+
+
 def check_precision(precision: str) -> None:
     """Check a setting of reduced precision.
 

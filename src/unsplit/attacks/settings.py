@@ -43,6 +43,11 @@ class AttackSettings:
         """How many smashed samples beside the targets the attack learns from; 0 for an attack that is given none."""
         return 0
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether its steps are work for `stepping.perform`, so that several attacks can share a GPU in one process."""
+        return False
+
     def takes(self, input_shape: tuple[int, ...]) -> bool:  # noqa: ARG002
         """Whether the attack can recover inputs of this shape."""
         return True

@@ -93,6 +93,10 @@ class AmortisedConfig(InversionConfig):
     def samples_wanted(self) -> int:
         return self.samples
 
+    @property
+    def gives_way(self) -> bool:
+        return True
+
     def takes(self, input_shape: tuple[int, ...]) -> bool:
         """Whether the decoder makes inputs of this shape: pictures [c, h, w] and signals [c, length]."""
         return len(input_shape) in (2, 3)

@@ -3,11 +3,13 @@
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from unsplit.devices import card
+from unsplit.studies.grid.beside import execute_beside
 from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.execute import ExecutorConfig, TaskResult, execute
 from unsplit.studies.grid.store import Store
@@ -25,7 +27,10 @@ class Task:
     def __call__(self) -> Done:
         started = time.perf_counter()
         row, tensors = self.cell.run(self.needed)
-        return row, tensors, time.perf_counter() - started
+        model = card(self.cell.device)
+        # Rounding differs from card to card, so that it is part of what was measured.
+        named = row if model is None else row | {"device": model}
+        return named, tensors, time.perf_counter() - started
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +131,23 @@ def run(
             done, failed = done + 1, failed + 1
             tell(CellEnded(cell=cell, error=f"{cell.needs.label} failed", done=done, total=len(todo), seconds=0.0))
         tasks = [Task(cell=cell, needed=_needed(store, cell)) for cell in ready]
-        for outcome in execute(_call, tasks, config):
+        for outcome in _executed(tasks, config):
             cell = ready[outcome.index]
             seconds = _keep(store, cell, outcome)
             done, failed = done + 1, failed + (outcome.error is not None)
             tell(CellEnded(cell=cell, error=outcome.error, done=done, total=len(todo), seconds=seconds))
     return Summary(ran=done, kept=len(wanted - {cell.key for cell in todo}), failed=failed)
+
+
+def _executed(tasks: Sequence[Task], config: ExecutorConfig) -> Iterator[TaskResult[Done]]:
+    """The outcomes of tasks as they end. Where the cells share a GPU of this machine they do so within this process."""
+    here = [index for index, task in enumerate(tasks) if config.executor == "local" and task.cell.gives_way]
+    elsewhere = [index for index in range(len(tasks)) if index not in set(here)]
+    for outcome in execute_beside(_call, [tasks[index] for index in here], config.jobs):
+        yield replace(outcome, index=here[outcome.index])
+    if elsewhere:
+        for outcome in execute(_call, [tasks[index] for index in elsewhere], config):
+            yield replace(outcome, index=elsewhere[outcome.index])
 
 
 def _rank(cell: Cell) -> int:

@@ -60,6 +60,11 @@ class Cell(ABC):
         """The cell that must have ended before this one, for its tensors: as a rule the client that is attacked."""
         return None
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether its steps are work for `stepping.perform`, so that cells share a GPU best within one process."""
+        return False
+
     def select(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Those of the needed cell's tensors that this one reads."""
         return tensors

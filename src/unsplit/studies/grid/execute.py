@@ -108,8 +108,12 @@ def _attempt(work: Callable[[T], R], index: int, task: T) -> TaskResult[R]:
     try:
         return TaskResult(index=index, result=work(task))
     except Exception as error:
-        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return TaskResult(index=index, error=message, details=traceback.format_exc())
+        return TaskResult(index=index, error=said(error), details=traceback.format_exc())
+
+
+def said(error: Exception) -> str:
+    """What a task's error says, after its kind."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 @contextmanager

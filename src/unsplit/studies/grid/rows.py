@@ -51,6 +51,7 @@ class ResultRow(Row):
     trivial: float | None = Field(description="the best guess that has seen no message, where there is one")
     command: str = Field(description="what measures it again")
     defense: str | None = Field(default=None, description="of the client, in the table tradeoff; left out elsewhere")
+    device: str | None = Field(default=None, description="the GPU that computed it; left out of a processor's")
     note: str = Field(default="", description="a smaller budget than the paper's, or why there is no number")
 
 
@@ -116,7 +117,7 @@ def updated(earlier: Sequence[ResultRow], later: Sequence[ResultRow]) -> list[Re
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in row.items() if name != "defense" or value is not None}
+    kept = {name: value for name, value in row.items() if name not in ("defense", "device") or value is not None}
     return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in kept.items()}
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unsplit.devices import is_cuda
 from unsplit.metrics import accuracy
 from unsplit.protocol import SplitConfig, WholeTraining, predicted, split_training
 from unsplit.randomness import generator
@@ -27,6 +28,10 @@ class ClientCell(Cell):
     def label(self) -> str:
         return f"training {self.dataset}, seed {self.seed}"
 
+    @property
+    def gives_way(self) -> bool:
+        return is_cuda(self.device)
+
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Values, Tensors]:  # noqa: ARG002
         splits, wanted = data(self.dataset), self.training
         train = splits.train
@@ -43,7 +48,7 @@ class ClientCell(Cell):
             model, train.images, train.labels, config, generator=generator(self.seed), device=self.device
         )
         # The weights are the same; on CUDA its steps are graphs, many times faster than messages.
-        training = WholeTraining(split) if torch.device(self.device).type == "cuda" else split
+        training = WholeTraining(split) if is_cuda(self.device) else split
         tensors = _named(0, model)
         losses = []
         for epoch in range(1, wanted.epochs + 1):

@@ -36,8 +36,25 @@ def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     """
     # Defences have a page of their own.
     rows = [row for row in rows if row.defense is None]
-    made = [_overview(rows), *(table.section(rows, pictures) for table in TABLES.values()), _commands(rows)]
+    made = [
+        _devices(rows),
+        _overview(rows),
+        *(table.section(rows, pictures) for table in TABLES.values()),
+        _commands(rows),
+    ]
     return "\n".join([INTRODUCTION, *(text for text in made if text)])
+
+
+def _devices(rows: Sequence[ResultRow]) -> str:
+    """Which tables GPUs computed, in whole or in part; nothing where none did."""
+    seen: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.device is not None and row.value is not None:
+            seen.setdefault(row.device, {}).setdefault(f"`{row.table}`")
+    if not seen:
+        return ""
+    told = "; ".join(f"{device}: rows of {', '.join(tables)}" for device, tables in seen.items())
+    return f"**Computed by a GPU.** {told}. All other rows were computed by a processor.\n"
 
 
 def _overview(rows: Sequence[ResultRow]) -> str:

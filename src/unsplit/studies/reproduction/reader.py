@@ -1,7 +1,8 @@
 """Finding the results of a plan's cells in a store."""
 
+import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -39,6 +40,11 @@ class Results:
 
     def __bool__(self) -> bool:
         return bool(self.stored)
+
+    @property
+    def device(self) -> str | None:
+        """The model of the GPU that computed them; None of a processor."""
+        return _device(self.stored[0]) if self else None
 
     @property
     def rows(self) -> list[Values]:
@@ -118,6 +124,7 @@ class Results:
             paper=paper,
             trivial=trivial,
             command=self._command,
+            device=self.device,
             note=note,
         )
 
@@ -128,6 +135,10 @@ class StoreReader:
     def __init__(self, store: Store, plan: Callable[[Selection], list[Cell]]) -> None:
         self._store, self._plan = store, plan
         stored = list(store)
+        self._on_gpus: dict[str, list[Stored]] = {}
+        for cell in stored:
+            if _device(cell) is not None:
+                self._on_gpus.setdefault(_wherever(cell.config), []).append(cell)
         seeds = sorted({int(cell.config["seed"]) for cell in stored if "seed" in cell.config})
         self.seeds = tuple(seeds) or (0,)
         self._planned: dict[tuple[str, str, str, str], list[Cell]] = {}
@@ -164,19 +175,30 @@ class StoreReader:
         command += (f" --preset {preset}" if preset else "") + options
         wanted = fields | ({"preset": preset} if preset else {})
         for budget in ("full", "short", "smoke") if dataset == "digits" else ("full", "short"):
-            stored = []
+            found: dict[str | None, list[Stored]] = {}
             for cell in self._cells(table, dataset, preset or "joint", budget):
                 if isinstance(cell, kind) and all(getattr(cell, name) == value for name, value in wanted.items()):
-                    result = self._store.get(cell.key)
-                    if result is not None and result.status == "done":
-                        stored.append(result)
-                    elif result is not None:
-                        reason = f"failed: {result.row['error']}"
-            if stored:
+                    for result in self._results_of(cell):
+                        if result.status == "done":
+                            found.setdefault(_device(result), []).append(result)
+                        else:
+                            reason = f"failed: {result.row['error']}"
+            if found:
+                # Of one device, since rounding differs; of several that of the most seeds, a processor first.
+                stored = max((found[name] for name in sorted(found, key=lambda name: name or "")), key=len)
                 seeds = ",".join(sorted({str(result.config["seed"]) for result in stored}))
                 command = f"{command} --seeds {seeds} --budget {budget}"
+                device = str(stored[0].config.get("device", "cpu"))
+                command += "" if device == "cpu" else f" --device {device}"
                 return Results(table, dataset, stored, budget=budget, reason="", command=command)
         return Results(table, dataset, [], budget="full", reason=reason, command=f"{command} --budget full")
+
+    def _results_of(self, cell: Cell) -> list[Stored]:
+        """The results of a cell: that of this machine's processor, and those of GPUs, which may be of another machine
+        and another build of torch.
+        """
+        own = self._store.get(cell.key)
+        return ([] if own is None else [own]) + self._on_gpus.get(_wherever(cell.config), [])
 
     def scale_free_each(self, found: Results) -> list[float]:
         """The diagnostic that needs the originals: nothing where the data set is not on this machine."""
@@ -203,3 +225,15 @@ class StoreReader:
             )
             self._planned[key] = self._plan(selection)
         return self._planned[key]
+
+
+def _device(result: Stored) -> str | None:
+    """The model of the GPU that computed a result; None of a processor."""
+    name = str(result.config.get("device", "cpu"))
+    return None if name == "cpu" else str(result.row.get("device", name))
+
+
+def _wherever(config: Mapping[str, Any]) -> str:
+    """What determines a result but for the machine."""
+    code = {name: value for name, value in config["code"].items() if name != "torch"}
+    return json.dumps({**config, "code": code, "device": None}, sort_keys=True)

@@ -48,6 +48,8 @@ def notes(rows: Sequence[ResultRow]) -> str:
     for row in rows:
         if row.value is None:
             notes.setdefault(f"{row.state} training: {row.note}" if row.state in ("before", "after") else row.note)
+    for device in dict.fromkeys(row.device for row in rows if row.device is not None and row.value is not None):
+        notes.setdefault(f"computed by {device}")
     return "; ".join(notes)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks.inversion import InversionConfig
+from unsplit.devices import is_cuda
 from unsplit.experiment.inversion import run_inversion
 from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.rows import ResultRow
@@ -38,6 +39,10 @@ class InversionCell(ClientAttackCell):
     @property
     def label(self) -> str:
         return f"{self.dataset}, depth {self.depth}, {self.state} training, {self.preset}, seed {self.seed}"
+
+    @property
+    def gives_way(self) -> bool:
+        return is_cuda(self.device) and self.settings.gives_way
 
     def run(self, needed: Mapping[str, Tensor]) -> tuple[Values, Tensors]:
         judged = evaluation(self.dataset)

@@ -48,6 +48,7 @@ def seeds_section(rows: Sequence[ResultRow]) -> str:
     if not chosen:
         return ""
     lines, cells, turned = [], [], bool(select(chosen, metric="mse_best_of_eight"))
+    on_gpus = any(row.device is not None for row in chosen)
     for dataset in distinct(chosen, "dataset"):
         for state in distinct(select(chosen, dataset=dataset), "state"):
             for depth in distinct(select(chosen, dataset=dataset, state=state), "depth"):
@@ -64,10 +65,12 @@ def seeds_section(rows: Sequence[ResultRow]) -> str:
                             percent(cell["clone_accuracy"]),
                             f"{cell['residual']:.4f}",
                             _agreement(cell),
+                            *([_computed_by(here, preset)] if on_gpus else []),
                         ]
                     )
     errors = ["MSE", "scale-free", *(["best of eight"] if turned else [])]
     header = ["data", "client", "depth", "seed", *errors, "clone", "residual", "agreement"]
+    header += ["computed by"] if on_gpus else []
     parts = ["## The strongest attack, seed by seed\n", _judged(cells), *([_BEST_OF_EIGHT] if turned else [])]
     return "\n".join([*parts, markdown_table(header, lines)])
 
@@ -103,6 +106,11 @@ def _cell(rows: Sequence[ResultRow], preset: str) -> _Seed:
     turned = only(rows, preset=preset, metric="mse_best_of_eight")
     guess_turned = turned.trivial if turned is not None and turned.trivial is not None else float("inf")
     return {**found, "guess": guess, "guess_best_of_eight": guess_turned}
+
+
+def _computed_by(rows: Sequence[ResultRow], preset: str) -> str:
+    mse = only(rows, preset=preset, metric="mse")
+    return "processor" if mse is None or mse.device is None else mse.device
 
 
 def _wrong(cell: _Seed) -> bool:

@@ -1,0 +1,56 @@
+"""Running tasks side by side in this process, for cells that share one GPU."""
+
+import gc
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from unsplit.stepping import Ended, side_by_side
+from unsplit.studies.grid.execute import TaskResult, said
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AT_ONCE = 8
+"""Tasks at a time, unless told: enough to keep a large card busy."""
+
+
+def execute_beside(work: Callable[[T], R], tasks: Sequence[T], jobs: int | None) -> Iterator[TaskResult[R]]:
+    """Run `work` on every task; outcomes come as they end, each exactly once.
+
+    Tasks for which the card's memory did not suffice beside others are run again, alone.
+
+    Args:
+        work: is called with a task; what it has `stepping.perform` do advances beside that of other tasks.
+        tasks: the tasks, in the order in which they begin.
+        jobs: tasks at a time; None for as many as a large card has use for.
+    """
+    again: list[int] = []
+    yield from _once(work, tasks, range(len(tasks)), jobs or _AT_ONCE, again)
+    for index in again:
+        # An error holds what the failed task had on the card, in a circle.
+        gc.collect()
+        torch.cuda.empty_cache()
+        yield from _once(work, tasks, [index], 1, None)
+
+
+def _once(
+    work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int], at_once: int, again: list[int] | None
+) -> Iterator[TaskResult[R]]:
+    """The outcomes of some tasks; instead of one for which memory did not suffice its index, if there is a list."""
+    calls = (partial(work, tasks[index]) for index in indices)
+    for ended in side_by_side(calls, at_once=at_once):
+        if again is not None and isinstance(ended.error, torch.OutOfMemoryError):
+            again.append(indices[ended.index])
+        else:
+            yield _result(ended, indices[ended.index])
+
+
+def _result(ended: Ended[R], index: int) -> TaskResult[R]:
+    if ended.error is None:
+        return TaskResult(index=index, result=ended.result)
+    details = "".join(traceback.format_exception(ended.error))
+    return TaskResult(index=index, error=said(ended.error), details=details)
