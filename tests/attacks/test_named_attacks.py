@@ -125,7 +125,7 @@ def test_an_attack_of_a_new_family_needs_a_row_of_the_registry_alone(small, monk
 
 def test_no_audit_runs_what_does_not_follow_the_protocol():
     assert "hijack" in ATTACKS
-    assert passive_with(AuxiliaryData) == ("sdar", "fora")
+    assert passive_with(AuxiliaryData) == ("sdar", "fora", "similar-pictures")
 
 
 @pytest.mark.parametrize("name", LABEL_ATTACKS)

@@ -30,9 +30,13 @@ from unsplit.attacks.he2019 import (
 from unsplit.attacks.inversion import (
     AmortisedConfig,
     CoordinateConfig,
+    ExamplesConfig,
+    ExamplesInversionConfig,
     JointConfig,
     invert_by_coordinates,
     invert_by_decoder,
+    invert_from_known_pictures,
+    invert_from_similar_pictures,
     invert_jointly,
     invert_jointly_through_defense,
     invert_through_defense,
@@ -65,6 +69,7 @@ from unsplit.knowledge import (
     HeadArchitecture,
     HeadWeightGradient,
     KnownDefense,
+    KnownPictures,
     KnownRows,
     KnownSamples,
     KnownTargets,
@@ -80,6 +85,7 @@ MODEL = build("mnist-net", generator=generator(0))
 BOTTOM, TOP = split(MODEL, 1)
 ARCHITECTURE = ClientArchitecture.of(BOTTOM, (1, 28, 28))
 FLAT = ClientArchitecture.of(torch.nn.Sequential(torch.nn.Unflatten(1, (1, 28, 28)), *BOTTOM), (784,))
+FEW = ExamplesInversionConfig(steps=1, restarts=2, refit_steps=1, examples=ExamplesConfig(directions=2, class_batch=2))
 FEW_ROWS = RowsConfig(steps=1, batch=2, width=4, restarts=1, rounds=1)
 ROWS = torch.rand(4, 784, generator=generator(3))
 OWN = OwnTop(top=TOP, classes=10)
@@ -134,6 +140,11 @@ TABLE = {
         FLAT, KnownRows(indices=(0, 1, 2, 3), rows=ROWS), config=FEW_ROWS, page="tables.md"
     ),
     invert_from_statistics: inverting(FLAT, ColumnStatistics.of(ROWS), config=FEW_ROWS, page="tables.md"),
+    invert_from_known_pictures: inverting(
+        ARCHITECTURE, OWN, KnownPictures(indices=(0, 1, 2, 3), pictures=ROWS.reshape(4, 1, 28, 28)), config=FEW,
+        page="known-pictures.md",
+    ),
+    invert_from_similar_pictures: inverting(ARCHITECTURE, OWN, DATA, config=FEW, page="known-pictures.md"),
     invert_white_box: inverting(
         ClientWeights(bottom=BOTTOM, input_shape=(1, 28, 28)), config=WhiteBoxConfig(steps=1), page="models.md"
     ),

@@ -21,7 +21,12 @@ from unsplit.attacks.auxiliary import (
     sdar_preset,
 )
 from unsplit.attacks.he2019 import WHITE_BOX, invert_white_box
-from unsplit.attacks.inversion import PRESETS
+from unsplit.attacks.inversion import (
+    PRESETS,
+    ExamplesInversionConfig,
+    invert_from_known_pictures,
+    invert_from_similar_pictures,
+)
 from unsplit.attacks.rows import RowsConfig, invert_from_known_rows, invert_from_statistics
 from unsplit.attacks.settings import AttackSettings
 from unsplit.errors import unknown_name
@@ -93,6 +98,8 @@ ATTACKS: dict[str, NamedAttack] = {
     "statistics": NamedAttack(attack=invert_from_statistics, settings=lambda _: RowsConfig()),
     "sdar": NamedAttack(attack=invert_by_simulation_without_labels, settings=lambda _: sdar_preset("quick")),
     "fora": NamedAttack(attack=invert_by_feature_matching, settings=lambda _: fora_preset("quick")),
+    "known-pictures": NamedAttack(attack=invert_from_known_pictures, settings=lambda _: ExamplesInversionConfig()),
+    "similar-pictures": NamedAttack(attack=invert_from_similar_pictures, settings=lambda _: ExamplesInversionConfig()),
     "hijack": NamedAttack(attack=hijack_feature_space, settings=lambda _: HijackConfig()),
 }
 """The attacks by name, in the order in which reports have them."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientQueries, ClientWeights
+from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientQueries, ClientWeights, KnownPictures, KnownRows
 from unsplit.randomness import generator, seeded
 from unsplit.ranges import InputRange
 from unsplit.types import Reconstruction
@@ -75,6 +75,10 @@ class Units:
     def _inside(self, value: Any) -> Any:
         if isinstance(value, AuxiliaryData):
             return replace(value, inputs=self._range.to_unit(value.inputs))
+        if isinstance(value, KnownPictures):
+            return replace(value, pictures=self._range.to_unit(value.pictures))
+        if isinstance(value, KnownRows):
+            return replace(value, rows=self._range.to_unit(value.rows))
         if isinstance(value, ClientWeights):
             low, span = self._range.columns(value.input_shape)
             device = next((weight.device for weight in value.bottom.parameters()), torch.device("cpu"))

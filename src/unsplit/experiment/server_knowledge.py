@@ -16,6 +16,7 @@ from unsplit.knowledge import (
     ColumnStatistics,
     Knowledge,
     KnownDefense,
+    KnownPictures,
     KnownRows,
     OwnTop,
 )
@@ -31,12 +32,14 @@ class ServerKnowledge:
         published: the network with the public weights from which the client's layers started; None for none.
         own: the server's own data, labelled, which resemble the client's; None for none.
         known_rows: number of the client's other rows (of a table) that the server knows.
+        known_pictures: number of the client's other pictures that the server knows.
     """
 
     defense: KnownDefense | None = None
     published: nn.Sequential | None = None
     own: Dataset | None = None
     known_rows: int = 0
+    known_pictures: int = 0
 
     def of_kinds(
         self,
@@ -53,7 +56,7 @@ class ServerKnowledge:
             kinds: types of knowledge, as in the threat model of an attack.
             model: the whole network, cut at `depth`.
             depth: depth of the cut.
-            targets: what is attacked; known rows follow it in what is observed.
+            targets: what is attacked; known rows and pictures follow it in what is observed.
             others: the client's other inputs that pass through the same weights, shape [n, *input shape]: those that
                 the attack sees smashed, and all of them, which the statistics of a table's columns are of.
             device: the device that holds the tensors.
@@ -63,9 +66,17 @@ class ServerKnowledge:
         """
         (bottom, top), shape, (seen, everything) = split(model, depth), targets.input_shape, others
 
+        def first(wanted: int) -> tuple[tuple[int, ...], Tensor]:
+            number = min(wanted, len(seen))
+            return tuple(range(len(targets), len(targets) + number)), seen[:number].to(device)
+
         def rows() -> KnownRows:
-            indices = tuple(range(len(targets), len(targets) + min(self.known_rows, len(seen))))
-            return KnownRows(indices=indices, rows=seen[: len(indices)].to(device))
+            indices, known = first(self.known_rows)
+            return KnownRows(indices=indices, rows=known)
+
+        def pictures() -> KnownPictures:
+            indices, known = first(self.known_pictures)
+            return KnownPictures(indices=indices, pictures=known)
 
         made: dict[type[Knowledge], Callable[[], Knowledge]] = {
             ClientArchitecture: lambda: ClientArchitecture.of(bottom, shape),
@@ -73,6 +84,8 @@ class ServerKnowledge:
             KnownRows: rows,
             ColumnStatistics: lambda: ColumnStatistics.of(everything.to(device)),
         }
+        if self.known_pictures:
+            made[KnownPictures] = pictures
         defense, published, own = self.defense, self.published, self.own
         if defense is not None:
             made[KnownDefense] = lambda: defense

@@ -6,7 +6,15 @@ sentences and the attacks' signatures, never typed by hand.
 
 from unsplit.knowledge._base import Knowledge
 from unsplit.knowledge._blueprint import Blueprint
-from unsplit.knowledge._data import AuxiliaryData, ColumnStatistics, KnownRows, KnownSamples, KnownTargets, LabelSpace
+from unsplit.knowledge._data import (
+    AuxiliaryData,
+    ColumnStatistics,
+    KnownPictures,
+    KnownRows,
+    KnownSamples,
+    KnownTargets,
+    LabelSpace,
+)
 from unsplit.knowledge._network import (
     ClientArchitecture,
     ClientLoss,
@@ -32,6 +40,7 @@ __all__ = [
     "HeadWeightGradient",
     "Knowledge",
     "KnownDefense",
+    "KnownPictures",
     "KnownRows",
     "KnownSamples",
     "KnownTargets",

@@ -92,6 +92,29 @@ class KnownRows(Knowledge):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class KnownPictures(Knowledge):
+    """A few of the observed pictures; known as `KnownSamples` are.
+
+    Args:
+        indices: positions of the known samples among the observed ones, counted from 0; at least one.
+        pictures: the known pictures, shape [pictures, *input shape], in the range of the client's inputs.
+
+    Raises:
+        InputError: no picture, a negative position, one given twice, or not one picture for each.
+    """
+
+    means = "a few of the observed pictures, put in by itself or shared with the client"
+
+    indices: tuple[int, ...]
+    pictures: Float[Tensor, "pictures ..."]
+
+    def __post_init__(self) -> None:
+        _check_positions(self.indices, len(self.pictures), "pictures")
+        if len(set(self.indices)) < len(self.indices):
+            raise InputError(f"The positions of the known samples are {self.indices}; give each of them once.")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ColumnStatistics(Knowledge):
     """What is published of a table's columns: how each is distributed, and how they vary together.
 

@@ -3,8 +3,14 @@ amortised inversion (presets `strong` and `strong-quick`), which trains a decode
 """
 
 from unsplit.attacks.inversion._candidate import LearningConfig
+from unsplit.attacks.inversion._informed import ExamplesConfig
 from unsplit.attacks.inversion.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder, invert_through_defense
 from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates
+from unsplit.attacks.inversion.examples import (
+    ExamplesInversionConfig,
+    invert_from_known_pictures,
+    invert_from_similar_pictures,
+)
 from unsplit.attacks.inversion.joint import JointConfig, invert_jointly, invert_jointly_through_defense
 from unsplit.attacks.inversion.presets import PRESETS, adaptive_attack_of, attack_of, invert, preset
 from unsplit.attacks.objectives import OBJECTIVES, total_variation
@@ -16,6 +22,8 @@ __all__ = [
     "PRESETS",
     "AmortisedConfig",
     "CoordinateConfig",
+    "ExamplesConfig",
+    "ExamplesInversionConfig",
     "InversionConfig",
     "JointConfig",
     "LearningConfig",
@@ -24,6 +32,8 @@ __all__ = [
     "invert",
     "invert_by_coordinates",
     "invert_by_decoder",
+    "invert_from_known_pictures",
+    "invert_from_similar_pictures",
     "invert_jointly",
     "invert_jointly_through_defense",
     "invert_through_defense",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from unsplit.randomness import generator as seeded_generator
 from unsplit.stepping import Timetable, Work, adam, repeated
 
 MisfitFunction = Callable[[Tensor, Tensor], Tensor]
+Restart = TypeVar("Restart", bound="Candidate")
 
 _MEMORY = 0.98
 _PIECE = 256
@@ -132,7 +134,7 @@ class Candidate:
 
     @classmethod
     def start(
-        cls,
+        cls: type[Restart],
         targets: Tensor,
         architecture: ClientArchitecture,
         config: LearningConfig,
@@ -140,7 +142,7 @@ class Candidate:
         source: torch.Generator,
         stretches: Sequence[Stretch],
         misfit: MisfitFunction | None = None,
-    ) -> "Candidate":
+    ) -> Restart:
         """A candidate with first weights from `source`, whose first pictures have the logit `tilt`."""
         clone = fresh_clone(architecture, source, targets.device, alone=len(targets) == 1)
         with seeded(draw_seed(source)):

@@ -217,7 +217,7 @@ def _search(
     targets, architecture, last_layers = as_maps(targets, architecture)
     first = max(1, round(config.trial * config.steps))
     stretches = (Stretch(first, 0.0, config.trial), Stretch(max(1, config.steps - first), config.trial, 1.0))
-    told = _Told(progress, config.candidates * first + config.finalists * (config.steps - first))
+    told = Told(progress, config.candidates * first + config.finalists * (config.steps - first))
     tilts = itertools.islice(itertools.cycle(config.tilts), config.candidates)
     candidates = [
         Candidate.start(targets, architecture, config.learning, tilt, generator, stretches, misfit) for tilt in tilts
@@ -228,22 +228,22 @@ def _search(
     perform([finalist.learn(told.after(config.steps - first)) for finalist in finalists])
     best, *others = sorted(finalists, key=lambda one: one.objective)
     pictures = best.pictures()
-    agreement = _agreement(pictures, others[0].pictures()) if others else None
+    agreement = correlation(pictures, others[0].pictures()) if others else None
     if config.stray is not None:
         pictures = stretch(pictures, best.clone, architecture, stray=config.stray)
     if config.refit_steps:
         perform([best.refit(pictures, config.refit_steps, config.refit_rate, generator)])
     return Reconstruction(
         inputs=pictures,
-        clones=(_extended(best.clone, last_layers),),
-        residual=_residual(best.clone, pictures, targets),
+        clones=(extended(best.clone, last_layers),),
+        residual=residual_of(best.clone, pictures, targets),
         sign=_sign(agreement, best.clone),
         rounds=(config.steps,) * len(pictures),
         agreement=agreement,
     )
 
 
-class _Told:
+class Told:
     """How far all restarts together are."""
 
     def __init__(self, progress: Progress, total: int) -> None:
@@ -267,7 +267,7 @@ def _sign(agreement: float | None, clone: nn.Module) -> Sign:
     return Sign.RESOLVED if told else Sign.AMBIGUOUS
 
 
-def _extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
+def extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
     """The clone with layers behind it, under the names that they had."""
     if not len(layers):
         return clone
@@ -275,13 +275,14 @@ def _extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
 
 
 @torch.no_grad()
-def _residual(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
+def residual_of(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
+    """How badly the clone explains each of the targets by its picture; see `relative_residual`."""
     piece = _PIECE - (len(pictures) % _PIECE == 1)  # batch normalisation refuses a last piece of one
     output = torch.cat([clone(part) for part in torch.split(pictures, piece)])
     return relative_residual(output, targets)
 
 
-def _agreement(one: Tensor, other: Tensor) -> float:
+def correlation(one: Tensor, other: Tensor) -> float:
     """The correlation of two sets of pictures: 1 for the same, negative for negatives."""
     pair = torch.stack([one.flatten(), other.flatten()])
     return float(torch.nan_to_num(torch.corrcoef(pair)[0, 1]))

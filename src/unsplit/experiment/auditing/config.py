@@ -48,6 +48,8 @@ class AuditConfig:
         row_knowledge: what else the server may know of a table: "known-rows", "statistics" (of the columns), or both;
             an attack for each is run beside the presets. May be empty. Other data than tables are not attacked so.
         known_rows: number of rows that a server with "known-rows" knows, at least 2.
+        known_pictures: number of the client's pictures, none of them a target, that the server knows: an attack that
+            knows them is run beside the presets. None for none.
         targets_per_class: inputs of each class to recover, from the test set (of a regression, ten times as many).
         most_targets: largest number of inputs to recover in all; of more, some spread evenly over them are taken.
         epochs: passes over the training data, at least 1.
@@ -102,6 +104,9 @@ class AuditConfig:
         ROW_KNOWLEDGE, "What else the server knows of a table: known-rows, statistics (of columns); or none.", NAMES
     )
     known_rows: int = setting(10, "How many rows of a table the server knows.", NUMBER)
+    known_pictures: int | None = setting(
+        None, "Also attack as a server that knows so many of the pictures that it sees smashed.", NUMBER
+    )
     targets_per_class: int = setting(1, "Pictures of each class to recover.", NUMBER, flag="targets")
     most_targets: int = setting(64, None, NUMBER)
     epochs: int = setting(10, "Passes over the training data.", NUMBER)
@@ -149,7 +154,14 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         check_at_least_one(
-            self, "targets_per_class", "most_targets", "epochs", "batch_size", "label_steps", "label_batch_size"
+            self,
+            "targets_per_class",
+            "most_targets",
+            "epochs",
+            "batch_size",
+            "label_steps",
+            "label_batch_size",
+            "known_pictures",
         )
         check_not_negative(self, "seed")
         for known, what, names in (

@@ -20,7 +20,7 @@ from unsplit.experiment.auditing.defended import known_defense
 from unsplit.experiment.inversion import Evaluation, run_inversion
 from unsplit.experiment.provenance import versions
 from unsplit.experiment.server_knowledge import ServerKnowledge
-from unsplit.knowledge import AuxiliaryData, ClientWeights, ColumnStatistics, KnownRows
+from unsplit.knowledge import AuxiliaryData, ClientWeights, ColumnStatistics, KnownPictures, KnownRows
 from unsplit.models import split
 from unsplit.results import InversionRow
 from unsplit.tensors import fingerprint
@@ -33,7 +33,8 @@ def attacks_beside(config: AuditConfig) -> tuple[str, ...]:
     """The names of the attacks that are run beside the presets, as the server knows more than the architecture."""
     public = () if config.known_weights is None else (config.white_box,)
     own = () if config.auxiliary is None else passive_with(AuxiliaryData)
-    return (*public, *config.row_knowledge, *own)
+    known = () if config.known_pictures is None else ("known-pictures",)
+    return (*public, *config.row_knowledge, *known, *own)
 
 
 def invert_networks(
@@ -73,7 +74,12 @@ def invert_networks(
             network, published = here[depth], networks["before"][depth]
             form = ClientForm.of(depth, split(network, depth)[0], targets.input_shape)
             settings = named(name).settings(form).computing(precision)
-            unaware = ServerKnowledge(published=published, own=own, known_rows=config.known_rows)
+            unaware = ServerKnowledge(
+                published=published,
+                own=own,
+                known_rows=config.known_rows,
+                known_pictures=config.known_pictures or 0,
+            )
             adaptive = defense is not None and named(name).adaptive is not None
             for server in (unaware, replace(unaware, defense=defense)) if adaptive else (unaware,):
                 aware = server.defense is not None
@@ -94,6 +100,8 @@ def invert_networks(
                 attack = [state, depth, name, *_told(config, name, settings, seed)]
                 if ClientWeights in named(name).knows:
                     attack.append(weights[id(published)])
+                if KnownPictures in named(name).knows:
+                    attack.append(config.known_pictures)
                 if AuxiliaryData in named(name).knows:
                     attack.append(of_own)
                 key = _key(config, weights[id(network)], of_targets, attack, aware=aware)
