@@ -47,6 +47,16 @@ class InversionRow(PictureScores):
     agreement: float | None = Field(
         default=None, description="correlation of the pictures of the attack's two best restarts; null without restarts"
     )
+    decided_by: Literal["agreement", "objective", "replay", "nothing"] | None = Field(
+        default=None,
+        description="what decided between the pictures and their negative: restarts agree, one of two signs explains "
+        "the smashed data better, the client's steps taken again, or nothing; null where the attack does not say",
+    )
+    sure: bool | None = Field(
+        default=None,
+        description="whether by what it sees of itself the attack has less than half of the best blind guess's error; "
+        "null where it does not say",
+    )
     smashed: int = Field(default=0, description="smashed samples that the attack saw, the targets among them")
     by_input: dict[str, float] = Field(
         default_factory=dict, description="error of each named input, or column of a table, by itself"
@@ -159,6 +169,16 @@ class RecordedInversionRow(Row):
     sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
     agreement: float | None = Field(
         description="correlation of the pictures of the attack's two best restarts; null without restarts"
+    )
+    decided_by: Literal["agreement", "objective", "replay", "nothing"] | None = Field(
+        default=None,
+        description="what decided between the pictures and their negative: restarts agree, one of two signs explains "
+        "the smashed data better, the client's steps taken again, or nothing; null where the attack does not say",
+    )
+    sure: bool | None = Field(
+        default=None,
+        description="whether by what it sees of itself the attack has less than half of the best blind guess's error; "
+        "null where it does not say",
     )
     seconds: float
     pictures: str = Field(description="PNG of the reconstructions, relative to report.json; below originals if known")

@@ -87,6 +87,24 @@ def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture, 
 
 
 @torch.no_grad()
+def mirror(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) -> Tensor:
+    """The negative of all pictures, with the clone's first layer changed in place so that it still gives the same
+    smashed data; the pictures as they are where no layer does (no bias, zero padding, another range or layer).
+
+    Args:
+        inputs: pictures in the range, shape [n, *input shape].
+        clone: copy of the client's layers.
+        architecture: the client's layers and the range of inputs.
+    """
+    layer = first_layer(clone)
+    if layer is None or layer.bias is None or layer.padded or architecture.low != 0.0:
+        return inputs
+    layer.bias.add_(architecture.high * layer.sums)
+    layer.weight.neg_()
+    return architecture.high - inputs
+
+
+@torch.no_grad()
 def resolve_sign(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) -> tuple[Tensor, Sign]:
     """Choose between the pictures and their negative by the first layer's biases, changing the clone along.
 

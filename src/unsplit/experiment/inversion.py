@@ -171,6 +171,8 @@ def scored(
         residual=float(found.residual[:number].mean()),
         sign=found.sign.value,
         agreement=found.agreement,
+        decided_by=None if found.decided_by is None else found.decided_by.value,
+        sure=found.sure,
         smashed=len(found.inputs),
         clone_accuracy=_mean([performance(outputs, test.labels) for outputs in clones]),
         clone_accuracy_negative=_mean([performance(outputs, test.labels) for outputs in mirrored]),

@@ -167,7 +167,10 @@ def _recorded_inputs(rows: Sequence[RecordedInversionRow]) -> Finding:
 
 def _own_words(row: RecordedInversionRow) -> str:
     agreement = "" if row.agreement is None else f", restarts agree by {row.agreement:.2f}"
-    return f"preset {row.preset} has a relative residual of {error(row.residual)}, sign {row.sign}{agreement}"
+    decided = "" if row.decided_by is None else f" (decided by {row.decided_by})"
+    sure = ", sure of its pictures" if row.sure else ""
+    told = f"preset {row.preset} has a relative residual of {error(row.residual)}"
+    return f"{told}, sign {row.sign}{decided}{agreement}{sure}"
 
 
 _SEEN = {

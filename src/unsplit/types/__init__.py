@@ -2,10 +2,11 @@
 
 from unsplit.choices import Setup
 from unsplit.types._message import Header, Kind, Message, Payload
-from unsplit.types._results import InferredLabels, Reconstruction, Sign, Truth
+from unsplit.types._results import DecidedBy, InferredLabels, Reconstruction, Sign, Truth
 from unsplit.types._transcript import Messages, Selection, Transcript
 
 __all__ = [
+    "DecidedBy",
     "Header",
     "InferredLabels",
     "Kind",

@@ -15,6 +15,19 @@ class Sign(str, Enum):
     UNTESTED = "untested"
 
 
+class DecidedBy(str, Enum):
+    """What decided between the pictures of an attack and their negative."""
+
+    AGREEMENT = "agreement"
+    """Restarts found the same."""
+    OBJECTIVE = "objective"
+    """Restarts found both, and the one explains the smashed data better."""
+    REPLAY = "replay"
+    """The client's own steps, taken again, explain how the smashed data moved."""
+    NOTHING = "nothing"
+    """Restarts disagree, and nothing tells which is right."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reconstruction:
     """What an inversion attack returns. No score: scores need the truth, which an attack never sees.
@@ -27,6 +40,9 @@ class Reconstruction:
         sign: whether the negative of the pictures could be ruled out.
         rounds: number of rounds (coordinate descent) or steps (joint) that each input took.
         agreement: correlation of the pictures of the attack's two best restarts, -1 to 1; None without restarts.
+        decided_by: what decided between the pictures and their negative; None where the attack does not say.
+        sure: whether by what the attack sees of itself its error is below half of a blind guess's; None where it does
+            not say.
     """
 
     inputs: Float[Tensor, "n ..."]
@@ -35,6 +51,8 @@ class Reconstruction:
     sign: Sign = Sign.UNTESTED
     rounds: tuple[int, ...] = ()
     agreement: float | None = None
+    decided_by: DecidedBy | None = None
+    sure: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,13 +5,15 @@ The first is told without the truth: what the attacker would see of its own succ
 
 from typing import Literal, NamedTuple
 
+from unsplit.attacks.inversion import AGREEMENT, SURE_AGREEMENT, SURE_RESIDUAL
+
 Sureness = Literal["high", "medium", "low", "not said"]
 
 RESIDUAL = 0.1
 """An attack that leaves more of the smashed data unexplained than this has not converged."""
-EXPLAINED = 0.05
+EXPLAINED = SURE_RESIDUAL
 """One that leaves no more than this explains them."""
-AGREE, AGREE_WELL = 0.5, 0.9
+AGREE, AGREE_WELL = AGREEMENT, SURE_AGREEMENT
 MARGIN, WIDE_MARGIN = 0.3, 0.5
 UNDECIDED = 0.1
 MANY, SOME = 100, 10

@@ -7,13 +7,20 @@ import torch
 from torch import nn
 
 from unsplit import metrics
-from unsplit.attacks.inversion import AmortisedConfig, JointConfig, LearningConfig, invert_by_decoder, invert_jointly
+from unsplit.attacks.inversion import (
+    AmortisedConfig,
+    JointConfig,
+    LearningConfig,
+    invert_by_decoder,
+    invert_jointly,
+    surely,
+)
 from unsplit.attacks.inversion._decoder import Decoder, receptive_centres
 from unsplit.errors import InputError
 from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.knowledge import ClientArchitecture
 from unsplit.randomness import generator, seeded
-from unsplit.types import Kind, Message, Sign, Transcript
+from unsplit.types import DecidedBy, Kind, Message, Sign, Transcript
 
 TINY = AmortisedConfig(candidates=2, steps=10, refit_steps=2, learning=LearningConfig(width=4, blocks=1, batch=4))
 QUICK = AmortisedConfig(candidates=3, finalists=2, steps=300, learning=LearningConfig(batch=32))
@@ -102,22 +109,32 @@ def test_the_same_seed_gives_the_same_numbers_and_leaves_the_global_generator_al
 
 def test_what_is_returned_belongs_together():
     view, architecture = small()
-    found = invert_by_decoder(view, architecture, TINY, generator=generator(0))
+    alone = dataclasses.replace(TINY, finalists=1)
+    found = invert_by_decoder(view, architecture, alone, generator=generator(0))
     with torch.no_grad():
         output = found.clones[0](found.inputs)
     smashed = view.tensor(Kind.SMASHED)
     expected = (output - smashed).square().flatten(1).mean(1) / smashed.var(unbiased=False)
     torch.testing.assert_close(found.residual, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_result_says_what_decided_its_sign(seed):
+    view, architecture = small()
+    found = invert_by_decoder(view, architecture, TINY, generator=generator(seed))
     assert -1 <= found.agreement <= 1
-    assert found.sign is (Sign.RESOLVED if found.agreement >= 0.5 else Sign.AMBIGUOUS)
+    assert found.sign is (Sign.AMBIGUOUS if found.decided_by is DecidedBy.NOTHING else Sign.RESOLVED)
+    assert (found.decided_by is DecidedBy.AGREEMENT) == (found.agreement >= 0.5)
+    assert found.sure is surely(found.agreement, float(found.residual.mean()), found.sign)
 
 
 def test_one_finalist_says_nothing_of_agreement():
     view, architecture = small()
     alone = dataclasses.replace(TINY, finalists=1)
     found = invert_by_decoder(view, architecture, alone, generator=generator(0))
-    assert found.agreement is None
+    assert found.agreement is found.decided_by is None
     assert found.sign is Sign.UNTESTED
+    assert found.sure is False
 
 
 def test_pictures_are_in_the_range_of_the_architecture():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from unsplit.attacks.inversion.amortised import _sign
+from unsplit.attacks import symmetry
 from unsplit.attacks.symmetry import first_layer, resolve_sign, stretch
 from unsplit.knowledge import ClientArchitecture
 from unsplit.models import build, dense_note, split
@@ -240,9 +240,25 @@ def test_behind_a_dense_first_layer_no_sign_is_resolved(bias):
     assert dense_note(layers("conv")) is None
 
 
-def test_a_decoder_s_agreement_resolves_no_sign_behind_a_dense_first_layer():
-    with seeded(0):
-        clone = nn.Sequential(nn.Flatten(), nn.Linear(144, 20), nn.ReLU())
-    assert _sign(0.99, clone) is Sign.AMBIGUOUS
-    assert _sign(0.99, layers("conv")) is Sign.RESOLVED
-    assert _sign(None, clone) is Sign.UNTESTED
+def test_labels_cannot_tell_a_picture_from_its_negative(trained, digits):
+    """The exact mirror gives the same smashed data, so the server's own top gives the same logits and the same loss on
+    the labels that it holds: no use of them decides.
+    """
+    bottom, top = split(trained.model(), 4)
+    pictures, labels = digits.test.images[:50], digits.test.labels[:50]
+    clone = copy.deepcopy(bottom)
+    negative = symmetry.mirror(pictures, clone, ClientArchitecture.of(bottom, (1, 28, 28)))
+    torch.testing.assert_close(negative, 1 - pictures)
+    with torch.no_grad():
+        logits, own = top(clone(negative)), top(bottom(pictures))
+    torch.testing.assert_close(logits, own, rtol=1e-3, atol=1e-3)
+    loss = torch.nn.functional.cross_entropy
+    torch.testing.assert_close(loss(logits, labels), loss(own, labels), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["without bias", "padded"])
+def test_where_no_negative_explains_the_smashed_data_none_is_made(kind):
+    inputs, clone, architecture = case(kind)
+    before = clone(inputs)
+    assert torch.equal(symmetry.mirror(inputs, clone, architecture), inputs)
+    assert torch.equal(clone(inputs), before)

@@ -3,8 +3,9 @@ amortised inversion (presets `strong` and `strong-quick`), which trains a decode
 """
 
 from unsplit.attacks.inversion._candidate import LearningConfig
+from unsplit.attacks.inversion._finalists import AGREEMENT, SURE_AGREEMENT, SURE_RESIDUAL, surely
 from unsplit.attacks.inversion._informed import ExamplesConfig
-from unsplit.attacks.inversion.amortised import AGREEMENT, AmortisedConfig, invert_by_decoder, invert_through_defense
+from unsplit.attacks.inversion.amortised import AmortisedConfig, invert_by_decoder, invert_through_defense
 from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates
 from unsplit.attacks.inversion.examples import (
     ExamplesInversionConfig,
@@ -20,6 +21,8 @@ __all__ = [
     "AGREEMENT",
     "OBJECTIVES",
     "PRESETS",
+    "SURE_AGREEMENT",
+    "SURE_RESIDUAL",
     "AmortisedConfig",
     "CoordinateConfig",
     "ExamplesConfig",
@@ -38,5 +41,6 @@ __all__ = [
     "invert_jointly_through_defense",
     "invert_through_defense",
     "preset",
+    "surely",
     "total_variation",
 ]

@@ -179,9 +179,9 @@ class Candidate:
         return total / self._norm if self._norm and math.isfinite(total) else math.inf
 
     @torch.no_grad()
-    def pictures(self) -> Tensor:
-        """The reconstruction of all targets, shape [n, c, h, w], in the range."""
-        return torch.cat([self._decoded(part) for part in torch.split(self._targets, _PIECE)])
+    def pictures(self, number: int | None = None) -> Tensor:
+        """The reconstruction of the first so many targets, or of all, shape [n, c, h, w], in the range."""
+        return torch.cat([self._decoded(part) for part in torch.split(self._targets[:number], _PIECE)])
 
     def fit(self, pictures: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of the clone on `pictures`, relative to all smashed data's variance within channels."""

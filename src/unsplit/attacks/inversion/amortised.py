@@ -1,32 +1,24 @@
 """Amortised inversion: one decoder, shared by all smashed data that the server has seen, and one clone."""
 
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
 
 from unsplit.attacks._threat_model import attack
 from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, MisfitFunction
+from unsplit.attacks.inversion._finalists import Witness, chosen, conclude, extended, residual_of, surely
 from unsplit.attacks.inversion._schedule import Stretch
-from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
-from unsplit.attacks.symmetry import first_layer, stretch
 from unsplit.attacks.targets import as_maps, matched_targets
 from unsplit.devices import Precision
 from unsplit.errors import InputError, check_at_least_one
 from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.randomness import generator as seeded_generator
 from unsplit.stepping import perform
-from unsplit.types import Kind, Reconstruction, Sign, Transcript
-
-_PIECE = 256
-
-AGREEMENT = 0.5
-"""Finalists whose pictures correlate less than this do not agree."""
+from unsplit.types import Kind, Reconstruction, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +203,9 @@ def _search(
     misfit: MisfitFunction | None,
     generator: torch.Generator,
     progress: Progress,
+    witness: Witness | None = None,
 ) -> Reconstruction:
-    """The attack itself, with the `misfit` of a `Candidate`."""
+    """The attack itself, with the `misfit` of a `Candidate` and what `conclude` may ask about the sign."""
     targets, _ = matched_targets(view, architecture, seeded_generator(0))
     targets, architecture, last_layers = as_maps(targets, architecture)
     first = max(1, round(config.trial * config.steps))
@@ -223,23 +216,23 @@ def _search(
         Candidate.start(targets, architecture, config.learning, tilt, generator, stretches, misfit) for tilt in tilts
     ]
     perform([candidate.learn(told.after(first)) for candidate in candidates])
-    finalists = sorted(candidates, key=lambda one: one.objective)[: config.finalists]
+    finalists = chosen(candidates, config.finalists)
     del candidates
     perform([finalist.learn(told.after(config.steps - first)) for finalist in finalists])
-    best, *others = sorted(finalists, key=lambda one: one.objective)
-    pictures = best.pictures()
-    agreement = correlation(pictures, others[0].pictures()) if others else None
-    if config.stray is not None:
-        pictures = stretch(pictures, best.clone, architecture, stray=config.stray)
+    found = conclude(finalists, architecture, config.stray, witness)
+    best, pictures = found.best.candidate, found.best.pictures
     if config.refit_steps:
         perform([best.refit(pictures, config.refit_steps, config.refit_rate, generator)])
+    residual = residual_of(best.clone, pictures, targets)
     return Reconstruction(
-        inputs=pictures,
+        inputs=found.inputs,
         clones=(extended(best.clone, last_layers),),
-        residual=residual_of(best.clone, pictures, targets),
-        sign=_sign(agreement, best.clone),
+        residual=residual,
+        sign=found.sign,
         rounds=(config.steps,) * len(pictures),
-        agreement=agreement,
+        agreement=found.agreement,
+        decided_by=found.decided_by,
+        sure=surely(found.agreement, float(residual.mean()), found.sign),
     )
 
 
@@ -257,32 +250,3 @@ class Told:
             self._progress(self._done, self._total, objective)
 
         return tell
-
-
-def _sign(agreement: float | None, clone: nn.Module) -> Sign:
-    if agreement is None:
-        return Sign.UNTESTED
-    layer = first_layer(clone)
-    told = agreement >= AGREEMENT and not (layer is not None and layer.dense)
-    return Sign.RESOLVED if told else Sign.AMBIGUOUS
-
-
-def extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
-    """The clone with layers behind it, under the names that they had."""
-    if not len(layers):
-        return clone
-    return nn.Sequential(OrderedDict([*clone.named_children(), *layers.named_children()]))
-
-
-@torch.no_grad()
-def residual_of(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
-    """How badly the clone explains each of the targets by its picture; see `relative_residual`."""
-    piece = _PIECE - (len(pictures) % _PIECE == 1)  # batch normalisation refuses a last piece of one
-    output = torch.cat([clone(part) for part in torch.split(pictures, piece)])
-    return relative_residual(output, targets)
-
-
-def correlation(one: Tensor, other: Tensor) -> float:
-    """The correlation of two sets of pictures: 1 for the same, negative for negatives."""
-    pair = torch.stack([one.flatten(), other.flatten()])
-    return float(torch.nan_to_num(torch.corrcoef(pair)[0, 1]))

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
 from unsplit.attacks.inversion._candidate import LearningConfig
+from unsplit.attacks.inversion._finalists import AGREEMENT, correlation, extended, residual_of
 from unsplit.attacks.inversion._informed import Examples, ExamplesConfig, InformedCandidate
 from unsplit.attacks.inversion._schedule import Stretch
-from unsplit.attacks.inversion.amortised import AGREEMENT, Told, correlation, extended, residual_of
+from unsplit.attacks.inversion.amortised import Told
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import AttackSettings, Limits, at_most
 from unsplit.attacks.targets import as_maps, matched_targets

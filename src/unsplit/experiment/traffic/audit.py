@@ -199,6 +199,8 @@ class _Audit:
             residual=float(found.residual[-samples:].mean()),
             sign=found.sign.value,
             agreement=found.agreement,
+            decided_by=None if found.decided_by is None else found.decided_by.value,
+            sure=found.sure,
             seconds=seconds,
             pictures=f"pictures/step{step}-depth{depth}-{attack.name}.png",
             scores=scores,

@@ -1,0 +1,269 @@
+"""What becomes of restarts: which of them go on to the end, and what is made of those that came there.
+
+A symmetry leaves all smashed data as they are, so no objective tells a solution from its exact mirror. What does tell
+is which of two *found* solutions of opposite signs explains the data better: the wrong one has to bend the client's
+layers. For that, both signs must come to the end.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unsplit.attacks.inversion._candidate import Candidate
+from unsplit.attacks.objectives import relative_residual
+from unsplit.attacks.symmetry import first_layer, mirror, stretch
+from unsplit.knowledge import ClientArchitecture
+from unsplit.types import DecidedBy, Sign
+
+AGREEMENT = 0.5
+"""Finalists whose pictures correlate less than this do not agree."""
+SURE_AGREEMENT, SURE_RESIDUAL = 0.8, 0.05
+"""An attack may be sure where its finalists agree by this much or more and its clone leaves no more than this of the
+smashed data unexplained. Fitted on the runs of `docs/results.json`."""
+
+Witness = Callable[[nn.Module, Tensor], float]
+"""Evidence from elsewhere than the objective: of a clone and the pictures [n, *input shape] of all targets, how much
+more it speaks for them than for their negative (below 0: for the negative)."""
+
+_NEAR = 1.5
+"""A restart with more than this many times the lowest objective after the trial has collapsed or is lost."""
+_GLANCE = 256
+"""Number of pictures by which restarts are compared after the trial."""
+_DECISIVE = 0.003
+"""Objectives are relative to the variance of the smashed data. Those of opposite signs that differ by less than this
+decide nothing: by .005 to .007 the right sign won (Fashion-MNIST, depths 3 to 5), by .001 the wrong one (MNIST 3)."""
+_SCALE = 0.05
+"""Relative excess of the objective at which a finalist counts exp(-1) times as much as the best."""
+_PIECE = 256
+
+
+def correlation(one: Tensor, other: Tensor) -> float:
+    """The correlation of two sets of pictures: 1 for the same, negative for negatives, 0 where one is constant."""
+    pair = torch.stack([one.flatten(), other.flatten()])
+    return float(torch.nan_to_num(torch.corrcoef(pair)[0, 1]))
+
+
+def chosen(candidates: Sequence[Candidate], number: int) -> list[Candidate]:
+    """The restarts that go on: the one with the lowest objective; of the others that come near it, the one whose
+    pictures are least like its; then the lowest objectives.
+
+    After a trial most restarts may be negatives, and the two lowest objectives among them (Fashion-MNIST, depth 5); the
+    least alike are the two signs, if both are there.
+    """
+    best, *others = sorted(candidates, key=lambda one: one.objective)
+    near = [one for one in others if one.objective <= _NEAR * best.objective]
+    if number > 1 and len(near) > 1:
+        pictures = best.pictures(_GLANCE)
+        unlike = min(near, key=lambda one: correlation(pictures, one.pictures(_GLANCE)))
+        others = [unlike, *(one for one in others if one is not unlike)]
+    return [best, *others][:number]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finalist:
+    """What a restart ended with.
+
+    Args:
+        candidate: the restart, whose clone goes with the pictures.
+        pictures: the pictures of all targets, stretched to the range that they are known to fill.
+    """
+
+    candidate: Candidate
+    pictures: Tensor
+
+    def like(self, other: "Finalist") -> float:
+        """The correlation of its pictures with another's."""
+        return correlation(self.pictures, other.pictures)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conclusion:
+    """What is believed in the end.
+
+    Args:
+        best: the finalist whose clone is returned, with the pictures that go with it.
+        inputs: the best guess at the pictures by squared error: as those, unless restarts disagree.
+        agreement: correlation of the pictures of the two best finalists; None for one.
+        sign: whether the negative could be ruled out.
+        decided_by: what decided between the pictures and their negative; None for one finalist.
+    """
+
+    best: Finalist
+    inputs: Tensor
+    agreement: float | None
+    sign: Sign
+    decided_by: DecidedBy | None
+
+
+def conclude(
+    candidates: Sequence[Candidate],
+    architecture: ClientArchitecture,
+    stray: float | None,
+    witness: Witness | None = None,
+) -> Conclusion:
+    """What the restarts that came to the end say together: those that agree are averaged; where others disagree, the
+    inputs are the mean of all, and the less they agree the nearer to one grey.
+
+    Args:
+        candidates: the restarts, whose clones are mended for the stretch of their pictures.
+        architecture: the client's layers and the range of inputs.
+        stray: share of pixels that the stretch may leave outside the range, at either end; None for no stretch.
+        witness: evidence on the sign from elsewhere; None for none.
+    """
+    found = [_stretched(one, one.pictures(), architecture, stray) for one in candidates]
+    best, *others = sorted(found, key=lambda one: one.candidate.objective)
+    vote = 0.0 if witness is None else _vote(best, others, witness)
+    if vote < 0:
+        best, others = _turned(best, others, architecture)
+    agreement = best.like(others[0]) if others else None
+    decided_by = DecidedBy.REPLAY if vote else _decided_by(best, others)
+    agreed: list[Finalist] = []
+    doubts: list[Finalist] = []
+    for other in others:
+        alike = best.like(other)
+        told = alike >= AGREEMENT or (alike <= -AGREEMENT and decided_by is not DecidedBy.NOTHING)
+        (agreed if told else doubts).append(other)
+    if agreed:
+        best = _stretched(best.candidate, _averaged(best, agreed, architecture), architecture, stray)
+    return Conclusion(
+        best=best,
+        inputs=_hedged(best, doubts) if doubts else best.pictures,
+        agreement=agreement,
+        sign=_sign(decided_by, best.candidate.clone),
+        decided_by=decided_by,
+    )
+
+
+def surely(agreement: float | None, residual: float, sign: str) -> bool:
+    """Whether an attack that sees this of itself may be sure that its error is below half of a blind guess's.
+
+    Args:
+        agreement: correlation of the pictures of the two best restarts; None without restarts.
+        residual: mean relative squared error of the clone's output.
+        sign: value of the `Sign` of the pictures.
+    """
+    told = agreement is not None and agreement >= SURE_AGREEMENT
+    return told and residual <= SURE_RESIDUAL and sign == Sign.RESOLVED.value
+
+
+def extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
+    """The clone with layers behind it, under the names that they had."""
+    if not len(layers):
+        return clone
+    return nn.Sequential(OrderedDict([*clone.named_children(), *layers.named_children()]))
+
+
+@torch.no_grad()
+def residual_of(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
+    """The relative squared error of the clone's output against each target, shape [n]."""
+    piece = _PIECE - (len(pictures) % _PIECE == 1)  # batch normalisation refuses a last piece of one
+    output = torch.cat([clone(part) for part in torch.split(pictures, piece)])
+    return relative_residual(output, targets)
+
+
+def _stretched(
+    candidate: Candidate, pictures: Tensor, architecture: ClientArchitecture, stray: float | None
+) -> Finalist:
+    if stray is not None:
+        pictures = stretch(pictures, candidate.clone, architecture, stray=stray)
+    return Finalist(candidate=candidate, pictures=pictures)
+
+
+def _vote(best: Finalist, others: Sequence[Finalist], witness: Witness) -> float:
+    """The witness's evidence for the best's sign, from all finalists whose sign relative to it is known."""
+    vote = witness(best.candidate.clone, best.pictures)
+    for other in others:
+        alike = best.like(other)
+        if abs(alike) >= AGREEMENT:
+            vote += math.copysign(1, alike) * witness(other.candidate.clone, other.pictures)
+    return vote
+
+
+def _turned(
+    best: Finalist, others: Sequence[Finalist], architecture: ClientArchitecture
+) -> tuple[Finalist, list[Finalist]]:
+    """The best of the other sign, and the rest: a finalist that was found there, else the exact mirror of the best."""
+    for number, other in enumerate(others):
+        if best.like(other) <= -AGREEMENT:
+            return other, [best, *others[:number], *others[number + 1 :]]
+    pictures = mirror(best.pictures, best.candidate.clone, architecture)
+    return Finalist(candidate=best.candidate, pictures=pictures), [*others]
+
+
+def _decided_by(best: Finalist, others: Sequence[Finalist]) -> DecidedBy | None:
+    if not others:
+        return None
+    alike = [best.like(other) for other in others]
+    negatives = [other for one, other in zip(alike, others, strict=True) if one <= -AGREEMENT]
+    if negatives:
+        ahead = min(other.candidate.objective for other in negatives) - best.candidate.objective
+        return DecidedBy.OBJECTIVE if ahead >= _DECISIVE else DecidedBy.NOTHING
+    return DecidedBy.AGREEMENT if alike[0] >= AGREEMENT else DecidedBy.NOTHING
+
+
+def _sign(decided_by: DecidedBy | None, clone: nn.Module) -> Sign:
+    if decided_by is None:
+        return Sign.UNTESTED
+    layer = first_layer(clone)
+    open_ = decided_by is DecidedBy.NOTHING or (layer is not None and layer.dense)
+    return Sign.AMBIGUOUS if open_ else Sign.RESOLVED
+
+
+def _weight(other: Finalist, best: Finalist) -> float:
+    """How much a finalist counts if the best counts 1."""
+    lowest = best.candidate.objective
+    return math.exp(-max(0.0, other.candidate.objective / lowest - 1) / _SCALE) if lowest > 0 else 1.0
+
+
+def _averaged(best: Finalist, agreed: Sequence[Finalist], architecture: ClientArchitecture) -> Tensor:
+    """The mean of the best and of those that agree with it, brought onto it by the affine map of least squares:
+    contrast, brightness, sign, and the mixture of colours.
+    """
+    total, weights = best.pictures.clone(), 1.0
+    for other in agreed:
+        weight = _weight(other, best)
+        total.add_(aligned(other.pictures, best.pictures), alpha=weight)
+        weights += weight
+    return (total / weights).clamp(architecture.low, architecture.high)
+
+
+def aligned(pictures: Tensor, onto: Tensor) -> Tensor:
+    """Pictures [n, c, ...] after the affine map of their channels' values that brings them nearest to others of that
+    shape.
+    """
+    channels = pictures.shape[1]
+    values, wanted = (part.transpose(0, 1).reshape(channels, -1).double() for part in (pictures, onto))
+    mean, goal = values.mean(1, keepdim=True), wanted.mean(1, keepdim=True)
+    values, wanted = values - mean, wanted - goal
+    mixing = torch.linalg.lstsq(values @ values.T, values @ wanted.T, driver="gelsd").solution.T
+    moved: Tensor = mixing @ values + goal
+    return moved.reshape(channels, len(pictures), *pictures.shape[2:]).transpose(0, 1).to(pictures)
+
+
+def _hedged(best: Finalist, doubts: Sequence[Finalist]) -> Tensor:
+    """The mean of finalists that disagree, and of it as much as their agreement allows.
+
+    Were each finalist the truth and noise of its own, in shares of a and 1 - a, two would correlate by a, and of their
+    weighted mean the share a / (a + (1 - a) sum of squared weights) is to be believed (Spearman and Brown's formula,
+    for equal weights). A finalist that the objective speaks against says less of how far to trust the best.
+    """
+    alike = [best.like(other) for other in doubts]
+    # Behind a dense layer wrong pictures explain the smashed data as well as right ones (docs/attack.md).
+    dense = any(isinstance(layer, nn.Linear) for layer in best.candidate.clone.modules())
+    counts = [1.0]
+    for one, other in zip(alike, doubts, strict=True):
+        # Nor does a negative that nothing rules out count less: no sign is preferred.
+        counts.append(1.0 if dense or one <= -AGREEMENT else _weight(other, best))
+    doubt = max(count * (1 - min(1.0, abs(one))) for count, one in zip(counts[1:], alike, strict=True))
+    weights = torch.tensor(counts)
+    weights = weights / weights.sum()
+    mean = torch.zeros_like(best.pictures)
+    for finalist, weight in zip((best, *doubts), weights.tolist(), strict=True):
+        mean.add_(finalist.pictures, alpha=weight)
+    believed = (1 - doubt) / (1 - doubt + doubt * float(weights.square().sum()))
+    middle = mean.mean()
+    return middle + believed * (mean - middle)
