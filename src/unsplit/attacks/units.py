@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientQueries, ClientWeights, KnownPictures, KnownRows
+from unsplit.knowledge import (
+    AuxiliaryData,
+    ClientArchitecture,
+    ClientQueries,
+    ClientWeights,
+    ColumnStatistics,
+    KnownPictures,
+    KnownRows,
+)
 from unsplit.randomness import generator, seeded
 from unsplit.ranges import InputRange
 from unsplit.types import Reconstruction
@@ -79,6 +87,10 @@ class Units:
             return replace(value, pictures=self._range.to_unit(value.pictures))
         if isinstance(value, KnownRows):
             return replace(value, rows=self._range.to_unit(value.rows))
+        if isinstance(value, ColumnStatistics):
+            span = self._range.columns(value.quantiles.shape[1:])[1].to(value.covariance).expand(len(value.covariance))
+            quantiles = self._range.to_unit(value.quantiles)
+            return replace(value, quantiles=quantiles, covariance=value.covariance / torch.outer(span, span))
         if isinstance(value, ClientWeights):
             low, span = self._range.columns(value.input_shape)
             device = next((weight.device for weight in value.bottom.parameters()), torch.device("cpu"))

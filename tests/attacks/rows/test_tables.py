@@ -11,6 +11,7 @@ from helpers.checks import noise, refused
 from unsplit.attacks import silent, threat_model
 from unsplit.attacks.rows import RowsConfig, invert_from_known_rows, invert_from_statistics
 from unsplit.attacks.rows.latent import latent_rows
+from unsplit.attacks.units import Units
 from unsplit.data import Splits, from_tensors
 from unsplit.experiment import AuditConfig
 from unsplit.experiment.auditing.fitting import fitting_rows
@@ -88,6 +89,30 @@ def test_a_few_known_rows_give_much_of_the_others(diabetes):
     view, architecture = seen(diabetes)
     found = invert_from_known_rows(view, architecture, known(diabetes, 8), QUICK, generator=generator(0))
     assert skill_of(found, diabetes) > 0.5
+
+
+def test_what_is_known_of_rows_is_in_the_client_s_units(diabetes):
+    wide = 5 * diabetes - 2
+    view, architecture = seen(wide)
+    architecture = dataclasses.replace(architecture, low=-2.0, high=3.0)
+    found = invert_from_known_rows(view, architecture, known(wide, 20), QUICK, generator=generator(0))
+    assert skill_of(found, wide) > 0.9
+    assert torch.allclose(found.inputs[TARGETS : TARGETS + 20], wide[TARGETS : TARGETS + 20], atol=1e-5)
+    statistics = ColumnStatistics.of(wide[TARGETS:])
+    found = invert_from_statistics(view, architecture, statistics, QUICK, generator=generator(0))
+    assert skill_of(found, wide) > 0.4
+
+
+def test_units_may_differ_between_the_columns(diabetes):
+    low, span = torch.linspace(-3, 2, 10), torch.linspace(1, 6, 10)
+    channels = tuple(zip(low.tolist(), (low + span).tolist(), strict=True))
+    _, architecture = seen(diabetes)
+    architecture = dataclasses.replace(architecture, low=-3.0, high=8.0, channels=channels)
+    statistics = ColumnStatistics.of(diabetes * span + low)
+    given = {"architecture": architecture, "statistics": statistics}
+    inside, wanted = Units(given).entered(given)["statistics"], ColumnStatistics.of(diabetes)
+    assert torch.allclose(inside.quantiles, wanted.quantiles, atol=1e-5)
+    assert torch.allclose(inside.covariance, wanted.covariance, atol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
