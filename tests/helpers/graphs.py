@@ -22,6 +22,11 @@ class PlayedGraph:
         self.replays += 1
         if self.replays == 1:
             return
+        # A graph knows nothing of what Python pretends meanwhile.
+        with torch._C.DisableTorchFunction():
+            self._do_again()
+
+    def _do_again(self):
         for operation, arguments, named, made in self.operations:
             again = operation(*arguments, **named)
             if operation.is_view:
