@@ -40,6 +40,7 @@ from unsplit.attacks.inversion import (
     invert_jointly,
     invert_jointly_through_defense,
     invert_through_defense,
+    invert_with_replay,
 )
 from unsplit.attacks.labels import (
     GroupingConfig,
@@ -63,6 +64,7 @@ from unsplit.knowledge import (
     AuxiliaryData,
     ClientArchitecture,
     ClientLoss,
+    ClientOptimizer,
     ClientQueries,
     ClientWeights,
     ColumnStatistics,
@@ -77,6 +79,7 @@ from unsplit.knowledge import (
     OwnTop,
 )
 from unsplit.models import build, split, split_head
+from unsplit.optim import OptimizerSpec
 from unsplit.protocol import Recorder, SplitConfig, split_training
 from unsplit.randomness import generator
 from unsplit.types import Kind, Message, Setup
@@ -136,6 +139,12 @@ TABLE = {
     invert_by_decoder: inverting(ARCHITECTURE, config=AMORTISED),
     invert_jointly_through_defense: inverting(ARCHITECTURE, DEFENSE, config=JOINT, page="defenses.md"),
     invert_through_defense: inverting(ARCHITECTURE, DEFENSE, config=AMORTISED, page="defenses.md"),
+    invert_with_replay: Row(
+        (ARCHITECTURE, ClientOptimizer(spec=OptimizerSpec())),
+        AMORTISED,
+        frozenset({Kind.SMASHED, Kind.CUT_GRAD}),
+        page="sign.md",
+    ),
     invert_from_known_rows: inverting(
         FLAT, KnownRows(indices=(0, 1, 2, 3), rows=ROWS), config=FEW_ROWS, page="tables.md"
     ),

@@ -223,7 +223,7 @@ def test_the_rows_are_what_the_cells_found(smoked):
     assert found["table2", "clone_accuracy"].trivial == stored["clone_chance"]
     strong = {one.metric: one.value for one in rows if one.table == SEEDS}
     assert strong == {metric: cells["strong"][metric] for metric in strong}
-    assert strong.keys() == {"mse", "mse_scale_free", "clone_accuracy", "residual", "agreement"}
+    assert strong.keys() == {"mse", "mse_scale_free", "clone_accuracy", "residual", "agreement", "sure"}
     missing = [one for one in rows if one.table == "figure3a"]
     assert missing
     assert all(one.value is None and one.note == "not run" for one in missing)
@@ -249,7 +249,7 @@ def test_the_report_of_a_store(smoked, tmp_path, monkeypatch):
     assert caught.value.code == 0
     rows = read_rows(tmp_path / "results.json")
     pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert pictures == ["figure2.png", "table6-digits-joint.png", "table6-digits-strong.png"]
+    assert pictures == ["figure2.png", "table2.png", "table6-digits-joint.png", "table6-digits-strong.png"]
     assert "strongest attack, seed by seed" in (tmp_path / "results.md").read_text()
     assert (tmp_path / "results.md").read_text() == page_markdown(rows, pictures)
     for picture in (tmp_path / "pictures").iterdir():
@@ -293,7 +293,7 @@ def test_the_self_estimate_is_judged_by_the_errors():
     assert "gave warning in 1 of them, and in 1 of the 3 others" in text
     assert "correlation of agreement and error: -0.90" in text
     assert "correlation of residual and error: 1.00" in text
-    assert "| MNIST | after | 4 | 0 | 0.3000 † | 0.3000 | 90.0% | 0.0300 | -0.80 |" in text
+    assert "| MNIST | after | 4 | 0 | 0.3000 † | 0.3000 | 90.0% | 0.0300 | -0.80 |  |" in text
     assert seeds_section([row()]) == ""
 
 

@@ -14,6 +14,7 @@ from unsplit.attacks.inversion.examples import (
 )
 from unsplit.attacks.inversion.joint import JointConfig, invert_jointly, invert_jointly_through_defense
 from unsplit.attacks.inversion.presets import PRESETS, adaptive_attack_of, attack_of, invert, preset
+from unsplit.attacks.inversion.replay import invert_with_replay
 from unsplit.attacks.objectives import OBJECTIVES, total_variation
 from unsplit.attacks.settings import InversionConfig
 
@@ -40,6 +41,7 @@ __all__ = [
     "invert_jointly",
     "invert_jointly_through_defense",
     "invert_through_defense",
+    "invert_with_replay",
     "preset",
     "surely",
     "total_variation",

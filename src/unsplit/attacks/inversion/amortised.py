@@ -148,7 +148,7 @@ def invert_by_decoder(
     Departures:
         From Erdoğan et al.'s section 4.2: a decoder for free pictures, all targets at once, simultaneous updates.
     """
-    return _search(view, architecture, config, None, generator, progress)
+    return search(view, architecture, config, None, generator, progress)
 
 
 @attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))
@@ -193,10 +193,10 @@ def invert_through_defense(
         Ours; adaptive evaluation in the sense of Tramèr, Carlini, Brendel, Madry, "On adaptive attacks to adversarial
         example defenses", 2020.
     """
-    return _search(view, architecture, config, defense.misfit, generator, progress)
+    return search(view, architecture, config, defense.misfit, generator, progress)
 
 
-def _search(
+def search(
     view: Transcript,
     architecture: ClientArchitecture,
     config: AmortisedConfig,

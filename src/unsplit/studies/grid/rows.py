@@ -27,6 +27,7 @@ Metric = Literal[
     "queries",
     "residual",
     "agreement",
+    "sure",
     "skill",
     "seconds",
     "bytes",

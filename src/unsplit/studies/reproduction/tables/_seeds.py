@@ -6,19 +6,23 @@ from typing import Any
 
 from unsplit.attacks.inversion import AGREEMENT
 from unsplit.report.numbers import error, percent
-from unsplit.studies.grid.markdown import markdown_table
+from unsplit.studies.grid.markdown import image, markdown_table
 from unsplit.studies.grid.rows import Metric, ResultRow
 from unsplit.studies.grid.select import distinct, only, select
 from unsplit.studies.reproduction.reader import StoreReader
+from unsplit.studies.reproduction.sections import Pictures
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import depths_of
 from unsplit.studies.reproduction.tables._inversion import find_inversion
+from unsplit.studies.reproduction.tables._sure import reliability, sure, sureness
 
 SEEDS = "strong"
 """The table of these rows."""
+RELIABILITY = "table2.png"
+"""The picture of how right the attack is by how sure it is."""
 
 GUESSED: tuple[Metric, ...] = ("mse", "mse_best_of_eight")
-METRICS: tuple[Metric, ...] = (*GUESSED, "mse_scale_free", "clone_accuracy", "residual", "agreement")
+METRICS: tuple[Metric, ...] = (*GUESSED, "mse_scale_free", "clone_accuracy", "residual", "agreement", "sure")
 
 
 def seed_rows(reader: StoreReader) -> Iterator[ResultRow]:
@@ -42,37 +46,53 @@ _BEST_OF_EIGHT = (
 )
 
 
-def seeds_section(rows: Sequence[ResultRow]) -> str:
+def seeds_section(rows: Sequence[ResultRow], pictures: Pictures = ()) -> str:
     """Markdown, or nothing where the attack was not run."""
     chosen = select(rows, table=SEEDS)
     if not chosen:
         return ""
-    lines, cells, turned = [], [], bool(select(chosen, metric="mse_best_of_eight"))
+    cells, turned = [], bool(select(chosen, metric="mse_best_of_eight"))
     on_gpus = any(row.device is not None for row in chosen)
-    for dataset in distinct(chosen, "dataset"):
-        for state in distinct(select(chosen, dataset=dataset), "state"):
-            for depth in distinct(select(chosen, dataset=dataset, state=state), "depth"):
-                here = select(chosen, dataset=dataset, state=state, depth=depth)
-                for preset in distinct(here, "preset"):
-                    cell = _cell(here, preset)
-                    cells.append(cell)
-                    lines.append(
-                        [
-                            *(title(dataset), state, str(depth), preset.rpartition(" ")[2]),
-                            error(cell["mse"]) + (" †" if _wrong(cell) else ""),
-                            error(cell["mse_scale_free"]),
-                            *([_turned(cell)] if turned else []),
-                            percent(cell["clone_accuracy"]),
-                            f"{cell['residual']:.4f}",
-                            _agreement(cell),
-                            *([_computed_by(here, preset)] if on_gpus else []),
-                        ]
-                    )
+    lines = []
+    for here in _each(chosen):
+        cell = _cell(here)
+        cells.append(cell)
+        dataset, state, depth, preset = here[0].dataset, here[0].state, here[0].depth, here[0].preset
+        lines.append(
+            [
+                *(title(dataset), state, str(depth), preset.rpartition(" ")[2]),
+                error(cell["mse"]) + (" †" if _wrong(cell) else ""),
+                error(cell["mse_scale_free"]),
+                *([_turned(cell)] if turned else []),
+                percent(cell["clone_accuracy"]),
+                f"{cell['residual']:.4f}",
+                _agreement(cell),
+                "yes" if sure(cell) else "",
+                *([_computed_by(here)] if on_gpus else []),
+            ]
+        )
     errors = ["MSE", "scale-free", *(["best of eight"] if turned else [])]
-    header = ["data", "client", "depth", "seed", *errors, "clone", "residual", "agreement"]
+    header = ["data", "client", "depth", "seed", *errors, "clone", "residual", "agreement", "sure"]
     header += ["computed by"] if on_gpus else []
-    parts = ["## The strongest attack, seed by seed\n", _judged(cells), *([_BEST_OF_EIGHT] if turned else [])]
+    parts = ["## The strongest attack, seed by seed\n", _judged(cells), sureness(cells)]
+    parts += [image("Right attacks by agreement", RELIABILITY)] if RELIABILITY in pictures else []
+    parts += [_BEST_OF_EIGHT] if turned else []
     return "\n".join([*parts, markdown_table(header, lines)])
+
+
+def reliability_plot(rows: Sequence[ResultRow]) -> bytes | None:
+    """A PNG of how many attacks are right, by how well their restarts agree; None where none was run."""
+    return reliability([_cell(here) for here in _each(select(rows, table=SEEDS))])
+
+
+def _each(rows: Sequence[ResultRow]) -> Iterator[Sequence[ResultRow]]:
+    """The rows of each attack."""
+    for dataset in distinct(rows, "dataset"):
+        for state in distinct(select(rows, dataset=dataset), "state"):
+            for depth in distinct(select(rows, dataset=dataset, state=state), "depth"):
+                here = select(rows, dataset=dataset, state=state, depth=depth)
+                for preset in distinct(here, "preset"):
+                    yield select(here, preset=preset)
 
 
 def _judged(cells: Sequence[_Seed]) -> str:
@@ -99,17 +119,17 @@ def _judged(cells: Sequence[_Seed]) -> str:
     return text + "\n"
 
 
-def _cell(rows: Sequence[ResultRow], preset: str) -> _Seed:
-    found: _Seed = {str(row.metric): row.value for row in select(rows, preset=preset) if row.value is not None}
-    mse = only(rows, preset=preset, metric="mse")
+def _cell(rows: Sequence[ResultRow]) -> _Seed:
+    found: _Seed = {str(row.metric): row.value for row in rows if row.value is not None}
+    mse = only(rows, metric="mse")
     guess = mse.trivial if mse is not None and mse.trivial is not None else float("inf")
-    turned = only(rows, preset=preset, metric="mse_best_of_eight")
+    turned = only(rows, metric="mse_best_of_eight")
     guess_turned = turned.trivial if turned is not None and turned.trivial is not None else float("inf")
     return {**found, "guess": guess, "guess_best_of_eight": guess_turned}
 
 
-def _computed_by(rows: Sequence[ResultRow], preset: str) -> str:
-    mse = only(rows, preset=preset, metric="mse")
+def _computed_by(rows: Sequence[ResultRow]) -> str:
+    mse = only(rows, metric="mse")
     return "processor" if mse is None or mse.device is None else mse.device
 
 

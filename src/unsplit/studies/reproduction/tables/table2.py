@@ -14,7 +14,7 @@ from unsplit.studies.reproduction.sections import Pictures, claims_of, notes, th
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.selection import Selection, depths_of
 from unsplit.studies.reproduction.tables._inversion import find_inversion, inversion_cells, inversion_rows
-from unsplit.studies.reproduction.tables._seeds import seed_rows, seeds_section
+from unsplit.studies.reproduction.tables._seeds import reliability_plot, seed_rows, seeds_section
 from unsplit.studies.reproduction.tables.table import Table
 
 FIRST = ("strong", "joint", "paper", "released")
@@ -46,8 +46,8 @@ def _rows(reader: StoreReader) -> Iterator[ResultRow]:
     yield from seed_rows(reader)
 
 
-def _section(rows: Sequence[ResultRow], _: Pictures) -> str:
-    return "\n".join(part for part in (_by_depth(rows), seeds_section(rows)) if part)
+def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:
+    return "\n".join(part for part in (_by_depth(rows), seeds_section(rows, pictures)) if part)
 
 
 def _by_depth(rows: Sequence[ResultRow]) -> str:
@@ -80,4 +80,4 @@ def _by_depth(rows: Sequence[ResultRow]) -> str:
     return "\n".join([*parts, claims_of(rows, "table2")])
 
 
-TABLE = Table(name="table2", cells=table2_cells, rows=_rows, section=_section)
+TABLE = Table(name="table2", cells=table2_cells, rows=_rows, section=_section, plot=reliability_plot)
