@@ -42,7 +42,7 @@ class PretendedCuda(TorchFunctionMode):
         if name in _MOVING:
             made = function(*args, **kwargs)
             if name == "to":
-                there = _is_there(given[0]) if asked is None else asked
+                there = _is_there(given[-1]) if asked is None else asked  # of itself, or of the tensor to be like
                 made = made.clone() if there != _is_there(given[0]) and made is given[0] else made
                 return _marked(made, there)
             return made

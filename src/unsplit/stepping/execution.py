@@ -93,7 +93,7 @@ class _Captured:
             # Other threads may use the device meanwhile.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 step()
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:
             # A client's own layers may ask the host for something, which no graph can: eager steps do.

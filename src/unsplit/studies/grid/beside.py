@@ -43,7 +43,7 @@ def _once(
     """The outcomes of some tasks; instead of one for which memory did not suffice its index, if there is a list."""
     calls = (partial(work, tasks[index]) for index in indices)
     for ended in side_by_side(calls, at_once=at_once):
-        if again is not None and isinstance(ended.error, torch.OutOfMemoryError):
+        if again is not None and isinstance(ended.error, torch.cuda.OutOfMemoryError):
             again.append(indices[ended.index])
         else:
             yield _result(ended, indices[ended.index])
