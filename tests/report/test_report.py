@@ -149,6 +149,21 @@ def test_the_best_of_eight_is_shown_where_it_applies():
     assert "Guess: best of eight" in told
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"decided_by": "objective"}, "resolved, by objective"),
+        ({"decided_by": "replay", "sure": True}, "By its own estimate the attack is sure of them."),
+        ({"sign": "ambiguous", "decided_by": "nothing"}, "nothing decides between them: these are their mean."),
+        ({"sign": "ambiguous"}, "The attack could not tell these from their negatives."),
+    ],
+)
+def test_the_page_says_what_decided_the_sign_and_whether_the_attack_is_sure(told, words):
+    plain, page = (Page(render(result(rows), pictures(rows))).text for rows in ((inversion(),), (inversion(**told),)))
+    assert words in page
+    assert words not in plain
+
+
 def test_a_failed_attack_is_never_called_safe():
     rows = (inversion(mse=0.3, mse_scale_free=0.09, clone_accuracy=0.1, skill=-4.0),)
     found = findings(result(rows, (label(accuracy=0.1, accuracy_up_to_names=0.12),)))

@@ -124,9 +124,11 @@ class _Printer:
 
 def _line(folder: Path, found: "Findings") -> str:
     if found.goal == "inputs":
+        decided = "" if found.decided_by is None else f" (decided by {found.decided_by})"
+        sure = "; the attack is sure of its pictures" if found.sure else ""
         return (
             f"{found.inputs} inputs and a clone in {folder / found.tensors}; relative residual {found.residual:.2g}, "
-            f"sign {found.sign}."
+            f"sign {found.sign}{decided}{sure}."
         )
     kind = "labels" if found.named else "group numbers (the classes' names cannot be known)"
     return f"{len(found.labels)} {kind} in {folder / 'attack.json'}, {found.undecided} undecided."

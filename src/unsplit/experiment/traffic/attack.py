@@ -71,6 +71,8 @@ class InversionFindings(Row):
     inputs: int
     residual: float
     sign: str
+    decided_by: str | None = None
+    sure: bool | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     seconds: float
     tensors: str
@@ -153,6 +155,8 @@ def _inputs(
         inputs=len(found.inputs),
         residual=float(found.residual.mean()),
         sign=found.sign.value,
+        decided_by=None if found.decided_by is None else found.decided_by.value,
+        sure=found.sure,
         precision=decoder_arithmetic(config.reduced_precision, device),
         seconds=seconds,
         tensors="reconstruction.safetensors",
