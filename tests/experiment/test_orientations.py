@@ -9,7 +9,7 @@ from unsplit.attacks.inversion import JointConfig
 from unsplit.experiment.inversion import Evaluation, run_inversion
 from unsplit.experiment.orientations import ends_dense, scores_of_orientations
 from unsplit.experiment.server_knowledge import ServerKnowledge
-from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
+from unsplit.knowledge import AuxiliaryData, ClientArchitecture, ClientOptimizer, KnownPictures, OwnTop
 from unsplit.metrics import mse, mse_best_of_eight
 from unsplit.models import build
 from unsplit.randomness import generator, seeded
@@ -57,7 +57,9 @@ def test_what_is_behind_a_dense_layer(layers, dense):
     [
         ((1, 8, 8), [ClientArchitecture], True),
         ((1, 8, 8), [ClientArchitecture, OwnTop], True),
+        ((1, 8, 8), [ClientArchitecture, ClientOptimizer], True),
         ((1, 8, 8), [ClientArchitecture, AuxiliaryData], False),
+        ((1, 8, 8), [ClientArchitecture, OwnTop, KnownPictures], False),
         ((1, 4, 16), [ClientArchitecture], False),
         ((64,), [ClientArchitecture], False),
     ],

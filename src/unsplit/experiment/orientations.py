@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsplit.knowledge import ClientArchitecture, Knowledge, KnownDefense, OwnTop
+from unsplit.knowledge import AuxiliaryData, ClientQueries, ClientWeights, Knowledge, KnownPictures
 from unsplit.metrics import mse_best_of_eight, trivial_guesses
 
-# None of these says which side of a picture is up.
-_WITHOUT_PICTURES = {ClientArchitecture, KnownDefense, OwnTop}
+# Each of these says which side of a picture is up.
+_UPRIGHT = {AuxiliaryData, ClientQueries, ClientWeights, KnownPictures}
 
 
 def scores_of_orientations(
@@ -28,7 +28,7 @@ def scores_of_orientations(
         kinds: what the attack knows.
     """
     square = truth.ndim == 4 and truth.shape[-1] == truth.shape[-2]
-    if not square or not _WITHOUT_PICTURES.issuperset(kinds) or not ends_dense(bottom, truth[:1]):
+    if not square or not _UPRIGHT.isdisjoint(kinds) or not ends_dense(bottom, truth[:1]):
         return {}
     guesses = trivial_guesses(truth, mean_input)
     guesses["mean picture"] = mse_best_of_eight(mean_input.expand_as(truth), truth)
