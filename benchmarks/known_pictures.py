@@ -11,6 +11,8 @@ and of 2,000 training pictures, and knows
 - `labelled`: so many training pictures that were not sent, with their labels, and its own layers
   (`invert_from_similar_pictures`);
 - `sdar`: the same as `labelled`, attacked by SDAR (its preset `quick`);
+- `true convolutions`, `true dense layer`, `true weights`: no picture, but these of the client's own weights, which are
+  held fixed while one restart learns the rest (an ablation: which part is it that the smashed data do not tell?);
 - `fora`: so many training pictures that were not sent, without labels, attacked by FORA (its preset `quick`).
 
 Beside each error stand what needs no such attack: the mean of the pictures that the server has, and for pairs a ridge
@@ -45,6 +47,9 @@ from unsplit.attacks.inversion import (
     invert_from_known_pictures,
     invert_from_similar_pictures,
 )
+from unsplit.attacks.inversion._candidate import Candidate
+from unsplit.attacks.inversion._schedule import Stretch
+from unsplit.attacks.objectives import relative_residual
 from unsplit.experiment.inversion import observe_inference
 from unsplit.experiment.provenance import machine, versions
 from unsplit.files import write_tensors, write_text
@@ -53,6 +58,7 @@ from unsplit.metrics import accuracy, mse, mse_best_of_eight, mse_scale_free, tr
 from unsplit.models import split
 from unsplit.protocol import predicted
 from unsplit.randomness import generator
+from unsplit.stepping import perform
 from unsplit.studies.reproduction.budget import BUDGETS
 from unsplit.studies.reproduction.clients import ClientCell
 from unsplit.studies.targets import data, evaluation, network
@@ -60,10 +66,14 @@ from unsplit.types import Kind, Reconstruction
 
 CPU = torch.device("cpu")
 SEEN = 2000
+# Added to the seed of attacks: the client's first weights are drawn with its own.
+OTHER = 1000
 # Own pictures come from beyond those that the server sees smashed.
 BEYOND = 10_000
+TRUE = {"true convolutions": ("conv",), "true dense layer": ("fc",), "true weights": ("conv", "fc")}
 KNOWLEDGE = {
     "nothing": (0,),
+    **dict.fromkeys(TRUE, (0,)),
     "pairs": (1, 3, 10, 30, 100),
     "labelled": (10, 100, 1000),
     "sdar": (1000,),
@@ -94,8 +104,10 @@ class World:
 
     def attacked(self, knows: str, number: int, seed: int) -> Reconstruction:
         """What the attack with this knowledge finds."""
-        drawn, settings = generator(seed), ExamplesInversionConfig()
+        drawn, settings = generator(seed + OTHER), ExamplesInversionConfig()
         own_top = OwnTop(top=self.top, classes=len(self.splits.train.classes))
+        if knows in TRUE:
+            return self.learned_beside(TRUE[knows], settings, seed)
         if knows == "nothing":
             same = AmortisedConfig(candidates=3, steps=settings.steps, learning=settings.learning)
             return invert_by_decoder(self.view, self.architecture, same, generator=drawn)
@@ -112,10 +124,24 @@ class World:
             )
         return invert_by_feature_matching(self.view, own, fora_preset("quick"), generator=drawn)
 
+    def learned_beside(self, parts: tuple[str, ...], settings: ExamplesInversionConfig, seed: int) -> Reconstruction:
+        """What one restart finds whose clone has the client's own weights where a layer's name begins so."""
+        stretches, drawn = (Stretch(settings.steps, 0.0, 1.0),), generator(seed + OTHER)
+        one = Candidate.start(self.smashed, self.architecture, settings.learning, settings.tilt, drawn, stretches)
+        for name, value in one.clone.named_parameters():
+            if name.startswith(parts):
+                value.data.copy_(self.bottom.get_parameter(name))
+                value.requires_grad_(False)
+        perform([one.learn(lambda _: None)])
+        pictures = one.pictures()
+        with torch.no_grad():
+            residual = relative_residual(one.clone(pictures), self.smashed)
+        return Reconstruction(inputs=pictures, clones=(one.clone,), residual=residual)
+
     def without_attack(self, knows: str, number: int) -> dict[str, float]:
         """The errors at the targets of what can be done with the pictures that the server has without an attack."""
         truth, places = self.inputs[: self.number], slice(self.number, self.number + number)
-        if knows == "nothing":
+        if not number:
             return {}
         has = self.inputs[places] if knows == "pairs" else self.own(number).inputs
         found = {"mean of them": mse(has.mean(0).expand_as(truth), truth)}
@@ -173,7 +199,7 @@ def measured(world: World, knows: str, number: int, seed: int) -> dict[str, obje
     }
     if knows != "fora":
         row["clone_accuracy"] = accuracy(predicted(test.images, found.clones[0], world.top, device=CPU), test.labels)
-    if knows == "nothing":
+    if knows in ("nothing", "true convolutions"):
         guess = mse_best_of_eight(world.judged.mean_input.expand_as(truth), truth)
         row["mse_best_of_eight"] = mse_best_of_eight(pictures, truth)
         row["guess_best_of_eight"] = min(guess, guesses["best constant"])
