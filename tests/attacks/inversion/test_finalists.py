@@ -8,7 +8,8 @@ from torch import nn
 
 from unsplit.attacks.inversion import surely
 from unsplit.attacks.inversion._candidate import Candidate
-from unsplit.attacks.inversion._finalists import aligned, chosen, conclude, correlation
+from unsplit.attacks.inversion._ensemble import aligned, correlation
+from unsplit.attacks.inversion._finalists import chosen, conclude
 from unsplit.attacks.symmetry import mirror
 from unsplit.knowledge import ClientArchitecture
 from unsplit.randomness import generator, seeded
@@ -180,6 +181,18 @@ def test_a_witness_turns_the_sign(found_both):
     torch.testing.assert_close(found.best.pictures, truth, rtol=0.1, atol=0.03)
     with torch.no_grad():
         torch.testing.assert_close(found.best.candidate.clone(truth), original(truth), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("evidence", "decided_by"), [(-0.001, DecidedBy.OBJECTIVE), (-0.004, DecidedBy.REPLAY)])
+def test_a_witness_that_hardly_speaks_is_not_heard(evidence, decided_by):
+    truth = pictures()
+    found = concluded(
+        Restart(truth, 0.05),
+        Restart(1 - truth, 0.06),
+        witness=lambda _, made: evidence if made.mean() < 0.5 else 0.0,
+    )
+    assert found.decided_by is decided_by
+    assert (float(found.inputs.mean()) < 0.5) == (decided_by is DecidedBy.OBJECTIVE)
 
 
 def test_a_witness_that_confirms_the_sign_keeps_it():

@@ -3,7 +3,8 @@ amortised inversion (presets `strong` and `strong-quick`), which trains a decode
 """
 
 from unsplit.attacks.inversion._candidate import LearningConfig
-from unsplit.attacks.inversion._finalists import AGREEMENT, SURE_AGREEMENT, SURE_RESIDUAL, surely
+from unsplit.attacks.inversion._ensemble import AGREEMENT
+from unsplit.attacks.inversion._finalists import SURE_AGREEMENT, SURE_RESIDUAL, surely
 from unsplit.attacks.inversion._informed import ExamplesConfig
 from unsplit.attacks.inversion.amortised import AmortisedConfig, invert_by_decoder, invert_through_defense
 from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
 from unsplit.attacks.inversion._candidate import LearningConfig
-from unsplit.attacks.inversion._finalists import AGREEMENT, correlation, extended, residual_of
+from unsplit.attacks.inversion._ensemble import AGREEMENT, correlation
+from unsplit.attacks.inversion._finalists import extended, residual_of
 from unsplit.attacks.inversion._informed import Examples, ExamplesConfig, InformedCandidate
 from unsplit.attacks.inversion._schedule import Stretch
 from unsplit.attacks.inversion.amortised import Told
