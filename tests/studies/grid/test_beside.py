@@ -84,6 +84,23 @@ def test_cells_of_the_processor_have_processes_of_their_own(tmp_path):
     assert row["process"] != os.getpid()
 
 
+def made(*tasks):
+    return [lambda task=task: task for task in tasks]
+
+
+def test_a_task_is_made_when_its_turn_comes():
+    begun = []
+
+    def task(number):
+        begun.append(number)
+        return number
+
+    outcomes = execute_beside(lambda number: number, [lambda number=number: task(number) for number in range(4)], 1)
+    assert next(outcomes).result == 0
+    assert begun == [0]
+    assert [outcome.result for outcome in outcomes] == [1, 2, 3]
+
+
 def test_a_task_for_which_memory_did_not_suffice_beside_others_is_run_again_alone():
     running, calls = [], []
 
@@ -97,7 +114,7 @@ def test_a_task_for_which_memory_did_not_suffice_beside_others_is_run_again_alon
         running.remove(task)
         return task
 
-    found = {outcome.index: outcome.result for outcome in execute_beside(work, ["large", "small", "other"], None)}
+    found = {outcome.index: outcome.result for outcome in execute_beside(work, made("large", "small", "other"), None)}
     assert found == {0: "large", 1: "small", 2: "other"}
     assert calls[-1] == ("large", 1)
 
@@ -106,7 +123,7 @@ def test_a_task_too_large_for_the_card_fails():
     def work(task):
         raise torch.OutOfMemoryError(f"CUDA out of memory: {task}")
 
-    (outcome,) = execute_beside(work, ["huge"], None)
+    (outcome,) = execute_beside(work, made("huge"), None)
     assert outcome.error == "OutOfMemoryError: CUDA out of memory: huge"
     assert "Traceback" in outcome.details
 

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 
@@ -130,8 +131,7 @@ def run(
             _fail(store, cell, f"What it needs ({cell.needs.label}) failed; see that cell's error.", "")
             done, failed = done + 1, failed + 1
             tell(CellEnded(cell=cell, error=f"{cell.needs.label} failed", done=done, total=len(todo), seconds=0.0))
-        tasks = [Task(cell=cell, needed=_needed(store, cell)) for cell in ready]
-        for outcome in _executed(tasks, config):
+        for outcome in _executed(store, ready, config):
             cell = ready[outcome.index]
             seconds = _keep(store, cell, outcome)
             done, failed = done + 1, failed + (outcome.error is not None)
@@ -139,15 +139,20 @@ def run(
     return Summary(ran=done, kept=len(wanted - {cell.key for cell in todo}), failed=failed)
 
 
-def _executed(tasks: Sequence[Task], config: ExecutorConfig) -> Iterator[TaskResult[Done]]:
-    """The outcomes of tasks as they end. Where the cells share a GPU of this machine they do so within this process."""
-    here = [index for index, task in enumerate(tasks) if config.executor == "local" and task.cell.gives_way]
-    elsewhere = [index for index in range(len(tasks)) if index not in set(here)]
+def _executed(store: Store, cells: Sequence[Cell], config: ExecutorConfig) -> Iterator[TaskResult[Done]]:
+    """The outcomes of cells as they end. Those that share a GPU of this machine run within this process."""
+    tasks = [partial(_task, store, cell) for cell in cells]
+    here = [index for index, cell in enumerate(cells) if config.executor == "local" and cell.gives_way]
+    elsewhere = [index for index in range(len(cells)) if index not in set(here)]
     for outcome in execute_beside(_call, [tasks[index] for index in here], config.jobs):
         yield replace(outcome, index=here[outcome.index])
     if elsewhere:
-        for outcome in execute(_call, [tasks[index] for index in elsewhere], config):
+        for outcome in execute(_call, [tasks[index]() for index in elsewhere], config):
             yield replace(outcome, index=elsewhere[outcome.index])
+
+
+def _task(store: Store, cell: Cell) -> Task:
+    return Task(cell=cell, needed=_needed(store, cell))
 
 
 def _rank(cell: Cell) -> int:

@@ -18,14 +18,17 @@ _AT_ONCE = 8
 """Tasks at a time, unless told: enough to keep a large card busy."""
 
 
-def execute_beside(work: Callable[[T], R], tasks: Sequence[T], jobs: int | None) -> Iterator[TaskResult[R]]:
+def execute_beside(
+    work: Callable[[T], R], tasks: Sequence[Callable[[], T]], jobs: int | None
+) -> Iterator[TaskResult[R]]:
     """Run `work` on every task; outcomes come as they end, each exactly once.
 
     Tasks for which the card's memory did not suffice beside others are run again, alone.
 
     Args:
         work: is called with a task; what it has `stepping.perform` do advances beside that of other tasks.
-        tasks: the tasks, in the order in which they begin.
+        tasks: functions that give the tasks, in the order in which they begin; each is called when its turn comes, so
+            that what waits takes no memory.
         jobs: tasks at a time; None for as many as a large card has use for.
     """
     again: list[int] = []
@@ -38,10 +41,14 @@ def execute_beside(work: Callable[[T], R], tasks: Sequence[T], jobs: int | None)
 
 
 def _once(
-    work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int], at_once: int, again: list[int] | None
+    work: Callable[[T], R],
+    tasks: Sequence[Callable[[], T]],
+    indices: Sequence[int],
+    at_once: int,
+    again: list[int] | None,
 ) -> Iterator[TaskResult[R]]:
     """The outcomes of some tasks; instead of one for which memory did not suffice its index, if there is a list."""
-    calls = (partial(work, tasks[index]) for index in indices)
+    calls = (partial(work, tasks[index]()) for index in indices)
     for ended in side_by_side(calls, at_once=at_once):
         if again is not None and isinstance(ended.error, torch.cuda.OutOfMemoryError):
             again.append(indices[ended.index])

@@ -96,6 +96,7 @@ def tradeoff_rows(store: Store, cells: Sequence[TradeoffCell], command: str) -> 
                         "trivial": trivial,
                         "command": command,
                         "defense": defense,
+                        "device": found[0].get("device"),
                     }
                 )
             )
