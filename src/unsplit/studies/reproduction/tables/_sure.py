@@ -81,7 +81,8 @@ def reliability(cells: Sequence[Seed]) -> bytes | None:
     if not told:
         return None
     figure, axes = axes_of("agreement of the two best restarts", "share with an error below half of the best guess's")
-    for number, (low, high) in enumerate(itertools.pairwise(_BINS)):
+    label: str | None = "all attacks, by agreement (bar: 95 % interval)"
+    for low, high in itertools.pairwise(_BINS):
         last = high == _BINS[-1]
         here = [cell for cell in told if low <= cell["agreement"] < high or (last and cell["agreement"] >= high)]
         if not here:
@@ -95,8 +96,9 @@ def reliability(cells: Sequence[Seed]) -> bytes | None:
             xerr=(high - low) / 2,
             color=COLOURS[1],
             marker="o",
-            label="all attacks, by agreement (bar: 95 % interval)" if not number else None,
+            label=label,
         )
+        label = None  # one line of the legend
         axes.annotate(
             f"{sum(map(right, here))} of {len(here)}", (middle, share.value), (4, 6), textcoords="offset points"
         )
