@@ -33,7 +33,8 @@ class Reconstruction:
     """What an inversion attack returns. No score: scores need the truth, which an attack never sees.
 
     Args:
-        inputs: reconstructed inputs, shape [n, *input shape], in the range of the client's data.
+        inputs: reconstructed inputs, shape [n, *input shape], in the range of the client's data. Where restarts of an
+            attack disagree, they are the mean of what these found, and the clone goes with one of them.
         clones: working copies of the client's bottom: one shared by all inputs, or one for each input.
         residual: relative squared error of the clone's output against each target, shape [n]; 0 is a perfect fit,
             1 no better than the mean.

@@ -30,7 +30,8 @@ class AmortisedConfig(InversionConfig):
         candidates: number of restarts, each with a new decoder and clone.
         tilts: logits of the restarts' first pictures, in turn: dark, middle, bright.
         trial: share of the schedule after which the restarts are compared, between 0 and 1.
-        finalists: how many of them go on to the end; the best is the result, the others say how much to trust it.
+        finalists: how many of them go on to the end: the best, the one least like it, then the next best. Those that
+            agree are averaged, and the others say how much to trust the result.
         steps: number of steps of the whole schedule, for each restart that goes to its end.
         refit_steps: number of final steps that train only the clone, on the pictures found.
         refit_rate: Adam's learning rate in these final steps.
@@ -135,9 +136,11 @@ def invert_by_decoder(
         progress: called after every stretch of every restart.
 
     Returns:
-        The pictures [n, c, h, w] in the architecture's range, one clone, and `agreement`: the correlation of
-        the two best restarts' pictures. The sign is called resolved where it is above a half, and not behind a dense
-        first layer, whose inputs are open up to a linear map.
+        The pictures [n, c, h, w] in the architecture's range and one clone, with the residual of its own pictures;
+        `agreement`, the correlation of the two best restarts' pictures; `decided_by`, what decided between the pictures
+        and their negative; and `sure`. Restarts that agree are averaged. Where they disagree, the pictures are their
+        mean, drawn towards one grey, and the clone is the best restart's. The sign is not called resolved where nothing
+        decided it, nor behind a dense first layer, whose inputs are open up to a linear map.
 
     Raises:
         InputError: no smashed data in the view, of a shape that the architecture cannot produce, or not pictures.
