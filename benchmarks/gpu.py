@@ -24,6 +24,7 @@ from measure import write
 from unsplit.attacks.inversion import invert, preset
 from unsplit.data import require
 from unsplit.devices import card, device
+from unsplit.errors import UnsplitError
 from unsplit.experiment.inversion import observe_inference
 from unsplit.knowledge import ClientArchitecture
 from unsplit.models import split
@@ -155,4 +156,7 @@ def _row(aim: str, what: str, seconds: float, name: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UnsplitError as error:
+        raise SystemExit(str(error)) from None
