@@ -41,7 +41,6 @@ from unsplit.attacks.auxiliary import (
     sdar_preset,
 )
 from unsplit.attacks.inversion import (
-    SIMILAR_PICTURES,
     AmortisedConfig,
     ExamplesInversionConfig,
     invert_by_decoder,
@@ -118,9 +117,7 @@ class World:
             return invert_from_known_pictures(self.view, self.architecture, own_top, known, settings, generator=drawn)
         own = self.own(number)
         if knows == "labelled":
-            return invert_from_similar_pictures(
-                self.view, self.architecture, own_top, own, SIMILAR_PICTURES, generator=drawn
-            )
+            return invert_from_similar_pictures(self.view, self.architecture, own_top, own, settings, generator=drawn)
         if knows == "sdar":
             return invert_by_simulation_without_labels(
                 self.view, self.architecture, own_top, own, sdar_preset("quick"), generator=drawn

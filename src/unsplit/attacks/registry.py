@@ -23,7 +23,6 @@ from unsplit.attacks.auxiliary import (
 from unsplit.attacks.he2019 import WHITE_BOX, invert_white_box
 from unsplit.attacks.inversion import (
     PRESETS,
-    SIMILAR_PICTURES,
     ExamplesInversionConfig,
     invert_from_known_pictures,
     invert_from_similar_pictures,
@@ -100,7 +99,7 @@ ATTACKS: dict[str, NamedAttack] = {
     "sdar": NamedAttack(attack=invert_by_simulation_without_labels, settings=lambda _: sdar_preset("quick")),
     "fora": NamedAttack(attack=invert_by_feature_matching, settings=lambda _: fora_preset("quick")),
     "known-pictures": NamedAttack(attack=invert_from_known_pictures, settings=lambda _: ExamplesInversionConfig()),
-    "similar-pictures": NamedAttack(attack=invert_from_similar_pictures, settings=lambda _: SIMILAR_PICTURES),
+    "similar-pictures": NamedAttack(attack=invert_from_similar_pictures, settings=lambda _: ExamplesInversionConfig()),
     "hijack": NamedAttack(attack=hijack_feature_space, settings=lambda _: HijackConfig()),
 }
 """The attacks by name, in the order in which reports have them."""

@@ -9,7 +9,6 @@ from unsplit.attacks.inversion._informed import ExamplesConfig
 from unsplit.attacks.inversion.amortised import AmortisedConfig, invert_by_decoder, invert_through_defense
 from unsplit.attacks.inversion.coordinate import CoordinateConfig, invert_by_coordinates
 from unsplit.attacks.inversion.examples import (
-    SIMILAR_PICTURES,
     ExamplesInversionConfig,
     invert_from_known_pictures,
     invert_from_similar_pictures,
@@ -24,7 +23,6 @@ __all__ = [
     "AGREEMENT",
     "OBJECTIVES",
     "PRESETS",
-    "SIMILAR_PICTURES",
     "SURE_AGREEMENT",
     "SURE_RESIDUAL",
     "AmortisedConfig",

@@ -77,10 +77,6 @@ class ExamplesInversionConfig(AttackSettings):
         return replace(self, learning=replace(self.learning, reduced_precision=precision))
 
 
-SIMILAR_PICTURES = ExamplesInversionConfig(steps=800, restarts=2, examples=ExamplesConfig(alike=0.0))
-"""Settings for pictures that were not sent: more steps, and the classes alone say how what was sent is distributed."""
-
-
 @attack(goal="inputs and a clone of the client's first layers", reads=(Kind.SMASHED,))
 def invert_from_known_pictures(
     view: Transcript,
