@@ -14,7 +14,10 @@ from helpers.attacks import TABLE, called, whole_view
 from unsplit import attacks, knowledge
 from unsplit.attacks import attack, threat_model
 from unsplit.attacks.auxiliary import hijack_feature_space
+from unsplit.attacks.inversion import JointConfig, invert_jointly
 from unsplit.knowledge import ClientArchitecture, Knowledge
+from unsplit.models import build, split
+from unsplit.randomness import generator
 from unsplit.types import Kind, Message, Transcript, Truth
 
 KINDS = [
@@ -121,6 +124,21 @@ def test_an_attack_sees_only_the_kinds_that_it_reads():
         for kind in Kind
     )
     assert look(Transcript(observer="b", messages=messages)) == {Kind.FEATURES, Kind.CUT_GRAD}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_attack_does_not_draw_what_a_client_of_the_same_seed_drew(seed):
+    """An audit has one seed. A clone that starts where the client started knows more than an attacker can."""
+    client = split(build("mnist-net", generator=generator(seed)), 1)[0]
+    with torch.no_grad():
+        smashed = client(torch.rand(3, 1, 28, 28, generator=generator(5)))
+    message = Message(step=0, sender="client0", receiver="server", kind=Kind.SMASHED, payload=smashed)
+    view, architecture = Transcript(observer="server", messages=(message,)), ClientArchitecture.of(client, (1, 28, 28))
+    config = JointConfig(steps=1)
+    clones = [invert_jointly(view, architecture, config, generator=generator(seed)).clones[0] for _ in range(2)]
+    first, again, own = (next(layers.parameters()).detach().flatten() for layers in (*clones, client))
+    assert torch.equal(first, again)
+    assert abs(torch.corrcoef(torch.stack([first, own]))[0, 1]) < 0.5
 
 
 class Tripwire(Sequence):

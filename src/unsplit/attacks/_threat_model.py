@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 from unsplit.attacks.observed import readable
 from unsplit.attacks.units import Units
 from unsplit.knowledge import Knowledge
+from unsplit.randomness import own_stream
 from unsplit.types import Kind, Transcript
 
 P = ParamSpec("P")
@@ -49,7 +50,8 @@ def attack(
 ) -> Callable[[Callable[Concatenate[Transcript, P], R]], Callable[Concatenate[Transcript, P], R]]:
     """Declare a function an attack: it is given only the messages of the kinds that it reads, in the numbers that
     attacks compute in (`observed.readable`), and every parameter that is neither the view nor a setting must be a type
-    of knowledge. Whatever units the client's inputs are in, it searches from 0 to 1 (see `units`).
+    of knowledge. Whatever units the client's inputs are in, it searches from 0 to 1 (see `units`), and whatever seed
+    its generator has, it draws nothing that a party of the same seed drew.
 
     Raises:
         TypeError: a parameter smuggles in something else.
@@ -71,6 +73,9 @@ def attack(
         @functools.wraps(function)
         def restricted(view: Transcript, /, *args: P.args, **kwargs: P.kwargs) -> R:
             call = signature.bind(readable(view.of(*reads)), *args, **kwargs)
+            # With the client's own seed, an attack would start its clone from the client's first weights.
+            if "generator" in call.arguments:
+                call.arguments["generator"] = own_stream(call.arguments["generator"], "attacker")
             units = Units(call.arguments)
             call.arguments.update(units.entered(call.arguments))
             found: R = units.left(function(*call.args, **call.kwargs))

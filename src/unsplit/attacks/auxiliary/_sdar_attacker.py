@@ -21,7 +21,7 @@ from unsplit.devices import Precision, check_precision, reduces_precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, unknown_name
 from unsplit.knowledge import AuxiliaryData, ClientArchitecture, OwnTop
 from unsplit.optim import OptimizerSpec
-from unsplit.randomness import draw_seed, seeded
+from unsplit.randomness import draw_seed, own_stream, seeded
 from unsplit.types import Kind, Transcript
 
 PIECE = 256
@@ -140,7 +140,9 @@ class SdarAttacker(Resumable):
         self._config = config
         self._generator = generator
         self.losses: dict[str, float] = {}
-        self.simulator = architecture.blueprint.instantiate(generator=generator, device=device)
+        # Beside a training no declared attack sees to it that the client's seed does not give the client's weights.
+        own = own_stream(generator, "attacker")
+        self.simulator = architecture.blueprint.instantiate(generator=own, device=device)
         with torch.no_grad():
             smashed = tuple(self.simulator.eval()(self._inputs[:1]).shape[1:])
         self.simulator.train()
