@@ -20,7 +20,7 @@ from unsplit.knowledge import AuxiliaryData, ClientLoss, ClientOptimizer, Client
 from unsplit.losses import LossSpec
 from unsplit.models import build, split_head
 from unsplit.optim import OptimizerSpec
-from unsplit.randomness import generator
+from unsplit.randomness import generator, own_stream
 from unsplit.tensors import fingerprint
 from unsplit.types import InferredLabels, Kind, Reconstruction, Transcript
 
@@ -164,7 +164,7 @@ def test_a_new_label_attack_needs_a_row_of_the_registry_alone(monkeypatch):
         loss=LossSpec(name="bce"), seed=3,
     )  # fmt: skip
     found = attacker.infer("guess")
-    assert found.labels.tolist() == torch.randint(5, (20,), generator=generator(3)).tolist()
+    assert found.labels.tolist() == torch.randint(5, (20,), generator=own_stream(generator(3), "attacker")).tolist()
     assert attacker.infer("guess", MeanConfig(times=1)).labels.tolist() == [0] * 20
     assert attacker.steps("guess") == tuple(range(20))
 

@@ -83,10 +83,10 @@ def test_what_is_returned_is_in_range_and_explains_what_was_seen(recovered, obse
 
 def test_an_untrained_client_is_recovered_as_well(digits):
     targets = digits.test.one_per_class()
-    model = build("mnist-net", generator=generator(0))
+    model = build("mnist-net", generator=generator(1))
     view = observe_inference(model, 1, targets, torch.device("cpu"))
     architecture = ClientArchitecture.of(split(model, 1)[0], (1, 28, 28))
-    found = invert_jointly(view, architecture, JointConfig(steps=1500), generator=generator(5))
+    found = invert_jointly(view, architecture, JointConfig(steps=2500), generator=generator(6))
     assert metrics.mse_scale_free(found.inputs, targets.images) <= 0.005
     assert metrics.mse(found.inputs, targets.images) <= 0.005
     assert found.sign is Sign.RESOLVED
@@ -173,7 +173,7 @@ def test_every_partition_and_objective_descends(partition, name):
         view_of(bottom(truth)),
         ClientArchitecture.of(bottom, (1, 28, 28)),
         config,
-        generator=generator(2),
+        generator=generator(3),
         progress=lambda _done, _total, loss: losses.append(loss),
     )
     assert len(losses) == 8

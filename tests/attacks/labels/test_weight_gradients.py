@@ -90,8 +90,8 @@ def test_a_clone_left_untrained_falls_behind_a_client_that_grows_confident():
         found = match(view, gradients, config=MatchingConfig(train_clone=False), seed=seed)
         assert found.clone is None
         right += (found.labels == truth_of(training, gradients.steps)) / 3
-    assert right[:50].mean() > 0.95
-    assert 0.5 < right[150:].mean() < 0.9
+    assert right[:50].mean() > 0.9
+    assert right[150:].mean() < 0.6
     assert torch.equal(match(view, gradients).labels, truth_of(training, gradients.steps))
 
 

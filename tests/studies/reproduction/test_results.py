@@ -16,8 +16,10 @@ from scipy import stats
 from helpers.programs import program
 from unsplit.cli import main
 from unsplit.errors import FormatError
+from unsplit.studies.grid import REVISION
 from unsplit.studies.grid.rows import (
     ResultRow,
+    began_as_the_client,
     dump_rows,
     interval,
     no_better_than_a_guess,
@@ -50,6 +52,7 @@ def row(**fields):
     given = {
         "table": "table2", "dataset": "mnist", "depth": 1, "state": "after", "preset": "joint", "metric": "mse",
         "value": 0.05, "low": None, "high": None, "seeds": 1, "paper": 0.054, "trivial": 0.07, "command": "unsplit",
+        "revision": REVISION,
     }  # fmt: skip
     return ResultRow(**(given | fields))
 
@@ -90,6 +93,41 @@ def test_the_verdict_follows_the_stated_rule(fields, expected):
 )
 def test_what_a_guess_would_have_done_is_marked(fields, expected):
     assert no_better_than_a_guess(row(**fields)) is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"revision": None}, True),
+        ({"revision": None, "preset": "strong, seed 1", "metric": "residual"}, True),
+        ({"preset": "query-free, own data", "revision": 2}, True),
+        ({"revision": None, "table": "tradeoff", "preset": "aware", "metric": "skill"}, False),
+        ({"revision": 3}, False),
+        ({"revision": None, "value": None}, False),
+        ({"revision": None, "preset": "white box"}, False),
+        ({"revision": None, "preset": "feature-space hijacking"}, False),
+        ({"revision": None, "metric": "label_accuracy"}, False),
+    ],
+)
+def test_what_may_have_begun_as_the_client_is_marked_until_it_is_measured_again(fields, expected):
+    """Before revision 3 an attack of the client's seed drew the client's own first weights."""
+    assert began_as_the_client(row(**fields)) is expected
+
+
+def test_the_pages_say_which_numbers_may_have_begun_as_the_client():
+    for revision, marks in ((None, True), (2, True), (3, False)):
+        rows = [row(revision=revision), row(metric="clone_accuracy", value=0.9, paper=0.97, revision=revision)]
+        page, front = page_markdown(rows, []), front_table(rows)
+        assert ("| 0.0500 ‡ |" in page, "| 90.0% ‡ |" in page, "first weights" in page) == (marks,) * 3
+        assert ("| 0.0500 ‡, 90.0% |" in front, "first weights" in front) == (marks,) * 2
+
+
+def test_a_row_says_of_which_revision_it_is(tmp_path):
+    old, new = row(revision=None), row()
+    assert '"revision"' not in dump_rows([old])
+    (tmp_path / "results.json").write_text(dump_rows([old, new]))
+    assert [one.revision for one in read_rows(tmp_path / "results.json")] == [None, REVISION]
+    assert updated([old], [new]) == [new]
 
 
 def test_the_interval_is_students():
@@ -216,6 +254,7 @@ def test_the_rows_are_what_the_cells_found(smoked):
     found = {
         (one.table, one.metric): one for one in rows if (one.depth, one.state, one.preset) == (1, "after", "joint")
     }
+    assert {one.revision for one in rows if one.value is not None} == {REVISION}
     stored = cells["joint"]
     assert found["table2", "mse"].value == stored["mse"]
     assert found["table2", "mse"].trivial == stored["mse_best_trivial"]

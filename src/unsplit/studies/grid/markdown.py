@@ -1,5 +1,6 @@
 """Pieces of Markdown that several sections are made of."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -7,7 +8,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from unsplit.report.numbers import error, percent
-from unsplit.studies.grid.rows import ResultRow, no_better_than_a_guess
+from unsplit.studies.grid.rows import OWN_STREAMS, ResultRow, began_as_the_client, no_better_than_a_guess
 
 _SHARES = ("accuracy", "agreement", "names")
 
@@ -24,7 +25,7 @@ def image(words: str, name: str) -> str:
 
 
 def number(row: ResultRow) -> str:
-    """The value, its interval, and the mark of a guess."""
+    """The value, its interval, and the marks of a guess and of a client's own start."""
     if row.value is None:
         return "—"
     form: Callable[[float], str] = error
@@ -35,7 +36,21 @@ def number(row: ResultRow) -> str:
     text = form(row.value)
     if row.low is not None and row.high is not None:
         text += f" [{form(row.low)}, {form(row.high)}]"
-    return text + (" †" if no_better_than_a_guess(row) else "")
+    return text + (" †" if no_better_than_a_guess(row) else "") + (" ‡" if began_as_the_client(row) else "")
+
+
+def notice_of_starts(rows: Sequence[ResultRow]) -> str:
+    """What the mark ‡ means, where any of these rows has it; else nothing."""
+    if not any(map(began_as_the_client, rows)):
+        return ""
+    text = (
+        f"**‡**: measured before revision {OWN_STREAMS} of this program, and perhaps too good. The attack had the "
+        "client's seed, so the first network that it tried began with the client's own first weights, which no "
+        "attacker knows: all of an attack that tries one network, the first restart of `strong`, the first picture of "
+        "`paper` and `released`. Since then every attack draws from a stream of its own; numbers measured again lose "
+        "the mark. Verdicts, means and claims that rest on marked numbers are as uncertain as these."
+    )
+    return textwrap.fill(text, width=120) + "\n"
 
 
 def page_html(markdown: str) -> str:

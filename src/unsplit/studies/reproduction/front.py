@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from unsplit.errors import FormatError
 from unsplit.report.numbers import error, percent
-from unsplit.studies.grid.rows import ResultRow, no_better_than_a_guess
+from unsplit.studies.grid.markdown import notice_of_starts
+from unsplit.studies.grid.rows import ResultRow, began_as_the_client, no_better_than_a_guess
 from unsplit.studies.grid.select import distinct, only, select
 from unsplit.studies.reproduction.select import title
 
@@ -32,14 +33,16 @@ def front_table(rows: Sequence[ResultRow]) -> str:
             guess = "" if mse.trivial is None else error(mse.trivial)
             ours = [_ours(here, name) for name in presets]
             lines.append(f"| {' | '.join([f'{title(dataset)}, {depth}', printed, *ours, guess])} |")
-    return "\n".join(lines) + "\n"
+    notice = notice_of_starts([row for row in chosen if row.preset in presets])
+    return "\n".join([*lines, ""]) + (f"\n{notice}" if notice else "")
 
 
 def _ours(rows: Sequence[ResultRow], preset: str) -> str:
     mse, clone = only(rows, preset=preset, metric="mse"), only(rows, preset=preset, metric="clone_accuracy")
     if mse is None or mse.value is None or clone is None:
         return ""
-    return error(mse.value) + (" †" if no_better_than_a_guess(mse) else "") + f", {percent(clone.value)}"
+    marks = (" †" if no_better_than_a_guess(mse) else "") + (" ‡" if began_as_the_client(mse) else "")
+    return f"{error(mse.value)}{marks}, {percent(clone.value)}"
 
 
 def with_front_table(text: str, rows: Sequence[ResultRow]) -> str:

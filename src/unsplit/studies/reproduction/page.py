@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from unsplit.studies.grid.markdown import markdown_table
+from unsplit.studies.grid.markdown import markdown_table, notice_of_starts
 from unsplit.studies.grid.rows import ResultRow, no_better_than_a_guess, paper_verdict, smaller_budget
 from unsplit.studies.grid.select import distinct, select
 from unsplit.studies.reproduction._claims import claims
@@ -38,6 +38,7 @@ def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     rows = [row for row in rows if row.defense is None]
     made = [
         _devices(rows),
+        notice_of_starts(rows),
         _overview(rows),
         *(table.section(rows, pictures) for table in TABLES.values()),
         _commands(rows),

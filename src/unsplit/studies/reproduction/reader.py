@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unsplit.errors import DataError
 from unsplit.metrics import mse_scale_free_each
-from unsplit.studies.grid.cell import Cell, Values
+from unsplit.studies.grid.cell import REVISION, Cell, Values
 from unsplit.studies.grid.rows import ACCURACIES, Metric, ResultRow, interval
 from unsplit.studies.grid.store import Store, Stored
 from unsplit.studies.reproduction.paper import PAPER_SETS
@@ -126,6 +126,7 @@ class Results:
             command=self._command,
             device=self.device,
             note=note,
+            revision=REVISION if measured else None,
         )
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from unsplit.studies.grid.cell import Values
+from unsplit.studies.grid.cell import REVISION, Values
 from unsplit.studies.grid.rows import ResultRow, interval
 from unsplit.studies.grid.store import Store
 from unsplit.studies.tradeoff.cell import TradeoffCell
@@ -97,6 +97,7 @@ def tradeoff_rows(store: Store, cells: Sequence[TradeoffCell], command: str) -> 
                         "command": command,
                         "defense": defense,
                         "device": found[0].get("device"),
+                        "revision": REVISION,
                     }
                 )
             )

@@ -7,7 +7,7 @@ from typing import Any
 from unsplit.attacks.inversion import AGREEMENT
 from unsplit.report.numbers import error, percent
 from unsplit.studies.grid.markdown import image, markdown_table
-from unsplit.studies.grid.rows import Metric, ResultRow
+from unsplit.studies.grid.rows import Metric, ResultRow, began_as_the_client
 from unsplit.studies.grid.select import distinct, only, select
 from unsplit.studies.reproduction.reader import StoreReader
 from unsplit.studies.reproduction.sections import Pictures
@@ -61,7 +61,7 @@ def seeds_section(rows: Sequence[ResultRow], pictures: Pictures = ()) -> str:
         lines.append(
             [
                 *(title(dataset), state, str(depth), preset.rpartition(" ")[2]),
-                error(cell["mse"]) + (" †" if _wrong(cell) else ""),
+                error(cell["mse"]) + (" †" if _wrong(cell) else "") + _start(here),
                 error(cell["mse_scale_free"]),
                 *([_turned(cell)] if turned else []),
                 percent(cell["clone_accuracy"]),
@@ -131,6 +131,11 @@ def _cell(rows: Sequence[ResultRow]) -> _Seed:
 def _computed_by(rows: Sequence[ResultRow]) -> str:
     mse = only(rows, metric="mse")
     return "processor" if mse is None or mse.device is None else mse.device
+
+
+def _start(rows: Sequence[ResultRow]) -> str:
+    """The mark of an attack whose first restart may have begun as the client."""
+    return " ‡" if any(map(began_as_the_client, rows)) else ""
 
 
 def _wrong(cell: _Seed) -> bool:
