@@ -37,7 +37,7 @@ from unsplit.knowledge import ClientArchitecture
 from unsplit.metrics import mse
 from unsplit.models import build, split
 from unsplit.protocol import SplitConfig, split_training
-from unsplit.randomness import generator
+from unsplit.randomness import generator, own_stream
 
 SEEDS = (0, 1, 2)
 EPOCHS = 50
@@ -127,7 +127,8 @@ def up_to_a_map(model: nn.Sequential, cut: int, evaluation: Evaluation, seed: in
     assert evaluation.others is not None
     view = observe_inference(model, cut, evaluation.targets, CPU, evaluation.others[:2000])
     architecture = ClientArchitecture.of(split(model, cut)[0], evaluation.targets.input_shape)
-    values = latent_rows(view, architecture, RowsConfig(), generator=generator(seed), progress=silent).values
+    drawn = own_stream(generator(seed), "attacker")
+    values = latent_rows(view, architecture, RowsConfig(), generator=drawn, progress=silent).values
     rows: Tensor = torch.cat([evaluation.targets.images, evaluation.others[:2000]])
     known = torch.cat([values, values.new_ones(len(values), 1)], 1).double()
     nearest = known @ torch.linalg.lstsq(known, rows.double(), driver="gelsd").solution
