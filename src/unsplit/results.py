@@ -241,6 +241,7 @@ class ThreatModelRow(Row):
     goal: str
     reads: tuple[str, ...] = Field(description="kinds of message it reads")
     knows: tuple[str, ...] = Field(description="what else it knows")
+    assumes: tuple[str, ...] = Field(default=(), description="what it takes for granted of the inputs, right or wrong")
 
 
 class InputRow(Row):

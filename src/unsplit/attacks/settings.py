@@ -56,6 +56,14 @@ class AttackSettings:
         """The same settings with no more work than the limits allow."""
         return self
 
+    def assuming(self: Settings, *, photographs: bool) -> Settings:  # noqa: ARG002
+        """The same settings with or without taking for granted that inputs are photographs."""
+        return self
+
+    def assumes(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:  # noqa: ARG002
+        """What the attack takes for granted of inputs of this shape, beside what it knows, in words."""
+        return ()
+
     def computing(self: Settings, precision: Precision) -> Settings:  # noqa: ARG002
         """The same settings with the convolutions of decoders computed in bfloat16 as `precision` says."""
         return self

@@ -105,6 +105,25 @@ def mirror(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) -
 
 
 @torch.no_grad()
+def remix(clone: nn.Module, mixing: Tensor, offset: Tensor) -> None:
+    """Change a clone's first layer in place so that it gives for colours mixing @ colour + offset what it gave for
+    them before: exactly but near a border that is padded with zeros, and but for the offset where it has no bias. A
+    first layer that is no convolution of three channels stays as it is.
+
+    Args:
+        clone: copy of the client's layers.
+        mixing: invertible matrix, shape [3, 3].
+        offset: shape [3].
+    """
+    layer = first_layer(clone)
+    if layer is None or layer.dense or layer.weight.ndim != 4 or layer.weight.shape[1] != len(mixing):
+        return
+    layer.weight.copy_(torch.einsum("ocij,cd->odij", layer.weight, torch.linalg.inv(mixing)))
+    if layer.bias is not None:
+        layer.bias.sub_(torch.einsum("odij,d->o", layer.weight, offset))
+
+
+@torch.no_grad()
 def resolve_sign(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture) -> tuple[Tensor, Sign]:
     """Choose between the pictures and their negative by the first layer's biases, changing the clone along.
 

@@ -4,24 +4,38 @@ from collections.abc import Callable, Sequence
 
 from unsplit.attacks import threat_model
 from unsplit.attacks.labels import group_by_cut_gradient, infer_from_known_samples, infer_from_weight_gradients
-from unsplit.attacks.registry import named
+from unsplit.attacks.registry import ClientForm, named
 from unsplit.knowledge import HeadArchitecture, Knowledge, KnownDefense, KnownSamples
 from unsplit.results import ThreatModelRow
 
 
-def described(function: Callable[..., object], *also: type[Knowledge]) -> ThreatModelRow:
-    """What an attack reads and knows, taken from its signature; `also` is known where it is used here."""
+def described(function: Callable[..., object], *also: type[Knowledge], assumes: tuple[str, ...] = ()) -> ThreatModelRow:
+    """What an attack reads and knows, taken from its signature; `also` is known where it is used here, and `assumes` is
+    what its settings take for granted.
+    """
     model = threat_model(function)
     reads = tuple(kind.value for kind in model.reads)
     knows = (*model.sentences, *(kind.means for kind in also))
-    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=knows)
+    return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=knows, assumes=assumes)
 
 
-def threats_of_inversion(names: Sequence[str], *, aware: bool) -> list[ThreatModelRow]:
-    """Those of the attacks of these names, and where the client's defences are known of their adaptive forms."""
-    adaptive = [named(name).adaptive for name in names] if aware else []
-    attacks = [*(named(name).attack for name in names), *adaptive]
-    return [described(attack) for attack in attacks if attack is not None]
+def threats_of_inversion(
+    names: Sequence[str], input_shape: tuple[int, ...], *, aware: bool, photographs: bool
+) -> list[ThreatModelRow]:
+    """Those of the attacks of these names, and where the client's defences are known of their adaptive forms.
+
+    Args:
+        names: names in `registry.ATTACKS`.
+        input_shape: shape of one input.
+        aware: whether the attacker knows the client's defences.
+        photographs: whether the attacks take for granted that inputs are photographs.
+    """
+    form = ClientForm(depth=1, colour=len(input_shape) == 3 and input_shape[0] == 3)
+    rows = []
+    for name in names:
+        assumes = named(name).settings(form).assuming(photographs=photographs).assumes(input_shape)
+        rows += [described(attack, assumes=assumes) for attack in named(name).forms(aware=aware)]
+    return rows
 
 
 def threats_of_labels(*, single: bool, aware: bool) -> list[ThreatModelRow]:

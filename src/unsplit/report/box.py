@@ -54,4 +54,6 @@ def assumes(score: Score, models: Sequence[ThreatModelRow]) -> tuple[str, ...]:
     """What the attacks on this asset read and know, each once."""
     about = [model for model in models if any(goal in model.goal for goal in _GOALS[score.asset])]
     reads = [f"reads {kind.replace('_', ' ')}" for model in about for kind in model.reads]
-    return tuple(dict.fromkeys([*reads, *(f"knows {known}" for model in about for known in model.knows)]))
+    knows = [f"knows {known}" for model in about for known in model.knows]
+    granted = [f"takes for granted that {assumed}" for model in about for assumed in model.assumes]
+    return tuple(dict.fromkeys([*reads, *knows, *granted]))

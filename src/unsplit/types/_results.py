@@ -42,6 +42,8 @@ class Reconstruction:
         rounds: number of rounds (coordinate descent) or steps (joint) that each input took.
         agreement: correlation of the pictures of the attack's two best restarts, -1 to 1; None without restarts.
         decided_by: what decided between the pictures and their negative; None where the attack does not say.
+        colours_told: whether the sense of the colours, red against blue, could be told; if not, the inputs are grey.
+            None where the attack left colours as it found them.
         sure: whether by what the attack sees of itself its error is below half of a blind guess's; None where it does
             not say.
     """
@@ -53,6 +55,7 @@ class Reconstruction:
     rounds: tuple[int, ...] = ()
     agreement: float | None = None
     decided_by: DecidedBy | None = None
+    colours_told: bool | None = None
     sure: bool | None = None
 
 

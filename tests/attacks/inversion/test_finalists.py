@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unsplit.attacks.inversion import surely
+from unsplit.attacks.inversion import Photographs, surely
 from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._ensemble import aligned, correlation
 from unsplit.attacks.inversion._finalists import chosen, conclude
@@ -46,7 +46,7 @@ class Restart(Candidate):
 
 def concluded(*restarts, witness=None, of=None):
     architecture = ClientArchitecture.of(of or restarts[0].clone, tuple(restarts[0].found.shape[1:]))
-    return conclude(restarts, architecture, 0.0, witness)
+    return conclude(restarts, architecture, 0.0, Photographs(), witness)
 
 
 def darkness(_, made):
@@ -141,7 +141,7 @@ def test_what_is_believed_is_the_best_share_of_the_mean():
         0.5 + 0.1 * (truth * 0.3**0.5 + 0.7**0.5 * torch.randn(truth.shape, generator=generator(k))) for k in (1, 2)
     ]
     architecture = ClientArchitecture.of(client(), SHAPE)
-    found = conclude([Restart(one, 0.05) for one in ones], architecture, None)
+    found = conclude([Restart(one, 0.05) for one in ones], architecture, None, Photographs())
     mean = (ones[0] + ones[1]) / 2
     share = float((found.inputs - 0.5).flatten() @ (mean - 0.5).flatten() / (mean - 0.5).square().sum())
     # Each is the truth, at .3 of its own variance, and noise; what there is to find is that part.
@@ -163,7 +163,10 @@ def test_constant_pictures_agree_with_nothing():
     assert correlation(flat, pictures()) == 0
     assert aligned(flat, pictures()).isfinite().all()
     assert (
-        conclude([Restart(flat, 0.1), Restart(flat, 0.2)], ClientArchitecture.of(client(), SHAPE), 0.0).agreement == 0
+        conclude(
+            [Restart(flat, 0.1), Restart(flat, 0.2)], ClientArchitecture.of(client(), SHAPE), 0.0, Photographs()
+        ).agreement
+        == 0
     )
 
 

@@ -14,6 +14,7 @@ from unsplit.attacks.inversion.examples import (
     invert_from_similar_pictures,
 )
 from unsplit.attacks.inversion.joint import JointConfig, invert_jointly, invert_jointly_through_defense
+from unsplit.attacks.inversion.photographs import Photographs
 from unsplit.attacks.inversion.presets import PRESETS, adaptive_attack_of, attack_of, invert, preset
 from unsplit.attacks.inversion.replay import invert_with_replay
 from unsplit.attacks.objectives import OBJECTIVES, total_variation
@@ -32,6 +33,7 @@ __all__ = [
     "InversionConfig",
     "JointConfig",
     "LearningConfig",
+    "Photographs",
     "adaptive_attack_of",
     "attack_of",
     "invert",

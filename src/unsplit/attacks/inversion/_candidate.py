@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from unsplit.attacks.hinge import without_last_relu
 from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._leak import Leak, leaky
 from unsplit.attacks.inversion._schedule import Stretch, timetable
+from unsplit.attacks.inversion.photographs import Photographs, phase_misfit
 from unsplit.attacks.objectives import total_variation
 from unsplit.attacks.targets import fresh_clone
 from unsplit.devices import Precision, check_precision, reduces_precision
@@ -46,6 +47,7 @@ class LearningConfig:
         weight_prior, bias_prior: weights of the mean square of the clone's weights and biases, each relative to its
             expectation where torch starts a layer.
         width, blocks: number of channels and of residual blocks of the decoder.
+        photographs: what is taken for granted about the pictures.
         reduced_precision: the decoder's convolutions in bfloat16: "on", "off", or "auto", where the device has
             instructions for it.
 
@@ -68,6 +70,7 @@ class LearningConfig:
     bias_prior: float = 3e-3
     width: int = 32
     blocks: int = 2
+    photographs: Photographs = field(default_factory=Photographs)
     reduced_precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -122,6 +125,7 @@ class Candidate:
         centred = targets - targets.mean(over, keepdim=True)
         self._variance = centred.square().mean().clamp_min(torch.finfo(targets.dtype).tiny)
         self._priors = _priors(clone, config)
+        self._period = decoder.period if config.photographs.phases else 1
         widest = max((value[0].numel() for value in clone.parameters() if value.ndim > 1), default=1)
         narrowness = min(1.0, config.wide / widest)
         self._timetable = timetable(config, stretches, narrowness, len(targets), generator, targets.device)
@@ -237,7 +241,8 @@ class Candidate:
 
     def _cost(self, pictures: Tensor, targets: Tensor, now: dict[str, Tensor]) -> Tensor:
         """What these pictures of the targets cost."""
-        return self.fit(pictures, targets) + now["variation"] * total_variation(pictures) + self.prior()
+        cost = self.fit(pictures, targets) + now["variation"] * total_variation(pictures) + self.prior()
+        return cost + now["phases"] * phase_misfit(pictures, self._period) if self._period > 1 else cost
 
 
 def _priors(clone: nn.Module, config: LearningConfig) -> list[tuple[Tensor, float]]:

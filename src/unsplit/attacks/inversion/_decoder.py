@@ -31,6 +31,10 @@ class Decoder(nn.Module):
         tilt: logit of the first pictures: negative starts dark, positive bright.
         reduced_precision: whether convolutions are computed in bfloat16.
 
+    Attributes:
+        period: number of pixels, in both directions, from one place of a map of smashed data to the next; 1 where the
+            smashed data are flat or signals, or the directions differ.
+
     The convolutions work at half the picture's resolution; smashed data that is still a map is resampled to where
     its places look, and smashed data that is flat passes through a dense layer first.
 
@@ -72,7 +76,11 @@ class Decoder(nn.Module):
         deviation = samples.std(over, unbiased=False, keepdim=True)[0]
         self.register_buffer("mean", samples.mean(over, keepdim=True)[0])
         self.register_buffer("deviation", deviation.clamp_min(_LEAST_DEVIATION * float(samples.std())))
+        self.period = 1
         if self._spatial:
+            strides = [receptive_centres(clone, picture, axis, samples.shape[2 + axis])[0] for axis in (0, 1)]
+            if not self._signal and round(strides[0]) == round(strides[1]) < min(picture[1:]):
+                self.period = max(1, round(strides[0]))
             self.register_buffer("places", _places(clone, samples.shape[2:], picture, self._half, samples.device))
             channels = samples.shape[1]
         else:

@@ -31,10 +31,13 @@ class Finalist:
     Args:
         candidate: the restart, whose clone goes with the pictures.
         pictures: the pictures of all targets, stretched to the range that they are known to fill.
+        colours_told: whether their colours are those of photographs, in a sense that could be told; None where colours
+            were left as they were found.
     """
 
     candidate: Candidate
     pictures: Tensor
+    colours_told: bool | None = None
 
     def like(self, other: "Finalist") -> float:
         """The correlation of its pictures with another's."""

@@ -8,15 +8,16 @@ layers. For that, both signs must come to the end.
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._ensemble import AGREEMENT, Finalist, averaged, correlation, hedged
+from unsplit.attacks.inversion.photographs import Photographs, greyed, in_colour, natural_colours, red_blue
 from unsplit.attacks.objectives import relative_residual
-from unsplit.attacks.symmetry import first_layer, mirror, stretch
+from unsplit.attacks.symmetry import first_layer, mirror, remix, stretch
 from unsplit.knowledge import ClientArchitecture
 from unsplit.types import DecidedBy, Sign
 
@@ -66,6 +67,7 @@ class Conclusion:
         agreement: correlation of the pictures of the two best finalists; None for one.
         sign: whether the negative could be ruled out.
         decided_by: what decided between the pictures and their negative; None for one finalist.
+        colours_told: whether the sense of the colours could be told; None where colours were left as they were found.
     """
 
     best: Finalist
@@ -73,12 +75,14 @@ class Conclusion:
     agreement: float | None
     sign: Sign
     decided_by: DecidedBy | None
+    colours_told: bool | None = None
 
 
 def conclude(
     candidates: Sequence[Candidate],
     architecture: ClientArchitecture,
     stray: float | None,
+    photographs: Photographs,
     witness: Witness | None = None,
 ) -> Conclusion:
     """What the restarts that came to the end say together: those that agree are averaged; where others disagree, the
@@ -88,9 +92,10 @@ def conclude(
         candidates: the restarts, whose clones are mended for the stretch of their pictures.
         architecture: the client's layers and the range of inputs.
         stray: share of pixels that the stretch may leave outside the range, at either end; None for no stretch.
+        photographs: what is taken for granted about the pictures.
         witness: evidence on the sign from elsewhere; None for none.
     """
-    found = [_stretched(one, one.pictures(), architecture, stray) for one in candidates]
+    found = [_placed(one, architecture, stray, photographs) for one in candidates]
     best, *others = sorted(found, key=lambda one: one.candidate.objective)
     vote = 0.0 if witness is None else _vote(best, others, witness)
     if vote < 0:
@@ -103,14 +108,23 @@ def conclude(
         alike = best.like(other)
         told = alike >= AGREEMENT or (alike <= -AGREEMENT and decided_by is not DecidedBy.NOTHING)
         (agreed if told else doubts).append(other)
+    colours_told = _colours_told(best, agreed)
     if agreed:
-        best = _stretched(best.candidate, averaged(best, agreed, architecture), architecture, stray)
+        pictures = averaged(best, agreed, architecture)
+        if stray is not None and colours_told is None:
+            pictures = stretch(pictures, best.candidate.clone, architecture, stray=stray)
+        best = replace(best, pictures=pictures)
+    inputs = hedged(best, doubts) if doubts else best.pictures
+    if colours_told is not None:
+        # What could not be told is left out of the best guess; the clone goes with the vivid pictures.
+        inputs = greyed(inputs, red_blue=not colours_told)
     return Conclusion(
         best=best,
-        inputs=hedged(best, doubts) if doubts else best.pictures,
+        inputs=inputs,
         agreement=agreement,
         sign=_sign(decided_by, best.candidate.clone),
         decided_by=decided_by,
+        colours_told=colours_told,
     )
 
 
@@ -141,12 +155,28 @@ def residual_of(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
     return relative_residual(output, targets)
 
 
-def _stretched(
-    candidate: Candidate, pictures: Tensor, architecture: ClientArchitecture, stray: float | None
+def _placed(
+    candidate: Candidate, architecture: ClientArchitecture, stray: float | None, photographs: Photographs
 ) -> Finalist:
-    if stray is not None:
-        pictures = stretch(pictures, candidate.clone, architecture, stray=stray)
-    return Finalist(candidate=candidate, pictures=pictures)
+    """What a restart found, in the range and the colours that pictures are known to have."""
+    pictures = candidate.pictures()
+    if stray is None:
+        return Finalist(candidate=candidate, pictures=pictures)
+    colours = None
+    if photographs.colours and in_colour(architecture.input_shape):
+        colours = natural_colours(pictures, stray)
+    if colours is None:
+        return Finalist(candidate=candidate, pictures=stretch(pictures, candidate.clone, architecture, stray=stray))
+    remix(candidate.clone, colours.mixing, colours.offset)
+    return Finalist(candidate=candidate, pictures=colours(pictures), colours_told=colours.told)
+
+
+def _colours_told(best: Finalist, agreed: Sequence[Finalist]) -> bool | None:
+    """Whether all finalists that agree in shapes tell the same sense of the colours."""
+    if best.colours_told is None:
+        return None
+    vivid = red_blue(best.pictures)
+    return best.colours_told and all(correlation(vivid, red_blue(other.pictures)) > 0 for other in agreed)
 
 
 def _vote(best: Finalist, others: Sequence[Finalist], witness: Witness) -> float:

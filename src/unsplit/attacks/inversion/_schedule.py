@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unsplit.attacks.inversion._candidate import LearningConfig
 
 _WARM_UP = 30
+_SHAPED = 0.5
 
 
 class Stretch(NamedTuple):
@@ -51,6 +52,8 @@ def timetable(
             config.variation_start * (config.variation_end / config.variation_start) ** done for done in shares
         ],
         "leak": [max(0.0, config.leak * (1 - 2 * done)) for done in shares],
+        # Before pictures have taken shape, the demand of equal phases keeps them from it.
+        "phases": [config.photographs.phases if done >= _SHAPED else 0.0 for done in shares],
     }
     batches = torch.randint(samples, (len(moments), config.batch), generator=generator)
     return Timetable([_rates(config, *moment, narrowness) for moment in moments], weights, batches, device)

@@ -10,6 +10,7 @@ from unsplit.attacks._threat_model import attack
 from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, MisfitFunction
 from unsplit.attacks.inversion._finalists import Witness, chosen, conclude, extended, residual_of, surely
 from unsplit.attacks.inversion._schedule import Stretch
+from unsplit.attacks.inversion.photographs import Photographs
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
 from unsplit.attacks.targets import as_maps, matched_targets
@@ -101,6 +102,13 @@ class AmortisedConfig(InversionConfig):
             candidates=at_most(self.candidates, limits.restarts),
             learning=replace(self.learning, batch=at_most(self.learning.batch, limits.batch)),
         )
+
+    def assuming(self, *, photographs: bool) -> "AmortisedConfig":
+        prior = Photographs() if photographs else Photographs(colours=False, phases=0.0)
+        return replace(self, learning=replace(self.learning, photographs=prior))
+
+    def assumes(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:
+        return self.learning.photographs.assumed(input_shape)
 
     def computing(self, precision: Precision) -> "AmortisedConfig":
         return replace(self, learning=replace(self.learning, reduced_precision=precision))
@@ -222,7 +230,7 @@ def search(
     finalists = chosen(candidates, config.finalists)
     del candidates
     perform([finalist.learn(told.after(config.steps - first)) for finalist in finalists])
-    found = conclude(finalists, architecture, config.stray, witness)
+    found = conclude(finalists, architecture, config.stray, config.learning.photographs, witness)
     best, pictures = found.best.candidate, found.best.pictures
     if config.refit_steps:
         perform([best.refit(pictures, config.refit_steps, config.refit_rate, generator)])
@@ -235,6 +243,7 @@ def search(
         rounds=(config.steps,) * len(pictures),
         agreement=found.agreement,
         decided_by=found.decided_by,
+        colours_told=found.colours_told,
         sure=surely(found.agreement, float(residual.mean()), found.sign),
     )
 

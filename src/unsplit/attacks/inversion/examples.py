@@ -13,6 +13,7 @@ from unsplit.attacks.inversion._finalists import extended, residual_of
 from unsplit.attacks.inversion._informed import Examples, ExamplesConfig, InformedCandidate
 from unsplit.attacks.inversion._schedule import Stretch
 from unsplit.attacks.inversion.amortised import Told
+from unsplit.attacks.inversion.photographs import Photographs
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.settings import AttackSettings, Limits, at_most
 from unsplit.attacks.targets import as_maps, matched_targets
@@ -49,7 +50,11 @@ class ExamplesInversionConfig(AttackSettings):
     refit_steps: int = 100
     refit_rate: float = 0.003
     tilt: float = -1.5
-    learning: LearningConfig = field(default_factory=lambda: LearningConfig(batch=16, width=16, blocks=1))
+    learning: LearningConfig = field(
+        default_factory=lambda: LearningConfig(
+            batch=16, width=16, blocks=1, photographs=Photographs(colours=False, phases=0.0)
+        )
+    )
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
 
     def __post_init__(self) -> None:

@@ -71,6 +71,8 @@ class AuditConfig:
             from and the attacker knows; the white box is run beside the attacks that do not know them. None for none.
         white_box: preset of the white-box attack, "white-box" or "white-box-quick".
         freeze_client: whether to leave the client's first layers as they start, in the trainings that are inverted.
+        not_photographs: whether the inputs may be other pictures than photographs, such as spectral pictures or ones in
+            false colours; attacks then take nothing for granted about colours and phases.
         seed: seed of everything that is drawn at random, 0 or more.
         device: name of the device where tensors live, such as "cpu" or "cuda:1".
         reduced_precision: whether decoders compute their convolutions in bfloat16: "on", "off", or "auto", where the
@@ -144,6 +146,9 @@ class AuditConfig:
         "white-box-quick", f"Preset of the attack with `known_weights`: {', '.join(WHITE_BOX)}.", TEXT
     )
     freeze_client: bool = setting(False, "Leave the client's first layers at their known weights.", CHOICE)
+    not_photographs: bool = setting(
+        False, "Take nothing for granted about colours: false-colour or spectral pictures, for example.", CHOICE
+    )
     seed: int = setting(0, "Seed of everything random.", NUMBER, min=0)
     device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, mps.", TEXT)
     reduced_precision: Precision = setting(

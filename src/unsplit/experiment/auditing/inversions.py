@@ -74,6 +74,7 @@ def invert_networks(
             network, published = here[depth], networks["before"][depth]
             form = ClientForm.of(depth, split(network, depth)[0], targets.input_shape)
             settings = named(name).settings(form).computing(precision)
+            settings = settings.assuming(photographs=not config.not_photographs)
             unaware = ServerKnowledge(
                 published=published,
                 own=own,

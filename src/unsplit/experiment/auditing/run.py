@@ -1,5 +1,6 @@
 """The audit: train split, record what the server sees, attack it, infer labels, and score it all."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -131,7 +132,7 @@ def audit(
         labels=tuple(labels),
         whole=None if whole is None else whole.row,
         whole_aware=None if whole is None else whole.row_aware,
-        threat_models=_threat_models(config),
+        threat_models=_threat_models(config, splits.train.input_shape),
         provenance=provenance(
             command or f"unsplit.audit({config!r})",
             seed=config.seed,
@@ -181,17 +182,18 @@ def _infer_labels(
     return rows
 
 
-def _threat_models(config: AuditConfig) -> tuple[ThreatModelRow, ...]:
+def _threat_models(config: AuditConfig, input_shape: tuple[int, ...]) -> tuple[ThreatModelRow, ...]:
     """The threat model of every attack that the configuration runs."""
     rows: list[ThreatModelRow] = []
     defended = known_defense(config) is not None
+    of_inputs = functools.partial(threats_of_inversion, photographs=not config.not_photographs)
     if config.cuts and config.states:
-        rows += threats_of_inversion(config.presets, aware=defended)
-        rows += threats_of_inversion(attacks_beside(config), aware=False)
+        rows += of_inputs(config.presets, input_shape, aware=defended)
+        rows += of_inputs(attacks_beside(config), input_shape, aware=False)
     if config.label_setups and config.label_heads and config.label_optimizers:
         rows += threats_of_labels(single=label_batch(config) == 1, aware=corrects_labels(config))
     if config.u_shape is not None:
-        rows += threats_of_inversion(config.presets[:1], aware=defended)
+        rows += of_inputs(config.presets[:1], input_shape, aware=defended)
         # One label of each class is known there, for the names.
         rows.append(described(infer_by_surrogate, KnownSamples))
         rows += [described(infer_by_surrogate, KnownDefense, KnownSamples)] if corrects_labels(config) else []

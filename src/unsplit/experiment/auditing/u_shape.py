@@ -80,7 +80,10 @@ def attack_u_shape(
     recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))
     training.run(config.epochs * -(-len(train) // config.batch_size), progress=progress)
     seconds = time.perf_counter() - started
-    attack = _Attack(training, recorder.transcript(), splits, evaluation, split, loss, config.presets[0], seed, device)
+    name, photographs = config.presets[0], not config.not_photographs
+    attack = _Attack(
+        training, recorder.transcript(), splits, evaluation, split, loss, name, seed, device, photographs=photographs
+    )
     row, pictures = attack.run(known=None, corrected=False)
     known, corrects = known_defense(config), corrects_labels(config)
     aware: tuple[UShapeRow | None, Tensor | None] = (None, None)
@@ -104,7 +107,10 @@ class _Attack:
         preset: str,
         seed: int,
         device: torch.device,
+        *,
+        photographs: bool,
     ) -> None:
+        self._photographs = photographs
         self._training, self._evaluation, self._device = training, evaluation, device
         self._head, self._preset, self._seed = split.head, preset, seed
         self._network = training.model()
@@ -128,7 +134,7 @@ class _Attack:
             groups = correct_labels(self._attacker.view, self._groups, last=self._training.steps_done, calibrated=True)
             labels = self._attacker.named(groups, self._known).labels
         last_part = self._attacker.stolen_head(labels)
-        chosen = preset(self._preset, self._depth)
+        chosen = preset(self._preset, self._depth).assuming(photographs=self._photographs)
         targets, others = self._evaluation.targets.images, more_for(chosen, self._evaluation)
         smashed = self._training.infer((targets if others is None else torch.cat([targets, others])).to(self._device))
         bottom = ClientArchitecture.of(self._training.active().segments()["bottom"].module, self._shape)

@@ -32,6 +32,7 @@ class Attacker:
         known_weights: file of weights (safetensors, or a torch state dict) that the client's first layers are known to
             have, which the white box starts from; None for none.
         white_box: the preset of that attack, "white-box" or "white-box-quick".
+        not_photographs: whether the inputs may be other pictures than photographs.
         seed: the seed of all that attacks draw.
         device: the device on which attacks compute.
         reduced_precision: whether decoders compute their convolutions in bfloat16 (`devices.Precision`).
@@ -48,6 +49,7 @@ class Attacker:
     loss: LossSpec = field(default_factory=LossSpec)
     known_weights: str | None = None
     white_box: str = "white-box-quick"
+    not_photographs: bool = False
     seed: int = 0
     device: str = "cpu"
     reduced_precision: Precision = "auto"

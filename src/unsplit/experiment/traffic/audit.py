@@ -176,7 +176,7 @@ class _Audit:
             )
             self._inversions.append(row)
             self.pictures.append(pictures)
-            self.threats.append(described(attack.attack))
+            self.threats.append(described(attack.attack, assumes=attack.settings.assumes(inputs[0])))
 
     def _inverted(
         self, attack: Inversion, seen: Transcript, samples: int, mean_input: Tensor | None

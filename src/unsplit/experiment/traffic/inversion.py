@@ -88,7 +88,12 @@ def inversions(
         settings = one.settings(ClientForm.of(depth, bottom, inputs[0]))
         white_box = (Inversion(attacker.white_box, one.attack, weights, settings),)
     architecture = ClientArchitecture.of(bottom, *inputs)
-    chosen = {name: preset(name, depth, precision=attacker.reduced_precision) for name in presets}
+    chosen = {
+        name: preset(name, depth, precision=attacker.reduced_precision).assuming(
+            photographs=not attacker.not_photographs
+        )
+        for name in presets
+    }
     return (
         *(Inversion(name, one.attack, architecture, one) for name, one in chosen.items()),
         *white_box,
