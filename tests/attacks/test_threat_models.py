@@ -128,7 +128,7 @@ def test_an_attack_sees_only_the_kinds_that_it_reads():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_attack_does_not_draw_what_a_client_of_the_same_seed_drew(seed):
-    """An audit has one seed. A clone that starts where the client started knows more than an attacker can."""
+    """A reproduction has one seed. A clone that starts where the client started knows more than an attacker can."""
     client = split(build("mnist-net", generator=generator(seed)), 1)[0]
     with torch.no_grad():
         smashed = client(torch.rand(3, 1, 28, 28, generator=generator(5)))
