@@ -159,7 +159,8 @@ def test_flattened_smashed_data_are_replayed_too(digits):
     ):
         architecture = ClientArchitecture.of(layers, (1, 28, 28))
         known = ClientOptimizer(spec=OPTIMIZERS["SGD"])
-        both.append(invert_with_replay(seen, architecture, known, TINY, generator=generator(TELLING)))
+        alone = replace(TINY, finalists=1)
+        both.append(invert_with_replay(seen, architecture, known, alone, generator=generator(TELLING)))
     assert torch.equal(both[0].inputs, both[1].inputs)
     assert both[1].decided_by is DecidedBy.REPLAY
 

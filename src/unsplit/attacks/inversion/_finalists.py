@@ -33,9 +33,9 @@ _NEAR = 1.5
 """A restart with more than this many times the lowest objective after the trial has collapsed or is lost."""
 _GLANCE = 256
 """Number of pictures by which restarts are compared after the trial."""
-_DECISIVE = 0.003
+_DECISIVE = 0.01
 """Objectives are relative to the variance of the smashed data. Those of opposite signs that differ by less than this
-decide nothing: by .005 to .007 the right sign won (Fashion-MNIST, depths 3 to 5), by .001 the wrong one (MNIST 3)."""
+decide nothing: by .004 the wrong sign won (Fashion-MNIST, depth 5)."""
 _HEARD = 0.003
 """A witness whose evidence is smaller than this is silent (Fashion-MNIST 5, seed 1, SGD: -.0015 for the right sign)."""
 _PIECE = 256
@@ -215,5 +215,7 @@ def _sign(decided_by: DecidedBy | None, clone: nn.Module) -> Sign:
     if decided_by is None:
         return Sign.UNTESTED
     layer = first_layer(clone)
-    open_ = decided_by is DecidedBy.NOTHING or (layer is not None and layer.dense)
-    return Sign.AMBIGUOUS if open_ else Sign.RESOLVED
+    # Where an exact mirror exists, all restarts may have ended on the same wrong side of it, and do (docs/sign.md).
+    mirrored = layer is None or (layer.bias is not None and not layer.padded)
+    open_ = decided_by is DecidedBy.NOTHING or (decided_by is DecidedBy.AGREEMENT and mirrored)
+    return Sign.AMBIGUOUS if open_ or (layer is not None and layer.dense) else Sign.RESOLVED

@@ -24,8 +24,8 @@ AXES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 
 _VARIANCES = (0.2175, 0.0188, 0.0045)
 """Variances along these axes, relative to each other (the eigenvalues of ImageNet's colours in the colour augmentation
 of Krizhevsky, Sutskever and Hinton, 2012)."""
-_MIDDLES = (0.0, 0.056, -0.009)
-"""Means along the chromatic axes: ImageNet's mean colour (.485, .456, .406), which is slightly warm."""
+_MIDDLES = (0.778, 0.056, -0.009)
+"""Means along these axes: those of ImageNet's mean colour (.485, .456, .406), which is slightly warm."""
 
 _POOLED = 4
 """Colours are judged on means of so many pixels a side, where a decoder's mistakes in detail average out."""
@@ -96,7 +96,8 @@ def natural_colours(pictures: Float[Tensor, "n 3 h w"], stray: float) -> ColourM
 
     Grey is the axis whose complement, where all variances are 1, has the largest sum of kurtoses. The chromatic axes
     are the principal components of what grey does not explain, in the sense that puts less of the pictures out of the
-    range of a display, and all are given the amplitudes and the chromatic means of photographs.
+    range of a display. Brightness spans the range, and all are given the means, and the chromatic axes the amplitudes,
+    of photographs.
 
     Args:
         pictures: what an attack found, with colours mixed.
@@ -182,7 +183,7 @@ def _placed(rows: Tensor, colours: Tensor, stray: float) -> ColourMap:
     spilled = {}
     for senses in ((1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)):
         scale = amplitude * torch.tensor((1.0, *senses)).to(rows)
-        offset = torch.stack([-low * unit, *(_MIDDLES[axis] - scale[axis] * middles[axis] for axis in (1, 2))])
+        offset = torch.tensor(_MIDDLES).to(rows) - scale * middles
         placed = axes.T @ (scale[:, None] * along + offset[:, None])
         spilled[senses] = (float((placed - placed.clamp(0, 1)).square().mean()), scale, offset)
     best = min(spilled, key=lambda senses: spilled[senses][0])
