@@ -19,6 +19,8 @@ from unsplit.types import Sign
 
 # The share of pixels that may lie outside the range after the stretch: a few stray pixels must not set the scale.
 _STRAY = 0.001
+# Sorting takes three times the memory of what is sorted: of more values than these, every n-th.
+_VALUES = 8_000_000
 
 # The sign is believed if the biases' mean square is within this factor of its expectation at the start of training,
 # and that of the other sign is this many times larger.
@@ -74,7 +76,8 @@ def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture, 
     if layer is None or architecture.low != 0.0:
         return inputs
     movable = layer.bias is not None and not layer.padded
-    ordered = inputs.flatten().sort().values
+    values = inputs.flatten()
+    ordered = values[:: max(1, -(-len(values) // _VALUES))].sort().values
     outside = int(stray * len(ordered))
     offset = ordered[outside] if movable else inputs.new_zeros(())
     scale = (ordered[-1 - outside] - offset) / architecture.high

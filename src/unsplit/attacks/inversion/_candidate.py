@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unsplit.attacks.hinge import without_last_relu
 from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._leak import Leak, leaky
+from unsplit.attacks.inversion._pieces import in_pieces
 from unsplit.attacks.inversion._schedule import Stretch, timetable
 from unsplit.attacks.inversion.photographs import Photographs, phase_misfit
 from unsplit.attacks.objectives import total_variation
@@ -27,7 +28,6 @@ MisfitFunction = Callable[[Tensor, Tensor], Tensor]
 Restart = TypeVar("Restart", bound="Candidate")
 
 _MEMORY = 0.98
-_PIECE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class Candidate:
     @torch.no_grad()
     def pictures(self, number: int | None = None) -> Tensor:
         """The reconstruction of the first so many targets, or of all, shape [n, c, h, w], in the range."""
-        return torch.cat([self._decoded(part) for part in torch.split(self._targets[:number], _PIECE)])
+        return torch.cat([self._decoded(part) for part in in_pieces(self._targets[:number], self.decoder.shape)])
 
     def fit(self, pictures: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of the clone on `pictures`, relative to all smashed data's variance within channels."""

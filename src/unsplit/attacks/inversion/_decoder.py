@@ -4,16 +4,21 @@ Free pictures can explain their smashed data each in its own way. A decoder cann
 does at one place and for one sample it does at every place and for all of them.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks.inversion._tokens import tokens_of
 from unsplit.errors import InputError
 from unsplit.randomness import generator as seeded_generator
 
 _SLOPE = 0.1
 _FROM_FLAT = 32
+_NOISE = 64 * 32 * 32
+"""Number of noise pixels by which it is measured where a map looks, in up to 64 pictures."""
 
 # Channels that hardly vary are not blown up to the size of the others.
 _LEAST_DEVIATION = 0.05
@@ -32,11 +37,12 @@ class Decoder(nn.Module):
         reduced_precision: whether convolutions are computed in bfloat16.
 
     Attributes:
+        shape: of what it makes, as it was asked for.
         period: number of pixels, in both directions, from one place of a map of smashed data to the next; 1 where the
             smashed data are flat or signals, or the directions differ.
 
-    The convolutions work at half the picture's resolution; smashed data that is still a map is resampled to where
-    its places look, and smashed data that is flat passes through a dense layer first.
+    The convolutions work at half the picture's resolution; smashed data that is still a map, or a row of tokens that
+    stand for patches, is resampled to where its places look, and other smashed data pass through a dense layer first.
 
     Raises:
         InputError: the inputs are neither pictures nor signals.
@@ -64,10 +70,14 @@ class Decoder(nn.Module):
                 f"The decoder makes only pictures and signals, and the inputs here have shape {shape}; use the preset "
                 "'joint'."
             )
+        self.shape = shape
         self._signal = len(shape) == 2
         picture = (shape[0], 1, shape[1]) if self._signal else shape
         if self._signal:
             clone, samples = _OneRow(clone), _lifted(samples)
+        self._tokens = None if self._signal else tokens_of(clone, tuple(samples.shape[1:]), picture)
+        if self._tokens is not None:
+            samples = self._tokens(samples)
         self._picture = picture
         self._half = (-(-picture[1] // 2), -(-picture[2] // 2))
         self._reduced_precision = reduced_precision
@@ -78,10 +88,15 @@ class Decoder(nn.Module):
         self.register_buffer("deviation", deviation.clamp_min(_LEAST_DEVIATION * float(samples.std())))
         self.period = 1
         if self._spatial:
-            strides = [receptive_centres(clone, picture, axis, samples.shape[2 + axis])[0] for axis in (0, 1)]
-            if not self._signal and round(strides[0]) == round(strides[1]) < min(picture[1:]):
-                self.period = max(1, round(strides[0]))
-            self.register_buffer("places", _places(clone, samples.shape[2:], picture, self._half, samples.device))
+            axes = [
+                receptive_centres(clone, picture, axis, samples.shape[2 + axis])
+                if self._tokens is None else _patches(picture[1 + axis], samples.shape[2 + axis])
+                for axis in (0, 1)
+            ]  # fmt: skip
+            strides = [round(stride) for stride, _ in axes]
+            if not self._signal and strides[0] == strides[1] < min(picture[1:]):
+                self.period = max(1, strides[0])
+            self.register_buffer("places", _places(axes, samples.shape[2:], self._half).to(samples.device))
             channels = samples.shape[1]
         else:
             coarse = (-(-picture[1] // 4), -(-picture[2] // 4))
@@ -105,6 +120,8 @@ class Decoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, smashed: Float[Tensor, "n ..."]) -> Float[Tensor, "n c ..."]:
+        if self._tokens is not None:
+            smashed = self._tokens(smashed)
         smashed = _lifted(smashed) if self._signal else smashed
         with torch.autocast(smashed.device.type, torch.bfloat16, enabled=self._reduced_precision):
             logits = self._logits((smashed - self.mean) / self.deviation)
@@ -153,17 +170,26 @@ def _block(width: int) -> nn.Sequential:
     )
 
 
-def _places(
-    clone: nn.Module, size: torch.Size, picture: tuple[int, ...], half: tuple[int, int], device: torch.device
-) -> Tensor:
-    """Where in a map of smashed data to look for each place at half the resolution, as `grid_sample` wants it."""
+def _places(along: list[tuple[float, float]], size: torch.Size, half: tuple[int, int]) -> Tensor:
+    """Where in a map of smashed data to look for each place at half the resolution, as `grid_sample` wants it.
+
+    Args:
+        along: stride and start, in pixels, of the map's places along rows and columns.
+        size: numbers of rows and columns of the map.
+        half: numbers of rows and columns at half the resolution.
+    """
     axes = []
-    for axis in (0, 1):
-        stride, start = receptive_centres(clone, picture, axis, size[axis])
+    for axis, (stride, start) in enumerate(along):
         pixel = 2 * torch.arange(half[axis]) + 0.5
         axes.append((2 * (pixel - start) / stride + 1) / size[axis] - 1)
     rows, columns = torch.meshgrid(*axes, indexing="ij")
-    return torch.stack([columns, rows], -1).to(device)
+    return torch.stack([columns, rows], -1)
+
+
+def _patches(pixels: int, size: int) -> tuple[float, float]:
+    """Stride and start of so many patches side by side, in pixels."""
+    stride = pixels / size
+    return stride, (stride - 1) / 2
 
 
 def receptive_centres(clone: nn.Module, picture: tuple[int, ...], axis: int, size: int) -> tuple[float, float]:
@@ -180,9 +206,10 @@ def receptive_centres(clone: nn.Module, picture: tuple[int, ...], axis: int, siz
     """
     pixels = picture[1 + axis]
     if size < 2:
-        return float(pixels), (pixels - 1) / 2
+        return _patches(pixels, 1)
     device = next(clone.parameters()).device
-    noise = torch.rand((64, *picture), generator=seeded_generator(0)).to(device).requires_grad_()
+    number = min(64, max(2, _NOISE // math.prod(picture[1:])))
+    noise = torch.rand((number, *picture), generator=seeded_generator(0)).to(device).requires_grad_()
     maps = clone(noise)
     # Away from the border, where part of what a place looks at is padding.
     places = (size // 4, max(size - 1 - size // 4, size // 4 + 1))
@@ -193,6 +220,5 @@ def receptive_centres(clone: nn.Module, picture: tuple[int, ...], axis: int, siz
         centres.append(float((weight * torch.arange(pixels, device=device)).sum() / weight.sum().clamp_min(1e-30)))
     stride = (centres[1] - centres[0]) / (places[1] - places[0])
     if not stride > 0:
-        stride = pixels / size
-        return stride, (stride - 1) / 2
+        return _patches(pixels, size)
     return stride, centres[0] - stride * places[0]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._ensemble import AGREEMENT, Finalist, averaged, correlation, hedged
+from unsplit.attacks.inversion._pieces import in_pieces
 from unsplit.attacks.inversion.photographs import Photographs, greyed, in_colour, natural_colours, red_blue
 from unsplit.attacks.objectives import relative_residual
 from unsplit.attacks.symmetry import first_layer, mirror, remix, stretch
@@ -38,7 +39,6 @@ _DECISIVE = 0.01
 decide nothing: by .004 the wrong sign won (Fashion-MNIST, depth 5)."""
 _HEARD = 0.003
 """A witness whose evidence is smaller than this is silent (Fashion-MNIST 5, seed 1, SGD: -.0015 for the right sign)."""
-_PIECE = 256
 
 
 def chosen(candidates: Sequence[Candidate], number: int) -> list[Candidate]:
@@ -150,8 +150,7 @@ def extended(clone: nn.Module, layers: nn.Sequential) -> nn.Module:
 @torch.no_grad()
 def residual_of(clone: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
     """The relative squared error of the clone's output against each target, shape [n]."""
-    piece = _PIECE - (len(pictures) % _PIECE == 1)  # batch normalisation refuses a last piece of one
-    output = torch.cat([clone(part) for part in torch.split(pictures, piece)])
+    output = torch.cat([clone(part) for part in in_pieces(pictures, pictures.shape[1:])])
     return relative_residual(output, targets)
 
 

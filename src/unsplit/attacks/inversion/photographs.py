@@ -33,6 +33,8 @@ _PAIR_TURNS = 30
 _TOLD = 1.15
 """One sense of the red-blue axis is believed if the other puts this many times more out of the range of a display."""
 _SAMPLE = 200_000
+_PIXELS = 4_000_000
+"""Of more pixels than these, every n-th picture is looked at, so that it takes a few hundred megabytes at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class ColourMap:
     def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """The pictures in these colours, within the range from 0 to 1."""
         mixed = torch.einsum("cd,ndhw->nchw", self.mixing, pictures)
-        return (mixed + self.offset[:, None, None]).clamp(0, 1)
+        return mixed.add_(self.offset[:, None, None]).clamp_(0, 1)
 
 
 @torch.no_grad()
@@ -106,6 +108,8 @@ def natural_colours(pictures: Float[Tensor, "n 3 h w"], stray: float) -> ColourM
     Returns:
         The change, or None where the pictures have not three colours to tell apart.
     """
+    pixels = pictures[:, 0].numel()
+    pictures = pictures[:: max(1, -(-pixels // _PIXELS))]
     every = pictures.transpose(0, 1).flatten(1).double()
     pooled = functional.avg_pool2d(pictures, min(_POOLED, *pictures.shape[2:])).transpose(0, 1).flatten(1).double()
     whitening = _whitening(pooled)
