@@ -1,6 +1,6 @@
 """What pictures of 64 and 128 pixels cost the amortised attack, and how good it is beside 32 pixels.
 
-    python benchmarks/bigger_pictures.py [--number 2000] [--steps 200] [--qualities 32 64]
+    python benchmarks/bigger_pictures.py [--number 2000] [--steps 200] [--sizes 32 64 128] [--qualities 32 64]
 
 Pictures are crops of the seven photographs of `pictures.py`, which are few: errors here compare sizes with each other,
 and not with those of CIFAR-10. Clients are untrained: two convolutions, the client of a ResNet, of a ResNet-20, and of
@@ -9,6 +9,7 @@ a vision transformer with patches of 8 x 8, cut behind its patches (a map) and b
 For every client and size, one process measures the seconds of a step (a decoder and a clone, batches of 24, one thread)
 and then the most memory that a whole attack of two short restarts on `--number` pictures has needed, its priors
 included. For the sizes of `--qualities`, clients of two convolutions and of the transformer are attacked in earnest.
+Rows of other clients and sizes stay as they were measured.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
-from measure import write
+from measure import RESULTS, write
 from pictures import photographs, pieces
 from small_net import cifar_small
 from torch import Tensor, nn
@@ -142,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=2000, help="of pictures")
     parser.add_argument("--steps", type=int, default=200, help="of an attack in earnest")
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), help="sizes whose cost is measured")
     parser.add_argument("--qualities", type=int, nargs="*", default=[32, 64], help="sizes to attack in earnest")
     parser.add_argument("--clients", nargs="*", default=list(CLIENTS), choices=list(CLIENTS))
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
@@ -149,16 +151,19 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(options.one[0], int(options.one[1]), options.number, options.steps)))
         return
-    rows: list[dict[str, object]] = []
-    planned = [(name, size, 0) for name in options.clients for size in SIZES]
+    path = RESULTS / "bigger_pictures.json"
+    rows: list[dict[str, object]] = json.loads(path.read_text()) if path.exists() else []
+    planned = [(name, size, 0) for name in options.clients for size in options.sizes]
     planned += [
         (name, size, options.steps)
         for name in ("convolutions", "patches", "block") if name in options.clients
         for size in options.qualities
     ]  # fmt: skip
     for name, size, steps in planned:
-        rows.append(apart(name, size, min(options.number, 500) if steps else options.number, steps))
-        write("bigger_pictures", rows)
+        row = apart(name, size, min(options.number, 500) if steps else options.number, steps)
+        rows = [old for old in rows if (old["what"], old.get("steps")) != (row["what"], row.get("steps"))]
+        write("bigger_pictures", [*rows, row])
+        rows = json.loads(path.read_text())
 
 
 if __name__ == "__main__":
