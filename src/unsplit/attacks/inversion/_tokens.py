@@ -73,7 +73,7 @@ def _grids(number: int, picture: tuple[int, ...]) -> Iterator[tuple[int, tuple[i
 
 def _stand_for_patches(clone: nn.Module, way: Tokens, picture: tuple[int, ...]) -> bool:
     """Whether what a token looks at moves along with its place in the grid, in both directions."""
-    device = next(clone.parameters()).device
+    device = next((value.device for value in clone.parameters()), torch.device("cpu"))
     noise = torch.rand((_SAMPLES, *picture), generator=seeded_generator(0)).to(device).requires_grad_()
     maps = way(clone(noise))
     for axis in (0, 1):
