@@ -61,7 +61,7 @@ class Photographs:
         """What is taken for granted of inputs of this shape, in words."""
         said = []
         if self.colours and in_colour(input_shape):
-            said.append("inputs are photographs of many things: most colours are nearly grey, and vary along the usual axes")
+            said.append("inputs are photographs of many things: most colours are nearly grey, on the usual axes")
         if self.phases and len(input_shape) == 3:
             said.append("inputs are photographs: their statistics do not depend on the grid of the client's pooling")
         return tuple(said)
