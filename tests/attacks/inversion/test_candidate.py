@@ -13,6 +13,7 @@ from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._leak import Leak
 from unsplit.attacks.inversion._schedule import Stretch
+from unsplit.attacks.inversion.photographs import phase_misfit
 from unsplit.attacks.objectives import total_variation
 from unsplit.randomness import generator, seeded
 from unsplit.stepping import perform, repeated
@@ -89,8 +90,9 @@ def by_hand(learning, stretches):
             pictures = decoder(batch)
             error = (fitted(pictures) - batch).square().mean() / learner._variance
             variation = 0.3 * (0.005 / 0.3) ** done * total_variation(pictures)
+            phases = (0.1 if done >= 0.5 else 0.0) * phase_misfit(pictures, decoder.period)
             adam.zero_grad()
-            (error + variation + learner.prior()).backward()
+            (error + variation + learner.prior() + phases).backward()
             adam.step()
     return [*decoder.parameters(), *clone.parameters()]
 

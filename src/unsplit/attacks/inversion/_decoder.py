@@ -38,8 +38,8 @@ class Decoder(nn.Module):
 
     Attributes:
         shape: of what it makes, as it was asked for.
-        period: number of pixels, in both directions, from one place of a map of smashed data to the next; 1 where the
-            smashed data are flat or signals, or the directions differ.
+        period: number of pixels after which the grid of the client's pooling and that of the decoder's own last layer,
+            which makes pixels two by two, repeat; 1 for signals and very small pictures.
 
     The convolutions work at half the picture's resolution; smashed data that is still a map, or a row of tokens that
     stand for patches, is resampled to where its places look, and other smashed data pass through a dense layer first.
@@ -86,7 +86,7 @@ class Decoder(nn.Module):
         deviation = samples.std(over, unbiased=False, keepdim=True)[0]
         self.register_buffer("mean", samples.mean(over, keepdim=True)[0])
         self.register_buffer("deviation", deviation.clamp_min(_LEAST_DEVIATION * float(samples.std())))
-        self.period = 1
+        self.period = 1 if self._signal or min(picture[1:]) < 5 else 2
         if self._spatial:
             axes = [
                 receptive_centres(clone, picture, axis, samples.shape[2 + axis])
@@ -94,8 +94,9 @@ class Decoder(nn.Module):
                 for axis in (0, 1)
             ]  # fmt: skip
             strides = [round(stride) for stride, _ in axes]
-            if not self._signal and strides[0] == strides[1] < min(picture[1:]):
-                self.period = max(1, strides[0])
+            repeated = math.lcm(2, max(1, strides[0]))
+            if not self._signal and strides[0] == strides[1] and repeated < min(picture[1:]):
+                self.period = repeated
             self.register_buffer("places", _places(axes, samples.shape[2:], self._half).to(samples.device))
             channels = samples.shape[1]
         else:
