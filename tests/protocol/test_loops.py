@@ -177,7 +177,7 @@ def test_flower(place, monkeypatch, capsys):
         def send_and_receive(self, messages, *, timeout=None):  # noqa: ARG002
             return self.pull_messages(self.push_messages(messages))
 
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     app = runpy.run_path("flower_app.py")
     grid = Answering(app["client"], [{"partition-id": number} for number in range(2)])
     app["server"](grid, Context(1, 1, {}, RecordDict(), {}))
