@@ -4,11 +4,26 @@ The JSON schema that these classes generate is the documented format of that fil
 Accuracies and skills run from 0 to 1, times are in seconds, squared errors are on the data's own range (0 to 1).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
+
+_DecidedBy = Annotated[
+    Literal["agreement", "objective", "replay", "nothing"] | None,
+    Field(
+        description="what decided between the pictures and their negative: restarts agree, one of two signs explains "
+        "the smashed data better, the client's steps taken again, or nothing; null where the attack does not say"
+    ),
+]
+_Sure = Annotated[
+    bool | None,
+    Field(
+        description="whether by what it sees of itself the attack has less than half of the best blind guess's error; "
+        "null where it does not say"
+    ),
+]
 
 
 class Row(BaseModel):
@@ -47,16 +62,8 @@ class InversionRow(PictureScores):
     agreement: float | None = Field(
         default=None, description="correlation of the pictures of the attack's two best restarts; null without restarts"
     )
-    decided_by: Literal["agreement", "objective", "replay", "nothing"] | None = Field(
-        default=None,
-        description="what decided between the pictures and their negative: restarts agree, one of two signs explains "
-        "the smashed data better, the client's steps taken again, or nothing; null where the attack does not say",
-    )
-    sure: bool | None = Field(
-        default=None,
-        description="whether by what it sees of itself the attack has less than half of the best blind guess's error; "
-        "null where it does not say",
-    )
+    decided_by: _DecidedBy = None
+    sure: _Sure = None
     smashed: int = Field(default=0, description="smashed samples that the attack saw, the targets among them")
     by_input: dict[str, float] = Field(
         default_factory=dict, description="error of each named input, or column of a table, by itself"
@@ -170,16 +177,8 @@ class RecordedInversionRow(Row):
     agreement: float | None = Field(
         description="correlation of the pictures of the attack's two best restarts; null without restarts"
     )
-    decided_by: Literal["agreement", "objective", "replay", "nothing"] | None = Field(
-        default=None,
-        description="what decided between the pictures and their negative: restarts agree, one of two signs explains "
-        "the smashed data better, the client's steps taken again, or nothing; null where the attack does not say",
-    )
-    sure: bool | None = Field(
-        default=None,
-        description="whether by what it sees of itself the attack has less than half of the best blind guess's error; "
-        "null where it does not say",
-    )
+    decided_by: _DecidedBy = None
+    sure: _Sure = None
     seconds: float
     pictures: str = Field(description="PNG of the reconstructions, relative to report.json; below originals if known")
     scores: PictureScores | None = Field(description="null without the truth")

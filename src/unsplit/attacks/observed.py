@@ -33,6 +33,19 @@ def class_numbers(labels: Tensor) -> Tensor:
     return flat.argmax(1) if one_hot else labels
 
 
+def check_positions(what: str, indices: Sequence[int], observed: int) -> None:
+    """Check that the positions of what is known are among what was observed.
+
+    Raises:
+        InputError: one is beyond it.
+    """
+    if max(indices) >= observed:
+        raise InputError(
+            f"The known {what} {max(indices)} is beyond the {observed} {what}s that were observed; count positions "
+            "from 0."
+        )
+
+
 def check_finite(what: str, *values: Tensor) -> None:
     """Check that observed values are numbers an attack can work with.
 

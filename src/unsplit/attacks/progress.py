@@ -8,3 +8,19 @@ Progress = Callable[[float, float, float], None]
 
 def silent(done: float, total: float, loss: float) -> None:
     """Tell nobody."""
+
+
+class Told:
+    """How far all restarts together are."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def after(self, steps: int) -> Callable[[float], None]:
+        """Tells the objective when so many steps more are done."""
+
+        def tell(objective: float) -> None:
+            self._done += steps
+            self._progress(self._done, self._total, objective)
+
+        return tell

@@ -27,6 +27,7 @@ from unsplit.attacks.inversion import (
     invert_from_known_pictures,
     invert_from_similar_pictures,
 )
+from unsplit.attacks.inversion.photographs import in_colour
 from unsplit.attacks.rows import RowsConfig, invert_from_known_rows, invert_from_statistics
 from unsplit.attacks.settings import AttackSettings
 from unsplit.errors import unknown_name
@@ -51,7 +52,7 @@ class ClientForm:
     def of(cls, depth: int, bottom: nn.Module, input_shape: tuple[int, ...]) -> "ClientForm":
         """The form of a client with these layers up to the cut at `depth`."""
         weighted = sum(bool(list(layer.parameters(recurse=False))) for layer in bottom.modules())
-        return cls(depth=depth, weighted_layers=weighted, colour=len(input_shape) == 3 and input_shape[0] == 3)
+        return cls(depth=depth, weighted_layers=weighted, colour=in_colour(input_shape))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,13 @@ def first_layer(clone: nn.Module) -> FirstLayer | None:
     return None
 
 
+def filled(values: Tensor, stray: float) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest of some values, shape [n], but for a share `stray` of them at either end."""
+    ordered = values[:: max(1, -(-len(values) // _VALUES))].sort().values
+    outside = int(stray * len(ordered))
+    return ordered[outside], ordered[-1 - outside]
+
+
 @torch.no_grad()
 def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture, *, stray: float = _STRAY) -> Tensor:
     """Stretch all pictures by one scale and offset to fill the known range (all but a share `stray` of the pixels at
@@ -76,11 +83,9 @@ def stretch(inputs: Tensor, clone: nn.Module, architecture: ClientArchitecture, 
     if layer is None or architecture.low != 0.0:
         return inputs
     movable = layer.bias is not None and not layer.padded
-    values = inputs.flatten()
-    ordered = values[:: max(1, -(-len(values) // _VALUES))].sort().values
-    outside = int(stray * len(ordered))
-    offset = ordered[outside] if movable else inputs.new_zeros(())
-    scale = (ordered[-1 - outside] - offset) / architecture.high
+    lowest, highest = filled(inputs.flatten(), stray)
+    offset = lowest if movable else inputs.new_zeros(())
+    scale = (highest - offset) / architecture.high
     if scale <= 0:
         return inputs
     if layer.bias is not None and movable:

@@ -30,10 +30,9 @@ def threats_of_inversion(
         aware: whether the attacker knows the client's defences.
         photographs: whether the attacks take for granted that inputs are photographs.
     """
-    form = ClientForm(depth=1, colour=len(input_shape) == 3 and input_shape[0] == 3)
     rows = []
     for name in names:
-        assumes = named(name).settings(form).assuming(photographs=photographs).assumes(input_shape)
+        assumes = named(name).settings(ClientForm(depth=1)).assuming(photographs=photographs).assumes(input_shape)
         rows += [described(attack, assumes=assumes) for attack in named(name).forms(aware=aware)]
     return rows
 

@@ -15,7 +15,8 @@ from unsplit.attacks.inversion import (
     invert_jointly,
     surely,
 )
-from unsplit.attacks.inversion._decoder import Decoder, receptive_centres
+from unsplit.attacks.inversion._decoder import Decoder
+from unsplit.attacks.inversion._receptive import receptive_centres
 from unsplit.errors import InputError
 from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.knowledge import ClientArchitecture

@@ -6,8 +6,9 @@ from torch import nn
 
 from unsplit.attacks import symmetry
 from unsplit.attacks.inversion import photographs
-from unsplit.attacks.inversion._decoder import Decoder, receptive_centres
+from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._pieces import in_pieces
+from unsplit.attacks.inversion._receptive import receptive_centres
 from unsplit.attacks.inversion._tokens import Tokens, tokens_of
 from unsplit.attacks.symmetry import stretch
 from unsplit.knowledge import ClientArchitecture

@@ -11,14 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unsplit.attacks.inversion._receptive import patches, receptive_centres
 from unsplit.attacks.inversion._tokens import tokens_of
 from unsplit.errors import InputError
-from unsplit.randomness import generator as seeded_generator
 
 _SLOPE = 0.1
 _FROM_FLAT = 32
-_NOISE = 64 * 32 * 32
-"""Number of noise pixels by which it is measured where a map looks, in up to 64 pictures."""
 
 # Channels that hardly vary are not blown up to the size of the others.
 _LEAST_DEVIATION = 0.05
@@ -90,7 +88,7 @@ class Decoder(nn.Module):
         if self._spatial:
             axes = [
                 receptive_centres(clone, picture, axis, samples.shape[2 + axis])
-                if self._tokens is None else _patches(picture[1 + axis], samples.shape[2 + axis])
+                if self._tokens is None else patches(picture[1 + axis], samples.shape[2 + axis])
                 for axis in (0, 1)
             ]  # fmt: skip
             strides = [round(stride) for stride, _ in axes]
@@ -185,41 +183,3 @@ def _places(along: list[tuple[float, float]], size: torch.Size, half: tuple[int,
         axes.append((2 * (pixel - start) / stride + 1) / size[axis] - 1)
     rows, columns = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([columns, rows], -1)
-
-
-def _patches(pixels: int, size: int) -> tuple[float, float]:
-    """Stride and start of so many patches side by side, in pixels."""
-    stride = pixels / size
-    return stride, (stride - 1) / 2
-
-
-def receptive_centres(clone: nn.Module, picture: tuple[int, ...], axis: int, size: int) -> tuple[float, float]:
-    """The pixel that each place of a feature map looks at, measured by its gradient: place i at start + i * stride.
-
-    Args:
-        clone: any layers that turn a picture into a map.
-        picture: shape [c, h, w] of a picture.
-        axis: 0 for rows, 1 for columns.
-        size: number of places of the feature map along that axis.
-
-    Returns:
-        Stride and start, in pixels.
-    """
-    pixels = picture[1 + axis]
-    if size < 2:
-        return _patches(pixels, 1)
-    device = next(clone.parameters()).device
-    number = min(64, max(2, _NOISE // math.prod(picture[1:])))
-    noise = torch.rand((number, *picture), generator=seeded_generator(0)).to(device).requires_grad_()
-    maps = clone(noise)
-    # Away from the border, where part of what a place looks at is padding.
-    places = (size // 4, max(size - 1 - size // 4, size // 4 + 1))
-    centres = []
-    for place in places:
-        (gradient,) = torch.autograd.grad(maps.select(2 + axis, place).square().sum(), noise, retain_graph=True)
-        weight = gradient.square().sum((0, 1, 3 - axis))
-        centres.append(float((weight * torch.arange(pixels, device=device)).sum() / weight.sum().clamp_min(1e-30)))
-    stride = (centres[1] - centres[0]) / (places[1] - places[0])
-    if not stride > 0:
-        return _patches(pixels, size)
-    return stride, centres[0] - stride * places[0]

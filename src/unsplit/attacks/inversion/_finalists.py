@@ -100,13 +100,12 @@ def conclude(
     vote = 0.0 if witness is None else _vote(best, others, witness)
     if vote < 0:
         best, others = _turned(best, others, architecture)
-    agreement = best.like(others[0]) if others else None
-    decided_by = DecidedBy.REPLAY if vote else _decided_by(best, others)
+    alike = [best.like(other) for other in others]
+    decided_by = DecidedBy.REPLAY if vote else _decided_by(best, others, alike)
     agreed: list[Finalist] = []
     doubts: list[Finalist] = []
-    for other in others:
-        alike = best.like(other)
-        told = alike >= AGREEMENT or (alike <= -AGREEMENT and decided_by is not DecidedBy.NOTHING)
+    for one, other in zip(alike, others, strict=True):
+        told = one >= AGREEMENT or (one <= -AGREEMENT and decided_by is not DecidedBy.NOTHING)
         (agreed if told else doubts).append(other)
     colours_told = _colours_told(best, agreed)
     if agreed:
@@ -121,7 +120,7 @@ def conclude(
     return Conclusion(
         best=best,
         inputs=inputs,
-        agreement=agreement,
+        agreement=alike[0] if alike else None,
         sign=_sign(decided_by, best.candidate.clone),
         decided_by=decided_by,
         colours_told=colours_told,
@@ -199,10 +198,10 @@ def _turned(
     return Finalist(candidate=best.candidate, pictures=pictures), [*others]
 
 
-def _decided_by(best: Finalist, others: Sequence[Finalist]) -> DecidedBy | None:
+def _decided_by(best: Finalist, others: Sequence[Finalist], alike: Sequence[float]) -> DecidedBy | None:
+    """What decides by itself; `alike` are the correlations of the others' pictures with the best's."""
     if not others:
         return None
-    alike = [best.like(other) for other in others]
     negatives = [other for one, other in zip(alike, others, strict=True) if one <= -AGREEMENT]
     if negatives:
         ahead = min(other.candidate.objective for other in negatives) - best.candidate.objective

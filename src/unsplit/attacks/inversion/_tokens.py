@@ -9,11 +9,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unsplit.randomness import generator as seeded_generator
+from unsplit.attacks.inversion._receptive import looked_at, noise_for
 
 _EXTRA = 2
 """A class token, and at most one more (distillation), before those of the patches."""
@@ -73,16 +72,11 @@ def _grids(number: int, picture: tuple[int, ...]) -> Iterator[tuple[int, tuple[i
 
 def _stand_for_patches(clone: nn.Module, way: Tokens, picture: tuple[int, ...]) -> bool:
     """Whether what a token looks at moves along with its place in the grid, in both directions."""
-    device = next((value.device for value in clone.parameters()), torch.device("cpu"))
-    noise = torch.rand((_SAMPLES, *picture), generator=seeded_generator(0)).to(device).requires_grad_()
+    noise = noise_for(clone, picture, _SAMPLES)
     maps = way(clone(noise))
     for axis in (0, 1):
         pixels, size = picture[1 + axis], way.grid[axis]
-        centres = []
-        for place in (0, size - 1):
-            (gradient,) = torch.autograd.grad(maps.select(2 + axis, place).square().sum(), noise, retain_graph=True)
-            weight = gradient.square().sum((0, 1, 3 - axis))
-            centres.append(float((weight * torch.arange(pixels, device=device)).sum() / weight.sum().clamp_min(1e-30)))
+        centres = looked_at(maps, noise, axis, (0, size - 1))
         if not centres[1] - centres[0] > _LOOKS * pixels * (size - 1) / size:
             return False
     return True

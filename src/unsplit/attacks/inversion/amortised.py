@@ -11,7 +11,7 @@ from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, Misf
 from unsplit.attacks.inversion._finalists import Witness, chosen, conclude, extended, residual_of, surely
 from unsplit.attacks.inversion._schedule import Stretch
 from unsplit.attacks.inversion.photographs import Photographs
-from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.progress import Progress, Told, silent
 from unsplit.attacks.settings import InversionConfig, Limits, at_most
 from unsplit.attacks.targets import as_maps, matched_targets
 from unsplit.devices import Precision
@@ -246,19 +246,3 @@ def search(
         colours_told=found.colours_told,
         sure=surely(found.agreement, float(residual.mean()), found.sign),
     )
-
-
-class Told:
-    """How far all restarts together are."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def after(self, steps: int) -> Callable[[float], None]:
-        """Tells the objective when so many steps more are done."""
-
-        def tell(objective: float) -> None:
-            self._done += steps
-            self._progress(self._done, self._total, objective)
-
-        return tell

@@ -12,9 +12,9 @@ from unsplit.attacks.inversion._ensemble import AGREEMENT, correlation
 from unsplit.attacks.inversion._finalists import extended, residual_of
 from unsplit.attacks.inversion._informed import Examples, ExamplesConfig, InformedCandidate
 from unsplit.attacks.inversion._schedule import Stretch
-from unsplit.attacks.inversion.amortised import Told
 from unsplit.attacks.inversion.photographs import Photographs
-from unsplit.attacks.progress import Progress, silent
+from unsplit.attacks.observed import check_positions
+from unsplit.attacks.progress import Progress, Told, silent
 from unsplit.attacks.settings import AttackSettings, Limits, at_most
 from unsplit.attacks.targets import as_maps, matched_targets
 from unsplit.devices import Precision
@@ -133,7 +133,8 @@ def invert_from_known_pictures(
         None.
     """
     targets, _ = matched_targets(view, architecture, generator)
-    _check(known, len(targets), architecture.input_shape)
+    _check_shape("known", known.pictures, architecture.input_shape)
+    check_positions("picture", known.indices, len(targets))
     places = torch.tensor(known.indices, device=targets.device)
     truth = known.pictures.to(targets)
     seen = _classes(top, targets)
@@ -249,15 +250,6 @@ def _classes(top: OwnTop, smashed: Tensor) -> Tensor:
     finally:
         top.top.train(was)
     return torch.cat(outputs).argmax(1)
-
-
-def _check(known: KnownPictures, observed: int, shape: tuple[int, ...]) -> None:
-    _check_shape("known", known.pictures, shape)
-    if max(known.indices) >= observed:
-        raise InputError(
-            f"The known picture {max(known.indices)} is beyond the {observed} that were observed; count positions "
-            "from 0."
-        )
 
 
 def _check_shape(whose: str, pictures: Tensor, shape: tuple[int, ...]) -> None:

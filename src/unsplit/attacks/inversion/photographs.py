@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from unsplit.attacks.symmetry import filled
 from unsplit.errors import check_not_negative
 
 AXES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
@@ -176,9 +177,7 @@ def _placed(rows: Tensor, colours: Tensor, stray: float) -> ColourMap:
     """The change that gives unit components `rows` @ colours their places and amplitudes."""
     axes = torch.tensor(AXES).to(rows)
     along = rows @ colours[:, :: max(1, colours.shape[1] // _SAMPLE)]
-    ordered = along[0].sort().values
-    outside = int(stray * len(ordered))
-    low, high = ordered[outside], ordered[-1 - outside]
+    low, high = filled(along[0], stray)
     # From black to white is sqrt(3) along the grey axis.
     unit = math.sqrt(3) / (high - low).clamp_min(1e-12)
     amplitude = torch.tensor(_VARIANCES).to(rows)

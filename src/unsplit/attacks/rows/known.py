@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
+from unsplit.attacks.observed import check_positions
 from unsplit.attacks.progress import Progress, silent
 from unsplit.attacks.rows.latent import Latents, RowsConfig, first_weights, latent_rows, reconstruction
 from unsplit.errors import InputError
@@ -74,11 +75,7 @@ def invert_from_known_rows(
 def _check(known: KnownRows, observed: int, shape: tuple[int, ...]) -> None:
     if len(known.indices) < 2:
         raise InputError("One known row says nothing of how rows differ; give two or more.")
-    if max(known.indices) >= observed:
-        raise InputError(
-            f"The known row {max(known.indices)} is beyond the {observed} rows that were observed; count positions "
-            "from 0."
-        )
+    check_positions("row", known.indices, observed)
     if tuple(known.rows.shape[1:]) != shape:
         raise InputError(
             f"The known rows have shape {tuple(known.rows.shape[1:])} and the client's inputs {shape}; give rows of "
