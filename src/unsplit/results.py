@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION = 1
 
 _DecidedBy = Annotated[
-    Literal["agreement", "objective", "replay", "nothing"] | None,
+    Literal["agreement", "objective", "replay", "figures", "nothing"] | None,
     Field(
         description="what decided between the pictures and their negative: restarts agree, one of two signs explains "
-        "the smashed data better, the client's steps taken again, or nothing; null where the attack does not say"
+        "the smashed data better, the client's steps taken again, figures taken to be brighter than their ground, or "
+        "nothing; null where the attack does not say"
     ),
 ]
 _Sure = Annotated[
@@ -58,7 +59,9 @@ class InversionRow(PictureScores):
         "null for attacks that know no weights",
     )
     residual: float = Field(description="relative squared error with which the attack fits the smashed data")
-    sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
+    sign: Literal["resolved", "assumed", "ambiguous", "untested"] = Field(
+        description="could the negative be ruled out, by evidence or by what is taken for granted about inputs"
+    )
     agreement: float | None = Field(
         default=None, description="correlation of the pictures of the attack's two best restarts; null without restarts"
     )
@@ -173,7 +176,9 @@ class RecordedInversionRow(Row):
     steps: int = Field(description="steps whose smashed data the attack saw, the attacked one among them")
     smashed: int = Field(description="smashed samples that the attack saw, the batch among them")
     residual: float = Field(description="relative squared error with which the attack fits the batch's smashed data")
-    sign: Literal["resolved", "ambiguous", "untested"] = Field(description="could the negative be ruled out")
+    sign: Literal["resolved", "assumed", "ambiguous", "untested"] = Field(
+        description="could the negative be ruled out, by evidence or by what is taken for granted about inputs"
+    )
     agreement: float | None = Field(
         description="correlation of the pictures of the attack's two best restarts; null without restarts"
     )

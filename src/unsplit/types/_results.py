@@ -11,6 +11,8 @@ class Sign(str, Enum):
     """Whether an attack could tell a picture from its negative."""
 
     RESOLVED = "resolved"
+    ASSUMED = "assumed"
+    """By what is taken for granted about the inputs: nothing in the traffic speaks for it."""
     AMBIGUOUS = "ambiguous"
     UNTESTED = "untested"
 
@@ -24,6 +26,8 @@ class DecidedBy(str, Enum):
     """Restarts found both, and the one explains the smashed data better."""
     REPLAY = "replay"
     """The client's own steps, taken again, explain how the smashed data moved."""
+    FIGURES = "figures"
+    """Nothing in the traffic: that figures are brighter than the ground they stand on was taken for granted."""
     NOTHING = "nothing"
     """Restarts disagree, and nothing tells which is right."""
 

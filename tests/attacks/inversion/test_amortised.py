@@ -131,7 +131,7 @@ def test_a_result_says_what_decided_its_sign(seed):
 
 def test_one_finalist_says_nothing_of_agreement():
     view, architecture = small()
-    alone = dataclasses.replace(TINY, finalists=1)
+    alone = dataclasses.replace(TINY, finalists=1).assuming(photographs=False)
     found = invert_by_decoder(view, architecture, alone, generator=generator(0))
     assert found.agreement is found.decided_by is None
     assert found.sign is Sign.UNTESTED

@@ -13,7 +13,7 @@ from unsplit.attacks.inversion._candidate import Candidate
 from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._leak import Leak
 from unsplit.attacks.inversion._schedule import Stretch
-from unsplit.attacks.inversion.photographs import phase_misfit
+from unsplit.attacks.inversion.photographs import figure_misfit, phase_misfit
 from unsplit.attacks.objectives import total_variation
 from unsplit.randomness import generator, seeded
 from unsplit.stepping import perform, repeated
@@ -90,9 +90,10 @@ def by_hand(learning, stretches):
             pictures = decoder(batch)
             error = (fitted(pictures) - batch).square().mean() / learner._variance
             variation = 0.3 * (0.005 / 0.3) ** done * total_variation(pictures)
+            figures = 0.3 * (0.005 / 0.3) ** done * figure_misfit(pictures)
             phases = (0.1 if done >= 0.5 else 0.0) * phase_misfit(pictures, decoder.period)
             adam.zero_grad()
-            (error + variation + learner.prior() + phases).backward()
+            (error + variation + learner.prior() + figures + phases).backward()
             adam.step()
     return [*decoder.parameters(), *clone.parameters()]
 

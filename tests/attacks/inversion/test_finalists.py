@@ -44,14 +44,21 @@ class Restart(Candidate):
         return self.found[:number]
 
 
-def concluded(*restarts, witness=None, of=None):
+def concluded(*restarts, witness=None, of=None, figures=0.0):
     architecture = ClientArchitecture.of(of or restarts[0].clone, tuple(restarts[0].found.shape[1:]))
-    return conclude(restarts, architecture, 0.0, Photographs(), witness)
+    return conclude(restarts, architecture, 0.0, Photographs(figures=figures), witness)
 
 
 def darkness(_, made):
     """A witness who knows that pictures are dark."""
     return 0.5 - float(made.mean())
+
+
+def figures_on_ground(seed=0):
+    """Bright pictures in the middle of black ones."""
+    made = torch.zeros(NUMBER, *SHAPE)
+    made[:, :, 2:-2, 2:-2] = pictures(seed, (1, 6, 6)) ** 0.2
+    return made
 
 
 def noisy(truth, amount, seed):
@@ -79,7 +86,7 @@ def test_restarts_that_agree_are_averaged():
     found = concluded(*(Restart(one, 0.05) for one in ones))
     errors = [float((one - truth).square().mean()) for one in ones]
     assert float((found.inputs - truth).square().mean()) < 0.7 * min(errors)
-    assert found.inputs is found.best.pictures
+    torch.testing.assert_close(found.best.pictures, ones[0])  # with which the clone goes
     assert found.decided_by is DecidedBy.AGREEMENT
     assert found.sign is Sign.AMBIGUOUS
 
@@ -224,6 +231,7 @@ def test_agreement_resolves_the_sign_only_where_there_is_no_mirror():
         ((0.85, 0.02, "resolved"), True),
         ((0.79, 0.02, Sign.RESOLVED), False),
         ((0.85, 0.06, Sign.RESOLVED), False),
+        ((0.85, 0.02, Sign.ASSUMED), True),
         ((0.85, 0.02, Sign.AMBIGUOUS), False),
         ((-0.95, 0.02, Sign.RESOLVED), False),
         ((None, 0.02, Sign.UNTESTED), False),
@@ -233,3 +241,40 @@ def test_agreement_resolves_the_sign_only_where_there_is_no_mirror():
 )
 def test_the_rule_of_being_sure(given, expected):
     assert surely(*given) is expected
+
+
+@pytest.mark.parametrize("negatives", [0, 1, 2])
+def test_figures_on_dark_ground_settle_the_sign_where_nothing_else_does(negatives):
+    """Whichever sign the restarts found; the clone is turned along, and that it was assumed is said."""
+    truth, original = figures_on_ground(), client()
+    architecture = ClientArchitecture.of(original, SHAPE)
+    restarts = []
+    for number in range(2):
+        clone, found = copy.deepcopy(original), noisy(truth, 0.01, number)
+        if number < negatives:
+            found = mirror(found, clone, architecture)
+        restarts.append(Restart(found, 0.05 + 0.001 * number, clone))
+    found = concluded(*restarts, of=original, figures=1.0)
+    assert (found.sign, found.decided_by) == (Sign.ASSUMED, DecidedBy.FIGURES)
+    torch.testing.assert_close(found.inputs, truth, rtol=0, atol=0.06)
+    with torch.no_grad():
+        torch.testing.assert_close(found.best.candidate.clone(truth), original(truth), rtol=1e-3, atol=1e-3)
+
+
+def test_what_the_traffic_tells_goes_before_what_is_assumed():
+    truth = 1 - figures_on_ground()
+    found = concluded(Restart(truth, 0.05), witness=lambda _, made: float(made.mean()) - 0.5, figures=1.0)
+    assert (found.sign, found.decided_by) == (Sign.RESOLVED, DecidedBy.REPLAY)
+    torch.testing.assert_close(found.inputs, truth, rtol=0, atol=1e-6)
+
+
+def test_without_figures_or_behind_dense_layers_nothing_is_assumed():
+    truth = figures_on_ground()
+    with seeded(0):
+        dense = nn.Sequential(nn.Flatten(), nn.Linear(100, 20), nn.ReLU())
+    flat = pictures()
+    flat[:, :, 0, :2] = 0.5
+    for made, clone in ((truth, dense), (flat, client())):
+        found = concluded(Restart(made, 0.05, clone), Restart(made, 0.06, copy.deepcopy(clone)), figures=1.0)
+        assert found.sign is Sign.AMBIGUOUS
+        assert found.decided_by is DecidedBy.AGREEMENT

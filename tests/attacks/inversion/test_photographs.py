@@ -7,7 +7,7 @@ from torch import nn
 from helpers.checks import refused
 from unsplit.attacks.inversion import Photographs
 from unsplit.attacks.inversion._decoder import Decoder
-from unsplit.attacks.inversion.photographs import AXES, greyed, natural_colours, phase_misfit, red_blue
+from unsplit.attacks.inversion.photographs import AXES, figure_contrast, greyed, natural_colours, phase_misfit, red_blue
 from unsplit.attacks.symmetry import remix
 from unsplit.models import build, split
 from unsplit.randomness import generator, seeded
@@ -119,10 +119,22 @@ def test_the_period_is_that_of_the_clients_pooling_and_of_the_decoder(depth, per
 def test_what_is_assumed_is_said_only_where_it_is_used():
     assert "photographs" in Photographs().assumed((3, 32, 32))[0]
     assert len(Photographs().assumed((3, 32, 32))) == 2
-    assert len(Photographs().assumed((1, 28, 28))) == 1
+    assert "brighter than the ground" in Photographs().assumed((1, 28, 28))[-1]
+    assert len(Photographs().assumed((1, 28, 28))) == 2
+    assert len(Photographs(figures=0).assumed((1, 28, 28))) == 1
     assert Photographs(colours=False, phases=0).assumed((3, 32, 32)) == ()
     assert Photographs().assumed((3, 40)) == Photographs().assumed((12,)) == ()
 
 
-def test_a_negative_weight_is_refused():
-    assert "phases" in refused(Photographs, phases=-1.0)
+@pytest.mark.parametrize("name", ["phases", "figures"])
+def test_a_negative_weight_is_refused(name):
+    assert name in refused(Photographs, **{name: -1.0})
+
+
+@pytest.mark.parametrize("size", [(5, 5), (8, 8), (28, 28), (40, 13)])
+def test_figures_stand_out_from_their_ground_and_their_negatives_do_not(size):
+    made = torch.zeros(3, 1, *size)
+    made[:, :, size[0] // 4 : -(size[0] // 4), size[1] // 4 : -(size[1] // 4)] = 0.8
+    assert float(figure_contrast(made)) == pytest.approx(0.8)
+    assert float(figure_contrast(1 - made)) == pytest.approx(-0.8)
+    assert float(figure_contrast(torch.full_like(made, 0.3))) == pytest.approx(0, abs=1e-6)

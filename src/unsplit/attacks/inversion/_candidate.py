@@ -13,7 +13,7 @@ from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._leak import Leak, leaky
 from unsplit.attacks.inversion._pieces import in_pieces
 from unsplit.attacks.inversion._schedule import Stretch, timetable
-from unsplit.attacks.inversion.photographs import Photographs, phase_misfit
+from unsplit.attacks.inversion.photographs import Photographs, figure_misfit, phase_misfit
 from unsplit.attacks.objectives import total_variation
 from unsplit.attacks.targets import fresh_clone
 from unsplit.devices import Precision, check_precision, reduces_precision
@@ -126,6 +126,7 @@ class Candidate:
         self._variance = centred.square().mean().clamp_min(torch.finfo(targets.dtype).tiny)
         self._priors = _priors(clone, config)
         self._period = decoder.period if config.photographs.phases else 1
+        self._on_ground = config.photographs.on_ground(decoder.shape)
         widest = max((value[0].numel() for value in clone.parameters() if value.ndim > 1), default=1)
         narrowness = min(1.0, config.wide / widest)
         self._timetable = timetable(config, stretches, narrowness, len(targets), generator, targets.device)
@@ -242,6 +243,8 @@ class Candidate:
     def _cost(self, pictures: Tensor, targets: Tensor, now: dict[str, Tensor]) -> Tensor:
         """What these pictures of the targets cost."""
         cost = self.fit(pictures, targets) + now["variation"] * total_variation(pictures) + self.prior()
+        if self._on_ground:
+            cost = cost + now["figures"] * figure_misfit(pictures)
         return cost + now["phases"] * phase_misfit(pictures, self._period) if self._period > 1 else cost
 
 

@@ -47,13 +47,13 @@ def timetable(
         for step in range(stretch.steps)
     ]
     shares = [done for done, _ in moments]
+    variation = [config.variation_start * (config.variation_end / config.variation_start) ** done for done in shares]
     weights = {
-        "variation": [
-            config.variation_start * (config.variation_end / config.variation_start) ** done for done in shares
-        ],
+        "variation": variation,
         "leak": [max(0.0, config.leak * (1 - 2 * done)) for done in shares],
         # Before pictures have taken shape, the demand of equal phases keeps them from it.
         "phases": [config.photographs.phases if done >= _SHAPED else 0.0 for done in shares],
+        "figures": [config.photographs.figures * weight for weight in variation],
     }
     batches = torch.randint(samples, (len(moments), config.batch), generator=generator)
     return Timetable([_rates(config, *moment, narrowness) for moment in moments], weights, batches, device)

@@ -31,8 +31,12 @@ class AmortisedConfig(InversionConfig):
         candidates: number of restarts, each with a new decoder and clone.
         tilts: logits of the restarts' first pictures, in turn: dark, middle, bright.
         trial: share of the schedule after which the restarts are compared, between 0 and 1.
-        finalists: how many of them go on to the end: the best, the one least like it, then the next best. Those that
-            agree are averaged, and the others say how much to trust the result.
+        semifinalists: how many of them then go on: the best, the one most its negative if there is one, then the next
+            best.
+        semifinal: share of the schedule after which these are compared, between 0 and 1; there is no semifinal where it
+            is not above `trial`.
+        finalists: how many go on to the end, chosen in the same way. Those that agree are averaged, and the others say
+            how much to trust the result.
         steps: number of steps of the whole schedule, for each restart that goes to its end.
         refit_steps: number of final steps that train only the clone, on the pictures found.
         refit_rate: Adam's learning rate in these final steps.
@@ -48,6 +52,8 @@ class AmortisedConfig(InversionConfig):
     candidates: int = 5
     tilts: tuple[float, ...] = (-1.5, 0.0, 1.5)
     trial: float = 0.15
+    semifinalists: int = 3
+    semifinal: float = 0.35
     finalists: int = 2
     steps: int = 800
     refit_steps: int = 200
@@ -56,7 +62,7 @@ class AmortisedConfig(InversionConfig):
     learning: LearningConfig = field(default_factory=LearningConfig)
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, "samples", "candidates", "finalists", "steps")
+        check_at_least_one(self, "samples", "candidates", "semifinalists", "finalists", "steps")
         if self.finalists > self.candidates:
             raise InputError(
                 f"finalists is {self.finalists} and candidates is {self.candidates}; finalists can be at most "
@@ -67,6 +73,8 @@ class AmortisedConfig(InversionConfig):
                 f"trial is {self.trial} and tilts are {self.tilts}; trial must be between 0 and 1, and tilts must hold "
                 "at least one tilt."
             )
+        if not 0 < self.semifinal < 1:
+            raise InputError(f"semifinal is {self.semifinal}; it must be between 0 and 1.")
         if self.stray is not None and not 0 <= self.stray < 0.5:
             raise InputError(f"stray is {self.stray}; it must be from 0 to below 0.5, or None.")
         if self.refit_steps < 0 or not self.refit_rate > 0:
@@ -104,7 +112,7 @@ class AmortisedConfig(InversionConfig):
         )
 
     def assuming(self, *, photographs: bool) -> "AmortisedConfig":
-        prior = Photographs() if photographs else Photographs(colours=False, phases=0.0)
+        prior = Photographs() if photographs else Photographs(colours=False, phases=0.0, figures=0.0)
         return replace(self, learning=replace(self.learning, photographs=prior))
 
     def assumes(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -219,18 +227,17 @@ def search(
     """The attack itself, with the `misfit` of a `Candidate` and what `conclude` may ask about the sign."""
     targets, _ = matched_targets(view, architecture, seeded_generator(0))
     targets, architecture, last_layers = as_maps(targets, architecture)
-    first = max(1, round(config.trial * config.steps))
-    stretches = (Stretch(first, 0.0, config.trial), Stretch(max(1, config.steps - first), config.trial, 1.0))
-    told = Told(progress, config.candidates * first + config.finalists * (config.steps - first))
+    rounds = _rounds(config)
+    stretches = tuple(stretch for _, stretch in rounds)
+    told = Told(progress, sum(number * stretch.steps for number, stretch in rounds))
     tilts = itertools.islice(itertools.cycle(config.tilts), config.candidates)
-    candidates = [
+    left = [
         Candidate.start(targets, architecture, config.learning, tilt, generator, stretches, misfit) for tilt in tilts
     ]
-    perform([candidate.learn(told.after(first)) for candidate in candidates])
-    finalists = chosen(candidates, config.finalists)
-    del candidates
-    perform([finalist.learn(told.after(config.steps - first)) for finalist in finalists])
-    found = conclude(finalists, architecture, config.stray, config.learning.photographs, witness)
+    for number, stretch in rounds:
+        left = chosen(left, number) if number < len(left) else left
+        perform([candidate.learn(told.after(stretch.steps)) for candidate in left])
+    found = conclude(left, architecture, config.stray, config.learning.photographs, witness)
     best, pictures = found.best.candidate, found.best.pictures
     if config.refit_steps:
         perform([best.refit(pictures, config.refit_steps, config.refit_rate, generator)])
@@ -246,3 +253,17 @@ def search(
         colours_told=found.colours_told,
         sure=surely(found.agreement, float(residual.mean()), found.sign),
     )
+
+
+def _rounds(config: AmortisedConfig) -> list[tuple[int, Stretch]]:
+    """How many restarts go through which stretch of the schedule, in turn."""
+    shares = {0.0: config.candidates, config.trial: config.finalists}
+    if config.trial < config.semifinal and config.finalists < config.semifinalists < config.candidates:
+        shares |= {config.trial: config.semifinalists, config.semifinal: config.finalists}
+    begins = list(shares)
+    steps = [round(share * config.steps) for share in (*begins, 1.0)]
+    stretches = [
+        Stretch(max(1, end - begin), share, until)
+        for begin, end, share, until in zip(steps, steps[1:], begins, [*begins[1:], 1.0], strict=False)
+    ]
+    return list(zip(shares.values(), stretches, strict=True))
