@@ -3,13 +3,13 @@
 import itertools
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from helpers.browsers import opened
 from helpers.reports import LABELS, ROWS, Page, inversion, label, pictures, result
 from unsplit.errors import FormatError, StorageError
 from unsplit.randomness import generator
@@ -205,41 +205,16 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def outside(address):
-    return not address.startswith(("file:", "data:"))
-
-
-def chromium():
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_the_page_in_a_browser(tmp_path, width, scheme):
     """No message on the console, no request leaving the page, nothing wider than the window, all pictures drawn."""
-    browser_path = chromium()
-    if browser_path is None:
-        pytest.skip("no Chromium or Chrome on this machine")
-    from playwright.sync_api import sync_playwright
-
     path = write_report(tmp_path, result(), pictures())
-    complaints = []
-    options = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=browser_path, args=[*options, "--disable-sync"])
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: complaints.append(request.url) if request.url[:5] not in ("file:", "data:") else None,
-        )
-        page.goto(path.as_uri())
+    with opened(path, width=width, scheme=scheme) as (page, complaints):
         wide = page.evaluate("document.documentElement.scrollWidth")
         undrawn = page.evaluate("[...document.images].filter(image => image.naturalWidth === 0).length")
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        browser.close()
     assert complaints == []
     assert wide <= width
     assert undrawn == 0

@@ -70,7 +70,7 @@ def reproduce(
         else:
             with Store(store, write=False) as opened:
                 page = write_results(opened, folder, readme, update=update)
-        say(f"Wrote {page}, and beside it results.md, results.json and pictures/.", quiet=quiet)
+        say(f"Wrote {page}, and beside it browse.html, results.md, results.json and pictures/.", quiet=quiet)
         return
     if what != "all" and what not in TABLES:
         raise unknown_name("table", what, [*TABLES, "all", "report"])

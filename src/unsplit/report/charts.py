@@ -1,8 +1,14 @@
 """Charts as inline SVG that take their ink from the page, so that they are legible in light and dark."""
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from unsplit.metrics import Score
 from unsplit.results import InversionRow
@@ -19,6 +25,7 @@ _PAGE = {
     _RULE: "var(--rule)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)},
 }
+_DASHES = ((1, 1), (4, 2), (4, 1, 1, 1), (8, 2))
 _GUESS_DASHES = {"half": (1, 1), "best constant": (4, 2), "black": (4, 1, 1, 1), "mean picture": (8, 2)}
 
 
@@ -48,6 +55,66 @@ def accuracy_chart(rows: Sequence[InversionRow], score: Score = "accuracy") -> s
     return _svg(figure, axes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A line of a chart.
+
+    Args:
+        label: its name in the legend.
+        points: (x, value, lower end, upper end) of each point; None for the ends of a point without an interval.
+        colour: which of the page's colours it has; None for that of text, of points without a line between them.
+    """
+
+    label: str
+    points: Sequence[tuple[float, float, float | None, float | None]]
+    colour: int | None
+
+
+def interval_chart(
+    curves: Sequence[Curve], x_label: str, y_label: str, *, levels: Mapping[str, float], log: bool = False
+) -> str:
+    """Curves with bars for their intervals.
+
+    Args:
+        curves: what is drawn.
+        x_label: what the horizontal axis shows.
+        y_label: what the vertical axis shows.
+        levels: values by name that are drawn across, such as what a guess gets.
+        log: whether the vertical axis is logarithmic; ends of intervals at or below 0 then lie on its lower edge.
+    """
+    figure, axes = _axes(y_label, x_label)
+    values = [value for curve in curves for _, value, _, _ in curve.points if value > 0]
+    floor = min([*values, *levels.values()], default=1.0) / 3 if log else 0.0
+    for curve in curves:
+        points = sorted(curve.points, key=lambda point: point[0])
+        heights = [max(value, floor) for _, value, _, _ in points]
+        # What is not a number is not drawn: a single seed has no bar.
+        below = [math.nan if low is None else value - max(low, floor) for _, value, low, _ in points]
+        above = [math.nan if high is None else high - value for _, value, _, high in points]
+        look: dict[str, Any] = {"color": _INK, "marker": "x", "linestyle": "none"}
+        if curve.colour is not None:
+            look = {"color": _SERIES[curve.colour % len(_SERIES)], "marker": "osD^v"[curve.colour % 5]}
+        across = [x for x, *_ in points]
+        axes.plot(across, heights, label=curve.label, markersize=5, linewidth=1.8, **look)
+        bars = [np.clip(below, 0, None), np.clip(above, 0, None)]
+        axes.errorbar(across, heights, yerr=bars, fmt="none", ecolor=look["color"], elinewidth=1, capsize=3)
+    for (name, level), dashes in zip(levels.items(), itertools.cycle(_DASHES)):
+        axes.axhline(level, color=_INK, linewidth=0.9, dashes=dashes, label=name)
+    if log:
+        axes.set_yscale("log")
+        axes.minorticks_off()
+        axes.set_ylim(bottom=floor)
+    return _compact(_svg(figure, axes))
+
+
+def _compact(svg: str) -> str:
+    """A chart in half the letters: a page that has many would be mostly digits behind the point and names of fonts."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r'="[^"]*"', lambda value: re.sub(r"\d+\.\d+", lambda n: f"{float(n[0]):.1f}", value[0]), svg)
+    return re.sub(r"\n\s*", "\n", svg)
+
+
 def _series(rows: Sequence[InversionRow]) -> list[tuple[str, list[InversionRow]]]:
     keys = list(dict.fromkeys((row.state, row.attack) for row in rows))
     return [
@@ -65,7 +132,7 @@ def _line(axes: "Axes", number: int, label: str, depths: Sequence[int], values: 
     axes.plot(depths, values, color=colour, marker=marker, markersize=5, linewidth=1.8, label=label)
 
 
-def _axes(y_label: str) -> "tuple[Figure, Axes]":
+def _axes(y_label: str, x_label: str = "depth of the cut") -> "tuple[Figure, Axes]":
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -73,7 +140,7 @@ def _axes(y_label: str) -> "tuple[Figure, Axes]":
     figure = Figure(figsize=(6.4, 3.9))
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
-    axes.set_xlabel("depth of the cut", color=_INK)
+    axes.set_xlabel(x_label, color=_INK)
     axes.set_ylabel(y_label, color=_INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(colors=_INK, which="both")

@@ -39,8 +39,8 @@ def render(result: AuditResult, pictures: Pictures, verdict: Verdict | None = No
         u_shapes=[{"row": row, "picture": inline(png)} for row, png in zip(result.u_shapes, u_shapes, strict=False)],
         targets=pictures.targets,
         figures=_figures(rows, pictures),
-        error_chart=_within_page(error_chart(rows)) if rows else "",
-        accuracy_chart=_within_page(accuracy_chart(rows, score)) if rows else "",
+        error_chart=within_page(error_chart(rows)) if rows else "",
+        accuracy_chart=within_page(accuracy_chart(rows, score)) if rows else "",
     )
 
 
@@ -74,6 +74,6 @@ def _figures(rows: Sequence[InversionRow | RecordedInversionRow], pictures: Pict
     return [{"row": row, "source": inline(png)} for row, png in drawn]
 
 
-def _within_page(svg: str) -> Markup:
-    """A chart whose first tag is left to the page, which says in it what the chart shows."""
+def within_page(svg: str) -> Markup:
+    """A chart without the start of its first tag, which a template writes, to say there what the chart shows."""
     return Markup(svg.removeprefix("<svg"))

@@ -14,11 +14,11 @@ from PIL import Image
 from scipy import stats
 
 from helpers.programs import program
+from helpers.rows import row
 from unsplit.cli import main
 from unsplit.errors import FormatError
 from unsplit.studies.grid import REVISION
 from unsplit.studies.grid.rows import (
-    ResultRow,
     began_as_the_client,
     dump_rows,
     interval,
@@ -46,15 +46,6 @@ from unsplit.studies.reproduction.tables._seeds import SEEDS, seeds_section
 from unsplit.studies.reproduction.write import write_results
 
 DOCS = Path(__file__).parents[3] / "docs"
-
-
-def row(**fields):
-    given = {
-        "table": "table2", "dataset": "mnist", "depth": 1, "state": "after", "preset": "joint", "metric": "mse",
-        "value": 0.05, "low": None, "high": None, "seeds": 1, "paper": 0.054, "trivial": 0.07, "command": "unsplit",
-        "revision": REVISION,
-    }  # fmt: skip
-    return ResultRow(**(given | fields))
 
 
 @pytest.mark.parametrize(
@@ -374,7 +365,7 @@ def test_a_page_is_rendered_again_from_its_json_without_a_store(tmp_path, monkey
         (shutil.copytree if (DOCS / name).is_dir() else shutil.copy)(DOCS / name, tmp_path / name)
     told = ("reproduce", "report", "--update", "--out", tmp_path, "--store", tmp_path / "none")
     assert program(monkeypatch, capsys, *told)[0] == 0
-    for name in ("results.md", "results.json"):
+    for name in ("results.md", "results.json", "browse.html"):
         assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes()
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
         path.name for path in (DOCS / "pictures").iterdir()

@@ -28,15 +28,18 @@ def number(row: ResultRow) -> str:
     """The value, its interval, and the marks of a guess and of a client's own start."""
     if row.value is None:
         return "—"
-    form: Callable[[float], str] = error
-    if row.metric.endswith(_SHARES):
-        form = percent
-    elif row.metric in ("queries", "ssim"):
-        form = "{:.2f}".format
+    form = form_of(row.metric)
     text = form(row.value)
     if row.low is not None and row.high is not None:
         text += f" [{form(row.low)}, {form(row.high)}]"
     return text + (" †" if no_better_than_a_guess(row) else "") + (" ‡" if began_as_the_client(row) else "")
+
+
+def form_of(metric: str) -> Callable[[float], str]:
+    """How a metric's numbers are written: shares in percent, errors with four digits."""
+    if metric.endswith(_SHARES):
+        return percent
+    return "{:.2f}".format if metric in ("queries", "ssim") else error
 
 
 def notice_of_starts(rows: Sequence[ResultRow]) -> str:
@@ -56,5 +59,9 @@ def notice_of_starts(rows: Sequence[ResultRow]) -> str:
 def page_html(markdown: str) -> str:
     """The page as an HTML file that needs no network but for its pictures beside it."""
     environment = Environment(loader=PackageLoader("unsplit.report"), autoescape=True, undefined=StrictUndefined)
-    body = MarkdownIt("commonmark").enable("table").render(markdown)
-    return environment.get_template("results.html.j2").render(body=Markup(body))
+    return environment.get_template("results.html.j2").render(body=as_html(markdown))
+
+
+def as_html(markdown: str) -> Markup:
+    """Markdown as HTML. Tags in its text, such as the name of a device may have, are shown and not obeyed."""
+    return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))

@@ -48,7 +48,9 @@ def png(figure: "Figure", axes: "Axes") -> bytes:
     return buffer.getvalue()
 
 
-_SCALE, _GAP, _MARGIN = 2, 2, 150
+_SCALE, _GAP = 2, 2
+GRID_MARGIN = 150
+"""How wide the labels of a grid are."""
 
 
 Line = tuple[str, Tensor | None]
@@ -68,8 +70,8 @@ def grid(*sides: Sequence[Line]) -> bytes:
         [torch.cat([_strip(pictures, first) for _, pictures in side], 1) for side in _spaced(sides, first)], 2
     )
     pixels = (body.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    image = Image.new("RGB", (_MARGIN + pixels.shape[1], pixels.shape[0]), "white")
-    image.paste(Image.fromarray(np.ascontiguousarray(pixels)), (_MARGIN, 0))
+    image = Image.new("RGB", (GRID_MARGIN + pixels.shape[1], pixels.shape[0]), "white")
+    image.paste(Image.fromarray(np.ascontiguousarray(pixels)), (GRID_MARGIN, 0))
     pen, height = ImageDraw.Draw(image), pixels.shape[0] // len(labels)
     for number, label in enumerate(labels):
         place = (6, number * height + height // 2)

@@ -10,11 +10,7 @@ from unsplit.studies.reproduction.sections import Pictures
 from unsplit.studies.reproduction.select import title
 from unsplit.studies.reproduction.tables import TABLES
 
-INTRODUCTION = """# The paper's tables and figures, rerun
-
-Rendered from `results.json` by `unsplit reproduce report`; do not edit. How each was measured, and what the paper
-leaves open, is in [reproduction.md](reproduction.md).
-
+HOW_TO_READ = """\
 **How to read it.** Errors are mean squared errors over ten targets, one a class, on pixels from 0 to 1; brackets are
 95 % intervals over seeds (Student's t). *Reproduced*: our mean lies within 10 % of the paper's value (accuracies: two
 points), or within 25 % (five points) with the paper's value in our interval. *Undecided*: the paper's value is in our
@@ -25,6 +21,14 @@ errors the best of half grey, black, the best constant and the mean training pic
 class. *Scale-free* is the error after the best single a·x + b, which uses the truth: a diagnostic, no attack result;
 *of each picture*, with an a and a b for every picture.
 """
+
+INTRODUCTION = f"""# The paper's tables and figures, rerun
+
+Rendered from `results.json` by `unsplit reproduce report`; do not edit. How each was measured, and what the paper
+leaves open, is in [reproduction.md](reproduction.md). [browse.html](browse.html) has every row of `results.json`, to
+sort, to filter and to look at.
+
+{HOW_TO_READ}"""
 
 
 def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
@@ -37,13 +41,18 @@ def page_markdown(rows: Sequence[ResultRow], pictures: Pictures) -> str:
     # Defences have a page of their own.
     rows = [row for row in rows if row.defense is None]
     made = [
-        _devices(rows),
-        notice_of_starts(rows),
-        _overview(rows),
+        *overview(rows),
         *(table.section(rows, pictures) for table in TABLES.values()),
         _commands(rows),
     ]
     return "\n".join([INTRODUCTION, *(text for text in made if text)])
+
+
+def overview(rows: Sequence[ResultRow]) -> list[str]:
+    """What stands before the tables, in Markdown: who computed what, what ‡ means, and what came out; parts that there
+    is no need for are empty.
+    """
+    return [_devices(rows), notice_of_starts(rows), _overview(rows)]
 
 
 def _devices(rows: Sequence[ResultRow]) -> str:

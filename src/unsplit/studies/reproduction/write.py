@@ -6,13 +6,15 @@ from unsplit.files import explained, replacing, writable_folder, write_text
 from unsplit.studies.grid.markdown import page_html
 from unsplit.studies.grid.rows import dump_rows, read_rows, updated
 from unsplit.studies.grid.store import Store
+from unsplit.studies.reproduction.browse import browse_html
 from unsplit.studies.reproduction.front import with_front_table
 from unsplit.studies.reproduction.page import page_markdown
 from unsplit.studies.reproduction.tables import TABLES, collect, picture_grids, plots
 
 
 def write_results(store: Store | None, folder: Path, readme: Path | None = None, *, update: bool = False) -> Path:
-    """Write `results.json`, `results.md`, `results.html` and `pictures/`; returns the HTML page's path.
+    """Write `results.json`, `results.md`, `results.html`, `browse.html` and `pictures/`; returns the path of
+    `results.html`.
 
     Args:
         store: the store of what was run; None to render again what an earlier `results.json` of the folder has.
@@ -48,6 +50,7 @@ def write_results(store: Store | None, folder: Path, readme: Path | None = None,
     markdown = page_markdown(rows, sorted({*pictures, *(earlier if update else ())}))
     write_text(folder / "results.md", markdown)
     write_text(folder / "results.html", page_html(markdown))
+    write_text(folder / "browse.html", browse_html(rows, gallery))
     if readme is not None and front is not None:
         write_text(readme, with_front_table(front, rows))
     return folder / "results.html"

@@ -19,6 +19,15 @@ from unsplit.studies.reproduction.tables._he2019 import COLLABORATIVE, Collabora
 from unsplit.studies.reproduction.tables._inversion import InversionCell
 from unsplit.studies.reproduction.tables.table import Table
 
+PRESETS = ("strong", "joint", "paper")
+LABELS = (COLLABORATIVE[0], *(f"UnSplit, {preset}" for preset in PRESETS), *COLLABORATIVE[1:])
+"""Whose pictures the lines of a grid show, below the originals."""
+
+
+def depth_of(dataset: str) -> int:
+    """The depth of a data set's pictures."""
+    return 2 if dataset == "digits" else 3
+
 
 def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
     """The attacks of He et al. beside UnSplit's, at depth three (or a budget's deepest)."""
@@ -43,7 +52,7 @@ def _section(rows: Sequence[ResultRow], pictures: Pictures) -> str:
 
 
 def _lines(reader: StoreReader, dataset: str) -> list[Line]:
-    depth = 2 if dataset == "digits" else 3
+    depth = depth_of(dataset)
     wanted: list[tuple[str, Results]] = [
         (attack, reader.find("table4", dataset, CollaborativeCell, attack=attack, depth=depth))
         for attack in COLLABORATIVE
@@ -54,7 +63,7 @@ def _lines(reader: StoreReader, dataset: str) -> list[Line]:
             f"UnSplit, {preset}",
             reader.find("table4", dataset, InversionCell, preset=preset, depth=depth, state="after"),
         )
-        for preset in ("strong", "joint", "paper")
+        for preset in PRESETS
     ]
     return [(label, reader.pictures(results)) for label, results in wanted]
 

@@ -15,7 +15,7 @@ from unsplit.studies.reproduction.sections import Pictures, named
 from unsplit.studies.reproduction.selection import Selection, depths_of
 from unsplit.studies.reproduction.tables._inversion import InversionCell
 from unsplit.studies.reproduction.tables.table import Table
-from unsplit.studies.reproduction.tables.table2 import table2_cells
+from unsplit.studies.reproduction.tables.table2 import FIRST, table2_cells
 
 
 def _cells(selection: Selection, chosen: Budget) -> Iterator[Cell]:
@@ -44,7 +44,7 @@ def _lines(reader: StoreReader, dataset: str, preset: str, state: str) -> list[L
 
 def _grids(reader: StoreReader, dataset: str, originals: Tensor) -> dict[str, bytes]:
     drawn = {}
-    for preset in ("strong", "joint", "paper"):
+    for preset in FIRST:
         sides = [_lines(reader, dataset, preset, state) for state in ("before", "after")]
         if any(pictures is not None for side in sides for _, pictures in side):
             left, right = ([("original", originals), *side] for side in sides)
