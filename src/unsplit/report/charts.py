@@ -82,7 +82,8 @@ def interval_chart(
         levels: values by name that are drawn across, such as what a guess gets.
         log: whether the vertical axis is logarithmic; ends of intervals at or below 0 then lie on its lower edge.
     """
-    figure, axes = _axes(y_label, x_label)
+    # Small, so that its words can be read on a phone.
+    figure, axes = _axes(y_label, x_label, (4.8, 3.4))
     values = [value for curve in curves for _, value, _, _ in curve.points if value > 0]
     floor = min([*values, *levels.values()], default=1.0) / 3 if log else 0.0
     for curve in curves:
@@ -132,12 +133,14 @@ def _line(axes: "Axes", number: int, label: str, depths: Sequence[int], values: 
     axes.plot(depths, values, color=colour, marker=marker, markersize=5, linewidth=1.8, label=label)
 
 
-def _axes(y_label: str, x_label: str = "depth of the cut") -> "tuple[Figure, Axes]":
+def _axes(
+    y_label: str, x_label: str = "depth of the cut", size: tuple[float, float] = (6.4, 3.9)
+) -> "tuple[Figure, Axes]":
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(6.4, 3.9))
+    figure = Figure(figsize=size)
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.set_xlabel(x_label, color=_INK)

@@ -149,6 +149,14 @@ def test_a_number_of_another_device_or_revision_has_a_line_of_its_own(tmp_path):
     ]  # fmt: skip
 
 
+def test_numbers_are_written_in_the_form_of_their_metric(tmp_path):
+    told = {"skill": (-0.25, "-0.25"), "bytes": (18432.0, "18432"), "seconds": (0.0263, "0.026"), "ssim": (0.5, "0.50")}
+    rows = [row(table="tradeoff", metric=metric, value=value, defense="none") for metric, (value, _) in told.items()]
+    (line,) = lines_of(rows, tmp_path)
+    assert {metric: line.get(metric, line.get("SSIM")) for metric in told} == {m: said for m, (_, said) in told.items()}
+    assert line["defence"] == "none"
+
+
 def test_what_was_not_measured_says_why_in_place_of_the_number(tmp_path):
     failed = row(value=None, note="failed: no luck", seeds=0)
     short = row(depth=2, note="short budget")
@@ -191,6 +199,19 @@ def test_every_chart_says_what_it_is(committed):
     charts = [given for tag, given in Page(committed[1]).tags if tag == "svg"]
     assert len(charts) >= 10
     assert all(given["role"] == "img" and given["aria-label"].startswith("Chart. ") for given in charts)
+
+
+def test_a_chart_says_which_of_its_numbers_lack_something(tmp_path):
+    rows = [
+        row(preset="joint", revision=None),
+        row(preset="paper", note="short budget"),
+        row(preset="paper", depth=2),
+        row(preset="released", note="short budget"),
+        row(preset="strong"),
+    ]
+    page = browse_html(rows, tmp_path)
+    labels = [">joint ‡</", ">paper (partly smaller budget)</", ">released (smaller budget)</", ">strong</"]
+    assert [label in page for label in labels] == [True] * 4
 
 
 def strip_of(pixels, strip):

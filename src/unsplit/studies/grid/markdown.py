@@ -11,6 +11,13 @@ from unsplit.report.numbers import error, percent
 from unsplit.studies.grid.rows import OWN_STREAMS, ResultRow, began_as_the_client, no_better_than_a_guess
 
 _SHARES = ("accuracy", "agreement", "names")
+_FORMS: dict[str, Callable[[float], str]] = {
+    "queries": "{:.2f}".format,
+    "ssim": "{:.2f}".format,
+    "skill": "{:.2f}".format,
+    "seconds": "{:.3f}".format,
+    "bytes": "{:.0f}".format,
+}
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -37,9 +44,7 @@ def number(row: ResultRow) -> str:
 
 def form_of(metric: str) -> Callable[[float], str]:
     """How a metric's numbers are written: shares in percent, errors with four digits."""
-    if metric.endswith(_SHARES):
-        return percent
-    return "{:.2f}".format if metric in ("queries", "ssim") else error
+    return percent if metric.endswith(_SHARES) else _FORMS.get(metric, error)
 
 
 def notice_of_starts(rows: Sequence[ResultRow]) -> str:

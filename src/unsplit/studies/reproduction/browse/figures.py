@@ -1,13 +1,14 @@
 """The figures of the page: the numbers of Table 2 and the paper's figures, with their intervals."""
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from unsplit.report.charts import Curve, interval_chart
 from unsplit.report.page import within_page
-from unsplit.studies.grid.rows import ACCURACIES, ResultRow
+from unsplit.studies.grid.rows import ACCURACIES, ResultRow, began_as_the_client, smaller_budget
 from unsplit.studies.grid.select import distinct, select
 from unsplit.studies.reproduction.select import HIJACKING, epoch_of, title
 
@@ -63,11 +64,7 @@ def _figure2(rows: Sequence[ResultRow]) -> Iterator[Figure]:
     for dataset in distinct(select(rows, table="figure2"), "dataset"):
         chosen = select(rows, table="figure2", dataset=dataset, metric="mse")
         curves = [
-            Curve(
-                label=preset,
-                points=[(epoch_of(row), *_value(row)) for row in select(chosen, preset=preset)],
-                colour=colours[preset],
-            )
+            _curve(preset, select(chosen, preset=preset), colours[preset], over=epoch_of)
             for preset in distinct(chosen, "preset")
         ]
         words = f"{title(dataset)}: Figure 2, error while the client trains, mean over depths"
@@ -91,12 +88,12 @@ def _figure3a(rows: Sequence[ResultRow]) -> Iterator[Figure]:
 def _figure3b(rows: Sequence[ResultRow]) -> Iterator[Figure]:
     for dataset in distinct(select(rows, table="figure3b"), "dataset"):
         chosen = select(rows, table="figure3b", dataset=dataset, metric="mse")
-        points = [(float(epoch_of(row)), *_value(row)) for row in select(chosen, preset=HIJACKING)]
-        if points:
+        hijacked = select(chosen, preset=HIJACKING)
+        if hijacked:
             levels = {f"UnSplit, {row.preset}, depth {row.depth}": row for row in chosen if row.preset != HIJACKING}
             words = f"{title(dataset)}: Figure 3b, UnSplit and feature-space hijacking"
-            curves = [Curve(label=HIJACKING, points=points, colour=0)]
-            more = {name: _value(row)[0] for name, row in levels.items()}
+            curves = [_curve(HIJACKING, hijacked, 0, over=epoch_of)]
+            more = {_marked(name, [row]): _value(row)[0] for name, row in levels.items()}
             yield from _drawn(words, curves, "iterations of the hijacking attack", _MSE, chosen, levels=more)
 
 
@@ -117,9 +114,23 @@ def _drawn(
         yield Figure(caption=caption, svg=within_page(svg))
 
 
-def _curve(label: str, rows: Sequence[ResultRow], colour: int, unit: int = 1) -> Curve:
-    points = [(float(row.depth), *_value(row, unit)) for row in rows if row.depth is not None]
-    return Curve(label=label, points=points, colour=colour)
+def _curve(
+    label: str,
+    rows: Sequence[ResultRow],
+    colour: int,
+    unit: int = 1,
+    over: Callable[[ResultRow], int | None] = operator.attrgetter("depth"),
+) -> Curve:
+    places = [(over(row), row) for row in rows]
+    points = [(float(x), *_value(row, unit)) for x, row in places if x is not None]
+    return Curve(label=_marked(label, rows), points=points, colour=colour)
+
+
+def _marked(label: str, rows: Sequence[ResultRow]) -> str:
+    """A label with the mark ‡ and with what its numbers lack, where any of them does."""
+    small = sum(map(smaller_budget, rows))
+    lack = "" if not small else " (smaller budget)" if small == len(rows) else " (partly smaller budget)"
+    return label + (" ‡" if any(map(began_as_the_client, rows)) else "") + lack
 
 
 def _value(row: ResultRow, unit: int = 1) -> tuple[float, float | None, float | None]:
