@@ -1,7 +1,7 @@
-"""What of a tensor may cross a border: its numbers, and nothing else; tensors by name, and their hash."""
+"""What of a tensor may cross a border: its numbers, and nothing else; tensors by name, their hash, and many as one."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from .errors import InputError
 
 _OWN = frozenset((Tensor, torch.nn.Parameter, torch.nn.Buffer))
+_JOINED = 256
+"""Parts that are joined at a time."""
 
 
 def plain(value: Tensor) -> Tensor:
@@ -66,3 +68,25 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def gathered(parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Tensors that come in many parts, joined along their first axis; there must be a part.
+
+    A tensor of a few numbers takes a kilobyte as an object of its own, so parts are joined while others come.
+
+    Args:
+        parts: one or more tensors each, of shapes that differ in the first number only from part to part.
+    """
+    joined: list[tuple[Tensor, ...]] = []
+    some: list[tuple[Tensor, ...]] = []
+    for part in parts:
+        some.append(part)
+        if len(some) == _JOINED:
+            joined.append(_together(some))
+            some = []
+    return _together([*joined, *some])
+
+
+def _together(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unsplit.errors import InputError
-from unsplit.types import Header, Kind, Message, Payload, Transcript
+from unsplit.types import Converted, Kind, Message, Payload, Transcript
 
 
 def readable(view: Transcript) -> Transcript:
@@ -17,7 +16,7 @@ def readable(view: Transcript) -> Transcript:
     precision (half precision is exact in it; doubles are rounded), labels that are whole numbers as 64-bit ones and
     without a last axis of one, and no message of an empty batch. Messages are converted as they are read.
     """
-    return replace(view, messages=_Readable(view.with_samples()))
+    return replace(view, messages=Converted(view.with_samples(), _converted))
 
 
 def class_numbers(labels: Tensor) -> Tensor:
@@ -64,33 +63,6 @@ def batches(number: int, size: int, network: nn.Module, generator: torch.Generat
     if len(found) > 1 and len(found[-1]) == 1 and any(isinstance(layer, _BatchNorm) for layer in network.modules()):
         found[-2:] = [torch.cat(found[-2:])]
     return found
-
-
-class _Readable(Sequence[Message]):
-    """Messages that are converted when they are asked for."""
-
-    def __init__(self, view: Transcript) -> None:
-        self._view = view
-
-    @property
-    def headers(self) -> Sequence[Header]:
-        return self._view.headers
-
-    @property
-    def sizes(self) -> Sequence[int]:
-        return self._view.sizes
-
-    def __len__(self) -> int:
-        return len(self._view)
-
-    @overload
-    def __getitem__(self, index: int) -> Message: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Message]: ...
-    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
-        if isinstance(index, slice):
-            return [_converted(message) for message in self._view.messages[index]]
-        return _converted(self._view.messages[index])
 
 
 def _converted(message: Message) -> Message:

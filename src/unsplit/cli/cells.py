@@ -16,6 +16,7 @@ def run_cells(
     *,
     stage: str,
     resume: bool,
+    any_device: bool = False,
     quiet: bool,
     tells_each: bool = False,
 ) -> Summary:
@@ -32,4 +33,5 @@ def run_cells(
                 line = f"[{progress.done}/{progress.total}] {progress.cell.label}: {progress.seconds:.1f} s"
                 warn(line)
 
-        return run(store, cells, where, resume=resume, tell=tell)
+        say = (lambda _: None) if quiet else warn
+        return run(store, cells, where, resume=resume, any_device=any_device, tell=tell, say=say)

@@ -86,6 +86,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on
 # Of studies, which run many cells.
 Budget = Annotated[str, typer.Option("--budget", help="How much work: smoke, short or full.")]
 Resume = Annotated[bool, typer.Option(help="Skip what is stored already.")]
+AnyDevice = Annotated[
+    bool, typer.Option("--any-device", help="Skip too what another device, or another build of torch, computed.")
+]
 Store = Annotated[Path, typer.Option("--store", help="Folder that keeps every result.")]
 Executor = Annotated[str, typer.Option("--executor", help="Where to run: local, ray or dask.")]
 Address = Annotated[str | None, typer.Option("--address", help="Address of the Ray or Dask cluster.")]

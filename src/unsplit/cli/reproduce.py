@@ -8,7 +8,7 @@ import typer
 from unsplit.choices import PRESETS, TABLES
 from unsplit.cli import options
 from unsplit.cli.console import say
-from unsplit.errors import unknown_name
+from unsplit.errors import InputError, unknown_name
 
 EXAMPLES = """**Examples**
 
@@ -20,13 +20,15 @@ EXAMPLES = """**Examples**
 
 `unsplit reproduce all --budget full --executor ray --address auto`
 
+`unsplit reproduce merge --source copied/gpu` : take over what another machine has run
+
 `unsplit reproduce report` : the pages, from whatever has been run
 """
 
 
 def reproduce(
     what: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(TABLES)}; all of them; or report.", show_default=False)
+        str, typer.Argument(help=f"One of {', '.join(TABLES)}; all of them; merge; or report.", show_default=False)
     ],
     preset: Annotated[str, typer.Option(help=f"Inversion presets: {', '.join(PRESETS)}.")] = "joint",
     datasets: Annotated[str | None, typer.Option(help="Data sets; those of the budget if left out.")] = None,
@@ -35,6 +37,8 @@ def reproduce(
     seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0,1,2; those of the budget if left out.")] = None,
     budget: options.Budget = "short",
     resume: options.Resume = True,
+    any_device: options.AnyDevice = False,
+    source: Annotated[Path | None, typer.Option(help="merge: the store whose results are taken over.")] = None,
     store: options.Store = Path("runs/reproduce"),
     executor: options.Executor = "local",
     address: options.Address = None,
@@ -55,6 +59,9 @@ def reproduce(
 ) -> None:
     """Run the paper's tables and figures again, or lay what was run beside what the paper prints (report).
 
+    What another device computed is run again, unless --any-device is given. `merge` copies the results of another
+    machine's store (--source) into this one, and stops if both have the same cell with other numbers.
+
     Every cell is stored as soon as it ends. Run the command again, after whatever stopped it, and it goes on.
     """
     import joblib
@@ -63,6 +70,9 @@ def reproduce(
     from unsplit.data import require
     from unsplit.studies.reproduction import ExecutorConfig, Selection, Store, estimate, missing, plan, write_results
 
+    if what == "merge":
+        _merge(source, store, quiet=quiet)
+        return
     if what == "report":
         folder = out or store / "report"
         if update and not store.exists() and (folder / "results.json").is_file():
@@ -73,7 +83,7 @@ def reproduce(
         say(f"Wrote {page}, and beside it browse.html, results.md, results.json and pictures/.", quiet=quiet)
         return
     if what != "all" and what not in TABLES:
-        raise unknown_name("table", what, [*TABLES, "all", "report"])
+        raise unknown_name("table", what, [*TABLES, "all", "merge", "report"])
     selection = Selection(
         tables=tuple(TABLES) if what == "all" else (what,),
         presets=options.names(preset),
@@ -90,15 +100,27 @@ def reproduce(
         for name in {cell.dataset for cell in cells} - {"digits"}:
             require(name)
     with Store(store) as opened:
-        todo = missing(opened, cells) if resume else cells
+        todo = missing(opened, cells, any_device=any_device) if resume else cells
         if not quiet:
             seconds = estimate(opened, todo, jobs or joblib.cpu_count())
             time = "about " + _duration(seconds) if seconds is not None else "no similar cell was timed yet"
             say(f"{len(cells)} cells, {len(todo)} to run, {time}; results in {store}.")
-        summary = run_cells(opened, cells, where, stage=what, resume=resume, quiet=quiet, tells_each=True)
+        summary = run_cells(
+            opened, cells, where, stage=what, resume=resume, any_device=any_device, quiet=quiet, tells_each=True
+        )
     say(f"{summary.ran} cells run, {summary.kept} kept from before, {summary.failed} failed.", quiet=quiet)
     if summary.failed:
         raise typer.Exit(1)
+
+
+def _merge(source: Path | None, store: Path, *, quiet: bool) -> None:
+    from unsplit.studies.grid import Store, merge
+
+    if source is None or source.resolve() == store.resolve():
+        raise InputError("merge takes results over from another store; name its folder with `source`.")
+    with Store(source, write=False) as theirs, Store(store) as ours:
+        merged = merge(theirs, ours)
+    say(f"{merged.taken} cells taken over into {store}, {merged.kept} were there already.", quiet=quiet)
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """What an attacker may know of the network and of its training."""
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -105,13 +106,24 @@ class HeadArchitecture(Knowledge):
         return cls(blueprint=Blueprint(head))
 
 
+class GradientsByStep(Mapping[str, Tensor]):
+    """Gradients of several steps by name of the parameter, shape [steps, *parameter shape] each, of which those of one
+    step can be had without the others: a million numbers a step soon fill the memory.
+    """
+
+    @abstractmethod
+    def each(self) -> Iterator[dict[str, Tensor]]:
+        """The gradients of one step after the other, by name of the parameter."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeadWeightGradient(Knowledge):
     """The gradient of the loss at the weights of the client's head in single steps, as the server can work it out
     where weights are handed over through it (see `attacks.labels.head_weight_gradients`).
 
     Args:
-        gradients: gradients by name of the head's parameter, shape [steps, *parameter shape] each.
+        gradients: gradients by name of the head's parameter, shape [steps, *parameter shape] each; tensors, or a
+            `GradientsByStep`, which attacks read a step at a time.
         steps: numbers of the training steps that the gradients belong to.
     """
 
@@ -120,8 +132,23 @@ class HeadWeightGradient(Knowledge):
         "through the server and the client's optimiser"
     )
 
-    gradients: dict[str, Tensor]
+    gradients: Mapping[str, Tensor]
     steps: tuple[int, ...]
+
+    def each(self) -> Iterator[dict[str, Tensor]]:
+        """The gradients of one step after the other, by name of the parameter.
+
+        Raises:
+            InputError: a parameter has not as many gradients as there are steps.
+        """
+        if isinstance(self.gradients, GradientsByStep):
+            return self.gradients.each()
+        for name, value in self.gradients.items():
+            if len(value) != len(self.steps):
+                raise InputError(
+                    f"There are {len(value)} gradients of '{name}' for {len(self.steps)} steps; give one for each."
+                )
+        return ({name: value[row] for name, value in self.gradients.items()} for row in range(len(self.steps)))
 
 
 @dataclass(frozen=True, kw_only=True)

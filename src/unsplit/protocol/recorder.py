@@ -1,7 +1,7 @@
 """Recording what one party sees: all of it, the last steps, or chosen steps; in memory or streaming to disk."""
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from unsplit.errors import InputError
@@ -18,6 +18,7 @@ class Recorder:
         last: number of steps of which messages are kept, counted from the end; None for no limit.
         steps: numbers of the steps to keep; None for all.
         kinds: kinds of message to keep; None for all.
+        keep: gives what to keep of a message that the above let through: the message, a smaller one, or None.
         folder: folder to stream to instead of holding messages in memory; not together with `last`.
 
     Raises:
@@ -31,6 +32,7 @@ class Recorder:
         last: int | None = None,
         steps: Collection[int] | None = None,
         kinds: Collection[Kind] | None = None,
+        keep: Callable[[Message], Message | None] | None = None,
         folder: Path | None = None,
     ) -> None:
         if last is not None and (last < 1 or steps is not None or folder is not None):
@@ -42,6 +44,7 @@ class Recorder:
         self._last = last
         self._steps = steps
         self._kinds = kinds
+        self._keep = keep
         self._kept: deque[Message] = deque()
         self._folder = folder
         self._writer = TranscriptWriter(folder, observer) if folder is not None else None
@@ -54,10 +57,13 @@ class Recorder:
             return
         if self._kinds is not None and message.kind not in self._kinds:
             return
-        if self._writer is not None:
-            self._writer.append(message)
+        kept = message if self._keep is None else self._keep(message)
+        if kept is None:
             return
-        self._kept.append(message)
+        if self._writer is not None:
+            self._writer.append(kept)
+            return
+        self._kept.append(kept)
         while self._last is not None and self._kept[0].step <= message.step - self._last:
             self._kept.popleft()
 

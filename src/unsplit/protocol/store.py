@@ -4,8 +4,10 @@ Each shard holds the payloads of consecutive messages and, in its own metadata, 
 the shards with their checksums. Nothing in the format can run code.
 """
 
+import bisect
 import hashlib
 import json
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from unsplit.errors import FormatError
 from unsplit.files import explained
-from unsplit.types import Header, Kind, Message, Payload, Transcript
+from unsplit.types import Header, Headers, Kind, Message, Payload, Transcript
 
 FORMAT: Literal["unsplit-transcript"] = "unsplit-transcript"
 VERSION = 1
@@ -61,7 +63,7 @@ class Manifest(BaseModel):
 
 
 class StoredMessages(Sequence[Message]):
-    """The messages of a transcript folder; headers are in memory, payloads are read when asked for.
+    """The messages of a transcript folder; headers are in memory, some bytes each, payloads are read when asked for.
 
     Raises:
         FormatError: a shard is missing, truncated or altered.
@@ -69,19 +71,23 @@ class StoredMessages(Sequence[Message]):
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
-        self.headers: list[Header] = []
-        self._places: list[tuple[str, int]] = []
+        self.headers = Headers()
+        self._files: list[str] = []
+        self._firsts: list[int] = []
+        """The number of the first message of each file."""
         self._open: OrderedDict[str, tuple[safe_open, dict[int, list[str]]]] = OrderedDict()
-        self._sizes: list[int] | None = None
+        self._sizes: array[int] | None = None
         for shard in manifest.shards:
             headers = _shard_headers(folder / shard.file)
             if len(headers) != shard.messages:
                 raise _damaged(folder / shard.file, f"it holds {len(headers)} messages, not {shard.messages}")
-            self._places += [(shard.file, index) for index in range(len(headers))]
-            self.headers += headers
+            if headers:
+                self._files.append(shard.file)
+                self._firsts.append(len(self.headers))
+            self.headers.extend(headers)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.headers)
 
     @overload
     def __getitem__(self, index: int) -> Message: ...
@@ -90,22 +96,30 @@ class StoredMessages(Sequence[Message]):
     def __getitem__(self, index: int | slice) -> Message | list[Message]:
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
-        file, position = self._places[index]
         header = self.headers[index]
+        file, position = self._place(range(len(self))[index])
         tensors = self._tensors(file, position)
         _check_finite(self._folder / file, header, tensors)
         payload: Payload = tensors if header.kind is Kind.WEIGHTS else tensors[header.kind.value]
         return Message(**header._asdict(), payload=payload)
 
     @property
-    def sizes(self) -> list[int]:
+    def sizes(self) -> Sequence[int]:
         """How many samples each message is of, without reading them; 1 of weights."""
         if self._sizes is None:
-            self._sizes = [
-                1 if header.kind is Kind.WEIGHTS else self._samples(*place)
-                for header, place in zip(self.headers, self._places, strict=True)
-            ]
+            self._sizes = array(
+                "q",
+                (
+                    1 if header.kind is Kind.WEIGHTS else self._samples(*self._place(index))
+                    for index, header in enumerate(self.headers)
+                ),
+            )
         return self._sizes
+
+    def _place(self, index: int) -> tuple[str, int]:
+        """The file that a message is in, and its number there."""
+        number = bisect.bisect_right(self._firsts, index) - 1
+        return self._files[number], index - self._firsts[number]
 
     def _samples(self, file: str, position: int) -> int:
         stream, names = self._opened(file)

@@ -16,7 +16,9 @@ from unsplit.files import writable_folder, write_tensors, write_text
 from unsplit.protocol.store import FORMAT, MANIFEST, Manifest, Shard, StoredMessages, read_manifest, sha256_of
 from unsplit.types import Message, Transcript
 
-_SHARD_BYTES = 32 * 2**20
+_SHARD_BYTES = 16 * 2**20
+_SHARD_MESSAGES = 8192
+"""However small their payloads are, each of these many messages takes some kilobytes in memory until it is written."""
 
 
 class TranscriptWriter:
@@ -29,7 +31,7 @@ class TranscriptWriter:
     Args:
         folder: folder of the transcript, created if need be; it must hold no other party's.
         observer: name of the party whose transcript it is.
-        shard_bytes: number of payload bytes after which a shard is written.
+        shard_bytes: number of payload bytes after which a shard is written, or sooner, after 8,192 messages.
 
     Raises:
         InputError: the folder holds a transcript of another party.
@@ -59,7 +61,7 @@ class TranscriptWriter:
         self._waiting_bytes += _size(message)
         if self._writing is not None and self._writing[0].done():
             self._settle()
-        if self._waiting_bytes >= self._shard_bytes:
+        if self._waiting_bytes >= self._shard_bytes or len(self._waiting) >= _SHARD_MESSAGES:
             self._hand_to_thread()
 
     def flush(self) -> None:

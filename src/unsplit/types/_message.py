@@ -82,7 +82,9 @@ class Message:
         object.__setattr__(self, "payload", copied)
 
     def to(self, device: torch.device) -> "Message":
-        """The same message with its payload on a device."""
+        """The same message with its payload on a device; this one if it is there."""
+        if all(value.device == device for value in self.tensors.values()):
+            return self
         payload: Payload
         if isinstance(self.payload, Tensor):
             payload = self.payload.to(device)

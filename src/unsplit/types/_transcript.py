@@ -1,5 +1,6 @@
 """What one party saw of the messages of a training."""
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, overload, runtime_checkable
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 from unsplit.errors import InputError
+from unsplit.tensors import gathered
+from unsplit.types._headers import ChosenHeaders
 from unsplit.types._message import Header, Kind, Message
 
 
@@ -62,7 +65,7 @@ class Transcript:
 
     def where(self, wanted: Callable[[Header], bool]) -> "Transcript":
         """The part whose headers satisfy `wanted`; payloads stay where they are until read."""
-        indices = [index for index, header in enumerate(self.headers) if wanted(header)]
+        indices = array("q", (index for index, header in enumerate(self.headers) if wanted(header)))
         return Transcript(observer=self.observer, messages=Selection(self.messages, indices))
 
     def of(self, *kinds: Kind) -> "Transcript":
@@ -86,12 +89,12 @@ class Transcript:
 
     def with_samples(self) -> "Transcript":
         """The part without messages of empty batches, as Poisson sampling now and then draws them."""
-        indices = [index for index, size in enumerate(self.sizes) if size]
+        indices = array("q", (index for index, size in enumerate(self.sizes) if size))
         return self if len(indices) == len(self) else replace(self, messages=Selection(self.messages, indices))
 
     def to(self, device: torch.device) -> "Transcript":
-        """The same messages with their payloads on a device."""
-        return Transcript(observer=self.observer, messages=[message.to(device) for message in self])
+        """The same messages with their payloads on a device, where each is moved to whenever it is read."""
+        return replace(self, messages=Converted(self, lambda message: message.to(device)))
 
     def tensor(self, kind: Kind) -> Tensor:
         """All payloads of one kind, joined along the batch: shape [samples, ...].
@@ -99,13 +102,14 @@ class Transcript:
         Raises:
             InputError: the transcript holds no message of this kind.
         """
-        payloads = [message.tensor for message in self.of(kind)]
-        if not payloads:
+        sent = self.of(kind)
+        if not len(sent):
             raise InputError(
                 f"This transcript of {self.observer} holds no {kind.value} message; record a run that sends them, "
                 "or choose steps that have them."
             )
-        return torch.cat(payloads).detach()
+        (payloads,) = gathered((message.tensor,) for message in sent)
+        return payloads.detach()
 
 
 class Selection(Sequence[Message]):
@@ -117,15 +121,14 @@ class Selection(Sequence[Message]):
 
     @property
     def headers(self) -> Sequence[Header]:
-        headers = _headers(self._source)
-        return [headers[index] for index in self._indices]
+        return ChosenHeaders(_headers(self._source), self._indices)
 
     @property
     def sizes(self) -> Sequence[int]:
         """How many samples each message is of; 1 of weights."""
         if hasattr(self._source, "sizes"):
             kept: Sequence[int] = self._source.sizes
-            return [kept[index] for index in self._indices]
+            return array("q", (kept[index] for index in self._indices))
         return [_samples(message) for message in self]
 
     def __len__(self) -> int:
@@ -139,6 +142,38 @@ class Selection(Sequence[Message]):
         if isinstance(index, slice):
             return Selection(self._source, self._indices[index])
         return self._source[self._indices[index]]
+
+
+class Converted(Sequence[Message]):
+    """The messages of a transcript, each converted when it is asked for.
+
+    Args:
+        view: the transcript.
+        convert: gives another message of the same header and as many samples.
+    """
+
+    def __init__(self, view: Transcript, convert: Callable[[Message], Message]) -> None:
+        self._view, self._convert = view, convert
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        return self._view.headers
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        return self._view.sizes
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        if isinstance(index, slice):
+            return [self._convert(_checked(message)) for message in self._view.messages[index]]
+        return self._convert(_checked(self._view.messages[index]))
 
 
 def _headers(messages: Messages) -> Sequence[Header]:

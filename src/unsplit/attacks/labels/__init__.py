@@ -15,13 +15,14 @@ from unsplit.attacks.labels.cut_gradient import (
     group_by_features,
     infer_from_known_samples,
 )
+from unsplit.attacks.labels.hand_off_gradients import gives_gradient, head_weight_gradients
 from unsplit.attacks.labels.handed_weights import infer_from_handed_weights
 from unsplit.attacks.labels.inferred import CloneHeadConfig, correct_labels, name_groups, train_clone_head
 from unsplit.attacks.labels.last_layer import infer_by_sign, infer_from_batch_gradients
 from unsplit.attacks.labels.surrogate import SurrogateConfig, infer_by_surrogate
 from unsplit.attacks.labels.targets import TargetsConfig, infer_targets
 from unsplit.attacks.labels.two_classes import infer_from_gradient_direction, infer_from_gradient_norm
-from unsplit.attacks.labels.weight_gradient import MatchingConfig, head_weight_gradients, infer_from_weight_gradients
+from unsplit.attacks.labels.weight_gradient import MatchingConfig, infer_from_weight_gradients
 from unsplit.optim import OptimizerSpec
 from unsplit.types import InferredLabels
 
@@ -35,6 +36,7 @@ __all__ = [
     "SurrogateConfig",
     "TargetsConfig",
     "correct_labels",
+    "gives_gradient",
     "group_by_cut_gradient",
     "group_by_features",
     "head_weight_gradients",

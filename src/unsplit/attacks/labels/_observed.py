@@ -1,8 +1,9 @@
 """What a server has to go by when it is after labels: features it sent, and a head of the known architecture."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,9 +11,7 @@ from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import HeadArchitecture, HeadWeightGradient, LabelSpace
 from unsplit.losses import LossSpec
-from unsplit.types import Kind, Transcript
-
-FeatureBatches = dict[int, Tensor]
+from unsplit.types import Kind, Message, Transcript
 
 UNDECIDED = -1
 """The label of a sample whose gradient is zero: a saturated head says nothing about it."""
@@ -53,22 +52,59 @@ def _paired(features: Transcript, gradients: Transcript) -> Iterator[tuple[Tenso
         yield sent.tensor, answered.tensor
 
 
-def features_by_step(view: Transcript) -> FeatureBatches:
+class ByStep:
+    """Messages that are found by their step, and read when they are asked for.
+
+    Args:
+        view: messages of any number a step, of which the last counts.
+    """
+
+    def __init__(self, view: Transcript) -> None:
+        self.messages = view.messages
+        steps = np.fromiter((header.step for header in view.headers), dtype=np.int64)
+        self._order = np.argsort(steps, kind="stable")
+        self.steps = steps[self._order]
+        """The step of every message, ascending."""
+
+    def places(self, step: int) -> Sequence[int]:
+        """The places of a step's messages, in order."""
+        first, end = np.searchsorted(self.steps, (step, step + 1))
+        return [int(place) for place in self._order[first:end]]
+
+    def __contains__(self, step: int) -> bool:
+        return bool(self.places(step))
+
+    def __getitem__(self, step: int) -> Message:
+        return self.messages[self.places(step)[-1]]
+
+
+class Features(ByStep):
+    """The features of every step, by its number."""
+
+    def of(self, step: int) -> Tensor:
+        """The features of a step, shape [batch, ...].
+
+        Raises:
+            InputError: a value is not finite.
+        """
+        features = self[step].tensor
+        check_finite("features", features)
+        return features
+
+
+def features_by_step(view: Transcript) -> Features:
     """The features of every step, by its number.
 
     Raises:
-        InputError: there are none, or a value is not finite.
+        InputError: there are none.
     """
-    features = {message.step: message.tensor for message in view.of(Kind.FEATURES)}
-    if not features:
+    features = view.of(Kind.FEATURES)
+    if not len(features):
         raise InputError("The transcript holds no features; label inference needs a training in setup (b) or (c).")
-    check_finite("features", *features.values())
-    return features
+    return Features(features)
 
 
-def features_of(
-    view: Transcript, gradients: HeadWeightGradient, *, single: str = "", remedy: str = ""
-) -> FeatureBatches:
+def features_of(view: Transcript, gradients: HeadWeightGradient, *, single: str = "", remedy: str = "") -> Features:
     """The features by step, those of every step that there is a gradient for among them.
 
     Args:
@@ -78,22 +114,21 @@ def features_of(
         remedy: what else to do where a step has several samples, ending in ", or ".
 
     Raises:
-        InputError: no step, or one whose features are missing; NaN or infinity; several samples for a rule of one.
+        InputError: no step, or one whose features are missing; several samples for a rule of one.
     """
     features = features_by_step(view)
     if not gradients.steps:
         raise InputError(
             "The weight gradients are empty, of no step; record more steps with weights handed over between them."
         )
-    missing = [step for step in gradients.steps if step not in features]
-    if missing:
+    missing = next((step for step in gradients.steps if step not in features), None)
+    if missing is not None:
+        raise InputError(f"The transcript lacks the features of step {missing}; record features and weights together.")
+    sizes = view.of(Kind.FEATURES).sizes if single else ()
+    several = next((step for step in gradients.steps if single and sizes[features.places(step)[-1]] != 1), None)
+    if several is not None:
         raise InputError(
-            f"The transcript lacks the features of step {missing[0]}; record features and weights together."
-        )
-    several = [step for step in gradients.steps if single and len(features[step]) != 1]
-    if several:
-        raise InputError(
-            f"Step {several[0]} has a batch of {len(features[several[0]])} samples, and {single} needs the gradient of "
+            f"Step {several} has a batch of {len(features.of(several))} samples, and {single} needs the gradient of "
             f"one; {remedy}record a training with a batch size of 1."
         )
     return features

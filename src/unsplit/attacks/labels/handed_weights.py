@@ -1,15 +1,19 @@
 """Labels from cut gradients and the head's weights, where these are handed over through the server."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.labels._observed import UNDECIDED, checked_head, features_with_gradients
+from unsplit.attacks.labels._observed import UNDECIDED, ByStep, checked_head, features_with_gradients
 from unsplit.attacks.labels._simulated import directions, nearest_labels
 from unsplit.errors import InputError
 from unsplit.knowledge import ClientLoss, HeadArchitecture, LabelSpace
 from unsplit.randomness import generator
-from unsplit.types import InferredLabels, Kind, Message, Transcript
+from unsplit.tensors import gathered
+from unsplit.types import InferredLabels, Kind, Transcript
 
 
 @attack(goal="the client's labels", reads=(Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS))
@@ -43,32 +47,49 @@ def infer_from_handed_weights(
     Reference:
         None: all but the label is known, so the label follows. UnSplit (section 4.3) does so from weight gradients.
     """
-    handed = {
-        message.step: message  # the last of a step: where clients are averaged, they go on from what is sent back
-        for message in view.of(Kind.WEIGHTS)
-        if any(name.startswith("head.") for name in message.tensors)
-    }
-    if not handed:
+    handed = _Heads(view.of(Kind.WEIGHTS))
+    first = handed.first()
+    if first is None:
         raise InputError(
             "The transcript holds no hand-off of a head; record the server of a training with two clients or more that "
             "hand weights over through it."
         )
-    steps, first = view.of(Kind.FEATURES).steps, min(handed)
-    labels, margins, clone = [], [], None
+    clone = checked_head(architecture, space, next(features_with_gradients(view))[0], generator(0), loss=loss.spec)
+    labels, margins = gathered(_judged(view, handed, first, clone.eval(), space, loss))
+    return InferredLabels(labels=labels, named=True, clone=clone, margin=margins)
+
+
+def _judged(
+    view: Transcript, handed: "_Heads", first: int, clone: nn.Module, space: LabelSpace, loss: ClientLoss
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The labels and margins of one step after the other; the clone has the weights that were handed over last."""
+    steps = view.of(Kind.FEATURES).steps
     for step, (features, gradients) in zip(steps, features_with_gradients(view), strict=True):
-        clone = clone or checked_head(architecture, space, features, generator(0), loss=loss.spec).eval()
         if step <= first:
-            labels.append(torch.full((len(features),), UNDECIDED))
-            margins.append(torch.zeros(len(features)))
+            yield torch.full((len(features),), UNDECIDED), torch.zeros(len(features))
             continue
-        if step - 1 in handed:
-            clone.load_state_dict(_head_of(handed[step - 1]))
+        head = handed.after(step - 1)
+        if head is not None:
+            clone.load_state_dict(head)
         observed = directions(gradients)
         found, zero = nearest_labels(clone, features, observed, space.classes, loss.spec), ~observed.any(1)
-        labels.append(found.labels.masked_fill(zero, UNDECIDED).cpu())
-        margins.append(found.margins.masked_fill(zero, 0.0).cpu())
-    return InferredLabels(labels=torch.cat(labels), named=True, clone=clone, margin=torch.cat(margins))
+        yield found.labels.masked_fill(zero, UNDECIDED).cpu(), found.margins.masked_fill(zero, 0.0).cpu()
 
 
-def _head_of(message: Message) -> dict[str, Tensor]:
-    return {name.removeprefix("head."): value for name, value in message.tensors.items() if name.startswith("head.")}
+class _Heads(ByStep):
+    """Hand-offs of heads among those of weights, read when they are asked for."""
+
+    def first(self) -> int | None:
+        """The first step with one; None where there is none."""
+        return next((step for step in np.unique(self.steps).tolist() if self.after(step) is not None), None)
+
+    def after(self, step: int) -> dict[str, Tensor] | None:
+        """The head that was handed over last after a step: where clients are averaged, they go on from what is sent
+        back. None where none was.
+        """
+        for place in reversed(self.places(step)):
+            tensors = self.messages[place].tensors
+            head = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
+            if head:
+                return head
+        return None

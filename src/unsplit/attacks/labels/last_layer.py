@@ -4,15 +4,22 @@ That gradient is the sum over the batch of r h', with r = p - y the gradient at 
 Cross-entropy, and binary cross-entropy of each output, leave one negative number in r: the label's.
 """
 
+import itertools
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from unsplit.attacks._threat_model import attack
-from unsplit.attacks.labels._observed import UNDECIDED, features_of
+from unsplit.attacks.labels._observed import UNDECIDED, Features, features_of
 from unsplit.attacks.observed import check_finite
 from unsplit.errors import InputError
 from unsplit.knowledge import HeadWeightGradient, LabelSpace
+from unsplit.tensors import gathered
 from unsplit.types import InferredLabels, Kind, Transcript
+
+_AT_ONCE = 256
+"""Steps whose gradients are judged together."""
 
 
 @attack(goal="the client's labels", reads=(Kind.FEATURES,))
@@ -50,14 +57,8 @@ def infer_by_sign(view: Transcript, gradients: HeadWeightGradient, space: LabelS
         gradient is a small difference of weights.
     """
     features_of(view, gradients, single="the sign rule", remedy="use infer_from_batch_gradients, or ")
-    last = _last_layer(gradients, space)
-    scaled = last / last.abs().amax((1, 2), keepdim=True).clamp_min(1e-30)
-    _, vectors = torch.linalg.eigh((scaled @ scaled.mT).double())
-    rows = vectors[:, :, -1]
-    rows = rows * torch.sign((rows[:, None] @ scaled.double()).sum((1, 2)))[:, None]
-    lowest = rows.min(1)
-    undecided = ~scaled.flatten(1).any(1) | (lowest.values >= 0)
-    return InferredLabels(labels=lowest.indices.masked_fill(undecided, UNDECIDED).cpu(), named=True)
+    (labels,) = gathered((_by_sign(torch.stack(some)),) for some in _some_at_a_time(_last_layers(gradients, space)))
+    return InferredLabels(labels=labels, named=True)
 
 
 @attack(goal="the client's labels", reads=(Kind.FEATURES,))
@@ -89,10 +90,14 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
     Reference:
         Algebra; compare Ma et al., "Instance-wise batch label restoration via gradients in federated learning", 2023.
     """
-    features, last = features_of(view, gradients), _last_layer(gradients, space)
-    labels = []
-    for step, gradient in zip(gradients.steps, last, strict=True):
-        known = features[step].flatten(1).double()
+    (labels,) = gathered(_by_least_squares(features_of(view, gradients), gradients, space))
+    return InferredLabels(labels=labels, named=True)
+
+
+def _by_least_squares(features: Features, gradients: HeadWeightGradient, space: LabelSpace) -> Iterator[tuple[Tensor]]:
+    """The labels of one step after the other."""
+    for step, gradient in zip(gradients.steps, _last_layers(gradients, space), strict=True):
+        known = features.of(step).flatten(1).double()
         if gradient.shape[1] == known.shape[1] + 1:
             known = torch.cat([known, torch.ones(len(known), 1, dtype=known.dtype, device=known.device)], 1)
         if gradient.shape[1] != known.shape[1]:
@@ -103,20 +108,38 @@ def infer_from_batch_gradients(view: Transcript, gradients: HeadWeightGradient, 
             )
         residuals = torch.linalg.pinv(known.T) @ gradient.double().T
         lowest = residuals.min(1)
-        labels.append(lowest.indices.masked_fill(lowest.values >= 0, UNDECIDED).cpu())
-    return InferredLabels(labels=torch.cat(labels), named=True)
+        yield (lowest.indices.masked_fill(lowest.values >= 0, UNDECIDED).cpu(),)
 
 
-def _last_layer(gradients: HeadWeightGradient, space: LabelSpace) -> Tensor:
-    """The last layer's gradients, shape [steps, classes, inputs], the bias's as a further column if it has one."""
-    dense = [name for name, value in gradients.gradients.items() if name.endswith("weight") and value.ndim == 3]
-    if not dense or gradients.gradients[dense[-1]].shape[1] != space.classes:
-        raise InputError(
-            f"The gradients are not of a head that ends in a dense layer of {space.classes} outputs; name the right "
-            "number of classes."
-        )
-    weight, bias = (gradients.gradients.get(dense[-1].removesuffix("weight") + part) for part in ("weight", "bias"))
-    assert weight is not None
-    last = weight if bias is None else torch.cat([weight, bias[:, :, None]], 2)
-    check_finite("weight gradients", last)
-    return last
+def _by_sign(last: Tensor) -> Tensor:
+    """The labels of some steps, from their last layers' gradients [steps, classes, inputs]."""
+    scaled = last / last.abs().amax((1, 2), keepdim=True).clamp_min(1e-30)
+    _, vectors = torch.linalg.eigh((scaled @ scaled.mT).double())
+    rows = vectors[:, :, -1]
+    rows = rows * torch.sign((rows[:, None] @ scaled.double()).sum((1, 2)))[:, None]
+    lowest = rows.min(1)
+    undecided = ~scaled.flatten(1).any(1) | (lowest.values >= 0)
+    judged: Tensor = lowest.indices.masked_fill(undecided, UNDECIDED)
+    return judged.cpu()
+
+
+def _some_at_a_time(gradients: Iterator[Tensor]) -> Iterator[list[Tensor]]:
+    while some := list(itertools.islice(gradients, _AT_ONCE)):
+        yield some
+
+
+def _last_layers(gradients: HeadWeightGradient, space: LabelSpace) -> Iterator[Tensor]:
+    """The last layer's gradient of one step after the other, shape [classes, inputs], the bias's as a further column if
+    it has one.
+    """
+    for found in gradients.each():
+        dense = [name for name, value in found.items() if name.endswith("weight") and value.ndim == 2]
+        if not dense or len(found[dense[-1]]) != space.classes:
+            raise InputError(
+                f"The gradients are not of a head that ends in a dense layer of {space.classes} outputs; name the "
+                "right number of classes."
+            )
+        weight, bias = found[dense[-1]], found.get(dense[-1].removesuffix("weight") + "bias")
+        last = weight if bias is None else torch.cat([weight, bias[:, None]], 1)
+        check_finite("weight gradients", last)
+        yield last

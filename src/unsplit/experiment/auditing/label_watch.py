@@ -1,18 +1,23 @@
 """What the label experiments share: a watched training, its true labels, the known samples, and the client's head."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from unsplit.attacks.labels import gives_gradient
 from unsplit.data import Splits
 from unsplit.defenses import Defense
 from unsplit.knowledge import KnownSamples
 from unsplit.optim import OptimizerSpec
 from unsplit.protocol import SERVER, Recorder, SplitConfig, SplitTraining, predicted, split_training
 from unsplit.randomness import generator
-from unsplit.types import Setup, Transcript
+from unsplit.types import Kind, Message, Setup, Transcript
+
+_READ = (Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS)
+"""What label attacks read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +51,19 @@ class HandOffs:
         return -(-self.samples // self.batch_size)
 
 
-def watch_hand_offs(model: nn.Sequential, splits: Splits, how: HandOffs) -> tuple[SplitTraining, Transcript]:
-    """Train `model` from its present weights; returns the training, and what the server saw."""
+def watch_hand_offs(
+    model: nn.Sequential, splits: Splits, how: HandOffs, folder: Path, *, weights: bool = False
+) -> tuple[SplitTraining, Transcript]:
+    """Train `model` from its present weights; returns the training, and what the server saw that label attacks read.
+
+    Args:
+        model: the whole network.
+        splits: the clients' data.
+        how: the training.
+        folder: an empty folder that takes what the server saw: of a head of a million weights 4 MB a step, a thousand
+            of which would be much for the memory.
+        weights: keep all weights of heads, and not only those numbers of hand-offs that give the gradients.
+    """
     config = SplitConfig(
         setup=Setup(how.setup),
         cut=0,
@@ -62,7 +78,21 @@ def watch_hand_offs(model: nn.Sequential, splits: Splits, how: HandOffs) -> tupl
     )
     train, draws = splits.train, generator(how.seed)
     training = split_training(model, train.images, train.labels, config, generator=draws, device=how.device)
-    recorder = training.record(Recorder(observer=SERVER))
+
+    def kept(message: Message) -> Message | None:
+        """Of hand-offs what was received, since the same goes on to the next client."""
+        if message.kind is not Kind.WEIGHTS:
+            return message
+        if message.receiver != SERVER:
+            return None
+        read = {
+            name: value
+            for name, value in message.tensors.items()
+            if gives_gradient(name, how.optimizer) or (weights and name.startswith("head."))
+        }
+        return replace(message, payload=read)
+
+    recorder = training.record(Recorder(observer=SERVER, kinds=_READ, keep=kept, folder=folder))
     # The gradient of a step lies between two hand-offs, and each hand-off waits for the next step to begin.
     training.run(how.steps + 2)
     return training, recorder.transcript()

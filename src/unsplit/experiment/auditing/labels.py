@@ -1,6 +1,8 @@
 """Label inference on the server's transcript of one training whose weights pass through it, and its scores."""
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -30,22 +32,35 @@ def run_labels(model: nn.Sequential, splits: Splits, how: HandOffs, *, aware: bo
         how: the training; where its steps are of one sample, weight gradients are read too.
         aware: correct the labels as well, as an attacker does who knows that labels or gradients are changed.
     """
-    return _LabelAudit(model, splits, how).rows(aware=aware)
+    with _for_messages() as folder:
+        return _LabelAudit(model, splits, how, Path(folder)).rows(aware=aware)
 
 
 def run_handed_over(model: nn.Sequential, splits: Splits, how: HandOffs) -> dict[str, object]:
     """Train `model`, and read the labels with their names from what the server saw."""
-    return _LabelAudit(model, splits, how).with_names()
+    with _for_messages() as folder:
+        return _LabelAudit(model, splits, how, Path(folder), weights=True).with_names()
+
+
+def _for_messages() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what a server saw while it is attacked."""
+    return tempfile.TemporaryDirectory(prefix="unsplit-labels-")
 
 
 class _LabelAudit:
     """The attacks on the transcript of one training, their truth kept apart."""
 
-    def __init__(self, model: nn.Sequential, splits: Splits, how: HandOffs) -> None:
-        training, view = watch_hand_offs(model, splits, how)
+    def __init__(
+        self, model: nn.Sequential, splits: Splits, how: HandOffs, folder: Path, *, weights: bool = False
+    ) -> None:
+        training, view = watch_hand_offs(model, splits, how, folder, weights=weights)
         self._training, self._test, self._how, classes = training, splits.test, how, len(splits.train.classes)
         self._attacker = LabelAttacker(
-            view=view, head=lambda: head_of(training), classes=classes, optimizer=how.optimizer, seed=how.seed
+            view=view.to(how.device),
+            head=lambda: head_of(training),
+            classes=classes,
+            optimizer=how.optimizer,
+            seed=how.seed,
         )
 
     def rows(self, *, aware: bool) -> list[LabelRow]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 
 from unsplit.choices import WHITE_BOX
@@ -12,7 +11,6 @@ from unsplit.losses import LossSpec
 from unsplit.models import build, default_for
 from unsplit.randomness import generator
 from unsplit.ranges import InputRange
-from unsplit.types import Transcript
 
 DIGITS = (1, 28, 28)
 """The shape of one input where nobody says another: that of the paper's digits."""
@@ -68,8 +66,3 @@ class Attacker:
         """
         name = self.model or default_for(input_shape or DIGITS)
         return build(name, generator=generator(0), input_shape=input_shape)
-
-
-def on_device(view: Transcript, device: torch.device) -> Transcript:
-    """The view on a device; on the processor it stays on disk until it is read."""
-    return view if device.type == "cpu" else view.to(device)

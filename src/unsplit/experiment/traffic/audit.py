@@ -23,7 +23,7 @@ from unsplit.experiment.inversion import cut_name, presets_for, scores_against
 from unsplit.experiment.label_attacker import LabelAttacker
 from unsplit.experiment.provenance import provenance
 from unsplit.experiment.threats import described
-from unsplit.experiment.traffic.attacker import DIGITS, Attacker, on_device
+from unsplit.experiment.traffic.attacker import DIGITS, Attacker
 from unsplit.experiment.traffic.inversion import Inversion, inversions, near
 from unsplit.experiment.traffic.labels import answered, classes_of
 from unsplit.experiment.traffic.scores import label_scores
@@ -215,7 +215,7 @@ class _Audit:
         if head is None:
             self._read_sent_labels()
             return
-        seen = on_device(self._view.of(Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS), self.device)
+        seen = self._view.of(Kind.FEATURES, Kind.FEATURE_GRAD, Kind.WEIGHTS).to(self.device)
         attacker = LabelAttacker(
             view=seen, head=lambda: head, classes=self._classes, loss=self._config.loss, seed=self._config.seed
         )

@@ -12,7 +12,7 @@ from unsplit.attacks.inversion import preset
 from unsplit.attacks.registry import ClientForm, named
 from unsplit.attacks.settings import AttackSettings
 from unsplit.experiment.known_weights import client_weights, known_network, sent_in_training
-from unsplit.experiment.traffic.attacker import Attacker, on_device
+from unsplit.experiment.traffic.attacker import Attacker
 from unsplit.knowledge import ClientArchitecture, ClientWeights
 from unsplit.models import check_crossing, depth_of, split
 from unsplit.randomness import generator
@@ -45,7 +45,7 @@ class Inversion:
         self, view: Transcript, *, seed: int, device: torch.device, progress: Progress = silent
     ) -> tuple[Reconstruction, float]:
         """What the attack makes of a view, and the seconds that it takes."""
-        seen = on_device(view, device)
+        seen = view.to(device)
         started = time.perf_counter()
         found = self.attack(seen, self.known, self.settings, generator=generator(seed), progress=progress)
         return found, time.perf_counter() - started

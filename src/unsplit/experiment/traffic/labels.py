@@ -36,8 +36,8 @@ def answered(view: Transcript) -> Transcript:
     """A view without features that wait for their cut gradients: one that is still being recorded, or was cut off, may
     end within a step.
     """
-    answers = view.of(Kind.FEATURE_GRAD).steps
-    return view.where(lambda header: header.kind is not Kind.FEATURES or not answers or header.step <= answers[-1])
+    last = max((header.step for header in view.headers if header.kind is Kind.FEATURE_GRAD), default=None)
+    return view.where(lambda header: header.kind is not Kind.FEATURES or last is None or header.step <= last)
 
 
 def read_known(path: Path) -> KnownSamples:

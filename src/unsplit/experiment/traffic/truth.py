@@ -70,10 +70,10 @@ class RecordedTruth:
         """
         self.last_step(view)
         first = int(self.steps.min())
-        sizes = [(message.step, len(message.tensor)) for message in view.where(lambda header: header.step >= first)]
-        start = samples - sum(size for _, size in sizes)
+        judged = view.where(lambda header: header.step >= first)
+        start = samples - sum(judged.sizes)
         known, places, labels = set(self.steps.tolist()), [], []
-        for step, size in sizes:
+        for step, size in zip((header.step for header in judged.headers), judged.sizes, strict=True):
             if step in known:
                 places.append(torch.arange(start, start + size))
                 labels.append(self.labels[self.of_step(step, size)])

@@ -13,6 +13,7 @@ from unsplit.devices import card
 from unsplit.studies.grid.beside import execute_beside
 from unsplit.studies.grid.cell import Cell, Tensors, Values
 from unsplit.studies.grid.execute import ExecutorConfig, TaskResult, execute
+from unsplit.studies.grid.found import Found
 from unsplit.studies.grid.store import Store
 
 Done = tuple[Values, Tensors, float]
@@ -61,12 +62,22 @@ class Summary:
     failed: int
 
 
-def missing(store: Store, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that have to be run: those that are not stored, or failed; with the cells that they need."""
+def missing(store: Store, cells: Sequence[Cell], *, any_device: bool = False) -> list[Cell]:
+    """The cells that have to be run: those that are not stored, or failed; with the cells that they need.
+
+    Args:
+        store: the store.
+        cells: the cells of a plan.
+        any_device: take what another device, or another build of torch, computed for stored.
+    """
+    return _missing(Found(store, any_device=any_device), cells)
+
+
+def _missing(found: Found, cells: Sequence[Cell]) -> list[Cell]:
     wanted: dict[str, Cell] = {}
 
     def want(cell: Cell) -> None:
-        if not _stored(store, cell) and cell.key not in wanted:
+        if not _done(found, cell) and cell.key not in wanted:
             if cell.needs is not None:
                 want(cell.needs)
             wanted[cell.key] = cell
@@ -104,7 +115,9 @@ def run(
     config: ExecutorConfig,
     *,
     resume: bool = True,
+    any_device: bool = False,
     tell: Callable[[CellEnded], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Run cells and store each as it ends.
 
@@ -113,9 +126,12 @@ def run(
         cells: the cells of a plan.
         config: where the cells run.
         resume: leave alone what is stored; without, these cells are run again (not those that they need).
+        any_device: let what another device, or another build of torch, computed count as stored.
         tell: called each time a cell has ended.
+        say: called with a sentence where fewer cells run side by side than were to.
     """
-    todo, wanted = missing(store, cells), {cell.key for cell in cells}
+    found = Found(store, any_device=any_device)
+    todo, wanted = _missing(found, cells), {cell.key for cell in cells}
     if not resume:
         todo = [*(cell for cell in todo if cell.key not in wanted), *cells]
     done = failed = 0
@@ -125,34 +141,38 @@ def run(
     for _, wave in sorted(waves.items()):
         ready = []
         for cell in wave:
-            if cell.needs is None or _stored(store, cell.needs):
+            if cell.needs is None or _done(found, cell.needs):
                 ready.append(cell)
                 continue
-            _fail(store, cell, f"What it needs ({cell.needs.label}) failed; see that cell's error.", "")
+            _fail(
+                store, found.key(cell), cell, f"What it needs ({cell.needs.label}) failed; see that cell's error.", ""
+            )
             done, failed = done + 1, failed + 1
             tell(CellEnded(cell=cell, error=f"{cell.needs.label} failed", done=done, total=len(todo), seconds=0.0))
-        for outcome in _executed(store, ready, config):
+        for outcome in _executed(store, found, ready, config, say):
             cell = ready[outcome.index]
-            seconds = _keep(store, cell, outcome)
+            seconds = _keep(store, found.key(cell), cell, outcome)
             done, failed = done + 1, failed + (outcome.error is not None)
             tell(CellEnded(cell=cell, error=outcome.error, done=done, total=len(todo), seconds=seconds))
     return Summary(ran=done, kept=len(wanted - {cell.key for cell in todo}), failed=failed)
 
 
-def _executed(store: Store, cells: Sequence[Cell], config: ExecutorConfig) -> Iterator[TaskResult[Done]]:
+def _executed(
+    store: Store, found: Found, cells: Sequence[Cell], config: ExecutorConfig, say: Callable[[str], None]
+) -> Iterator[TaskResult[Done]]:
     """The outcomes of cells as they end. Those that share a GPU of this machine run within this process."""
-    tasks = [partial(_task, store, cell) for cell in cells]
+    tasks = [partial(_task, store, found, cell) for cell in cells]
     here = [index for index, cell in enumerate(cells) if config.executor == "local" and cell.gives_way]
     elsewhere = [index for index in range(len(cells)) if index not in set(here)]
-    for outcome in execute_beside(_call, [tasks[index] for index in here], config.jobs):
+    for outcome in execute_beside(_call, [tasks[index] for index in here], config.jobs, say):
         yield replace(outcome, index=here[outcome.index])
     if elsewhere:
         for outcome in execute(_call, [tasks[index]() for index in elsewhere], config):
             yield replace(outcome, index=elsewhere[outcome.index])
 
 
-def _task(store: Store, cell: Cell) -> Task:
-    return Task(cell=cell, needed=_needed(store, cell))
+def _task(store: Store, found: Found, cell: Cell) -> Task:
+    return Task(cell=cell, needed=_needed(store, found, cell))
 
 
 def _rank(cell: Cell) -> int:
@@ -164,28 +184,28 @@ def _call(task: Task) -> Done:
     return task()
 
 
-def _stored(store: Store, cell: Cell) -> bool:
-    found = store.get(cell.key)
-    return found is not None and found.status == "done"
+def _done(found: Found, cell: Cell) -> bool:
+    stored = found.get(cell)
+    return stored is not None and stored.status == "done"
 
 
-def _needed(store: Store, cell: Cell) -> Mapping[str, Tensor]:
+def _needed(store: Store, found: Found, cell: Cell) -> Mapping[str, Tensor]:
     if cell.needs is None:
         return {}
-    found = store.get(cell.needs.key)
-    if found is None:
+    stored = found.get(cell.needs)
+    if stored is None:
         raise RuntimeError(f"{cell.needs.label} is not stored, which {cell.label} needs")
-    return cell.select(store.tensors(found))
+    return cell.select(store.tensors(stored))
 
 
-def _keep(store: Store, cell: Cell, outcome: TaskResult[Done]) -> float:
+def _keep(store: Store, key: str, cell: Cell, outcome: TaskResult[Done]) -> float:
     if outcome.result is None:
-        _fail(store, cell, outcome.error or "no result", outcome.details)
+        _fail(store, key, cell, outcome.error or "no result", outcome.details)
         return 0.0
     row, tensors, seconds = outcome.result
-    store.put(cell.key, cell.config, row, tensors=tensors, seconds=seconds)
+    store.put(key, cell.config, row, tensors=tensors, seconds=seconds)
     return seconds
 
 
-def _fail(store: Store, cell: Cell, error: str, details: str) -> None:
-    store.put(cell.key, cell.config, {"error": error, "details": details}, seconds=0.0, status="failed")
+def _fail(store: Store, key: str, cell: Cell, error: str, details: str) -> None:
+    store.put(key, cell.config, {"error": error, "details": details}, seconds=0.0, status="failed")

@@ -19,25 +19,36 @@ _AT_ONCE = 8
 
 
 def execute_beside(
-    work: Callable[[T], R], tasks: Sequence[Callable[[], T]], jobs: int | None
+    work: Callable[[T], R],
+    tasks: Sequence[Callable[[], T]],
+    jobs: int | None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[TaskResult[R]]:
     """Run `work` on every task; outcomes come as they end, each exactly once.
 
-    Tasks for which the card's memory did not suffice beside others are run again, alone.
+    Tasks for which the card's memory did not suffice beside others are run again, half as many at a time as before,
+    down to one.
 
     Args:
         work: is called with a task; what it has `stepping.perform` do advances beside that of other tasks.
         tasks: functions that give the tasks, in the order in which they begin; each is called when its turn comes, so
             that what waits takes no memory.
         jobs: tasks at a time; None for as many as a large card has use for.
+        say: called with a sentence when fewer go on.
     """
-    again: list[int] = []
-    yield from _once(work, tasks, range(len(tasks)), jobs or _AT_ONCE, again)
-    for index in again:
-        # An error holds what the failed task had on the card, in a circle.
-        gc.collect()
-        torch.cuda.empty_cache()
-        yield from _once(work, tasks, [index], 1, None)
+    indices, at_once = list(range(len(tasks))), min(jobs or _AT_ONCE, max(len(tasks), 1))
+    while indices:
+        again: list[int] | None = None if at_once == 1 else []
+        yield from _once(work, tasks, indices, at_once, again)
+        indices, at_once = again or [], max(at_once // 2, 1)
+        if indices:
+            say(
+                f"The GPU's memory did not suffice for {len(indices)} of the cells that ran side by side; these run "
+                f"again, {at_once} at a time."
+            )
+            # An error holds what the failed task had on the card, in a circle.
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def _once(

@@ -53,6 +53,9 @@ class ResultRow(Row):
     command: str = Field(description="what measures it again")
     defense: str | None = Field(default=None, description="of the client, in the table tradeoff; left out elsewhere")
     device: str | None = Field(default=None, description="the GPU that computed it; left out of a processor's")
+    versions: str | None = Field(
+        default=None, description="of unsplit and torch that computed it; left out where unknown"
+    )
     note: str = Field(default="", description="a smaller budget than the paper's, or why there is no number")
     revision: int | None = Field(
         default=None,
@@ -114,7 +117,7 @@ _WITH_A_CLONE = ("joint", "paper", "released", "strong", "query-free", "until ou
 _OF_LABELS = ("label_accuracy", "label_accuracy_up_to_names")
 ACCURACIES = ("clone_accuracy", "label_accuracy", "label_accuracy_up_to_names")
 
-_LEFT_OUT = ("defense", "device", "revision")
+_LEFT_OUT = ("defense", "device", "versions", "revision")
 """Fields that are not written where they are None, as in files that are older than they."""
 _ROWS = TypeAdapter(list[ResultRow])
 

@@ -1,8 +1,7 @@
 """Finding the results of a plan's cells in a store."""
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from unsplit.errors import DataError
 from unsplit.metrics import mse_scale_free_each
 from unsplit.studies.grid.cell import REVISION, Cell, Values
+from unsplit.studies.grid.found import built_with, computed_by, wherever
 from unsplit.studies.grid.rows import ACCURACIES, Metric, ResultRow, interval
 from unsplit.studies.grid.store import Store, Stored
 from unsplit.studies.reproduction.paper import PAPER_SETS
@@ -44,7 +44,7 @@ class Results:
     @property
     def device(self) -> str | None:
         """The model of the GPU that computed them; None of a processor."""
-        return _device(self.stored[0]) if self else None
+        return computed_by(self.stored[0]) if self else None
 
     @property
     def rows(self) -> list[Values]:
@@ -125,6 +125,7 @@ class Results:
             trivial=trivial,
             command=self._command,
             device=self.device,
+            versions=built_with(self.stored[0]) if measured and self else None,
             note=note,
             revision=REVISION if measured else None,
         )
@@ -138,8 +139,8 @@ class StoreReader:
         stored = list(store)
         self._on_gpus: dict[str, list[Stored]] = {}
         for cell in stored:
-            if _device(cell) is not None:
-                self._on_gpus.setdefault(_wherever(cell.config), []).append(cell)
+            if computed_by(cell) is not None:
+                self._on_gpus.setdefault(wherever(cell.config), []).append(cell)
         seeds = sorted({int(cell.config["seed"]) for cell in stored if "seed" in cell.config})
         self.seeds = tuple(seeds) or (0,)
         self._planned: dict[tuple[str, str, str, str], list[Cell]] = {}
@@ -176,17 +177,17 @@ class StoreReader:
         command += (f" --preset {preset}" if preset else "") + options
         wanted = fields | ({"preset": preset} if preset else {})
         for budget in ("full", "short", "smoke") if dataset == "digits" else ("full", "short"):
-            found: dict[str | None, list[Stored]] = {}
+            found: dict[tuple[str, str], list[Stored]] = {}
             for cell in self._cells(table, dataset, preset or "joint", budget):
                 if isinstance(cell, kind) and all(getattr(cell, name) == value for name, value in wanted.items()):
                     for result in self._results_of(cell):
                         if result.status == "done":
-                            found.setdefault(_device(result), []).append(result)
+                            found.setdefault((computed_by(result) or "", built_with(result)), []).append(result)
                         else:
                             reason = f"failed: {result.row['error']}"
             if found:
-                # Of one device, since rounding differs; of several that of the most seeds, a processor first.
-                stored = max((found[name] for name in sorted(found, key=lambda name: name or "")), key=len)
+                # Of one device and build, since rounding differs; of several that of the most seeds, a processor first.
+                stored = max((found[name] for name in sorted(found)), key=len)
                 seeds = ",".join(sorted({str(result.config["seed"]) for result in stored}))
                 command = f"{command} --seeds {seeds} --budget {budget}"
                 device = str(stored[0].config.get("device", "cpu"))
@@ -199,7 +200,7 @@ class StoreReader:
         and another build of torch.
         """
         own = self._store.get(cell.key)
-        return ([] if own is None else [own]) + self._on_gpus.get(_wherever(cell.config), [])
+        return ([] if own is None else [own]) + self._on_gpus.get(wherever(cell.config), [])
 
     def scale_free_each(self, found: Results) -> list[float]:
         """The diagnostic that needs the originals: nothing where the data set is not on this machine."""
@@ -226,15 +227,3 @@ class StoreReader:
             )
             self._planned[key] = self._plan(selection)
         return self._planned[key]
-
-
-def _device(result: Stored) -> str | None:
-    """The model of the GPU that computed a result; None of a processor."""
-    name = str(result.config.get("device", "cpu"))
-    return None if name == "cpu" else str(result.row.get("device", name))
-
-
-def _wherever(config: Mapping[str, Any]) -> str:
-    """What determines a result but for the machine."""
-    code = {name: value for name, value in config["code"].items() if name != "torch"}
-    return json.dumps({**config, "code": code, "device": None}, sort_keys=True)
