@@ -103,7 +103,7 @@ def whole(store: Store, device: str, jobs: int | None, minutes: float, *, smoke:
             run_until(store, chosen, jobs, deadline)
         except TimeIsUpError:
             if not ended and len(missing(store, cells)) == before:
-                _note_too_long(store, chosen[: jobs or _AT_ONCE], minutes)
+                _note_too_long(store, chosen, jobs or _AT_ONCE, minutes)
             break
         ended = True
     left = {name: len(missing(store, cells)) for name, cells in parts.items()}
@@ -148,9 +148,10 @@ def _that_fit(store: Store, cells: Sequence[Cell], minutes: float, deadline: flo
     return chosen
 
 
-def _note_too_long(store: Store, cells: Sequence[Cell], minutes: float) -> None:
+def _note_too_long(store: Store, cells: Sequence[Cell], at_once: int, minutes: float) -> None:
+    """Note which cells had all of the minutes: the first of those that waited for no other cell."""
     found = Found(store)
-    for cell in cells:
+    for cell in [cell for cell in cells if cell.needs is None or not missing(store, [cell.needs])][:at_once]:
         row = {"error": f"It {_NOT_ENDED} {minutes:g} minutes.", "details": "", "minutes": minutes}
         store.put(found.key(cell), cell.config, row, seconds=0.0, status="failed")
         print(f"{cell.label} {_NOT_ENDED} {minutes:g} minutes; give it more `--minutes`, or fewer `--jobs`.")
