@@ -156,7 +156,7 @@ def test_the_best_of_eight_is_shown_where_it_applies():
         ({"decided_by": "replay", "sure": True}, "By its own estimate the attack is sure of them."),
         ({"sign": "ambiguous", "decided_by": "nothing"}, "nothing decides between them: these are their mean."),
         ({"sign": "ambiguous"}, "The attack could not tell these from their negatives."),
-        ({"sign": "assumed", "decided_by": "figures"}, "was taken for granted: figures are brighter than their ground."),
+        ({"sign": "assumed", "decided_by": "figures"}, "taken for granted: figures are brighter than their ground."),
     ],
 )
 def test_the_page_says_what_decided_the_sign_and_whether_the_attack_is_sure(told, words):
