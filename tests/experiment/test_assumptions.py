@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from unsplit.attacks.inversion import Photographs, preset
+from unsplit.attacks.settings import NO_ASSUMPTIONS, Assumptions
 from unsplit.experiment.threats import threats_of_inversion
 from unsplit.experiment.traffic.attacker import Attacker
 from unsplit.experiment.traffic.inversion import inversions
@@ -15,14 +16,14 @@ from unsplit.types import Transcript
 COLOUR, GREY = (3, 32, 32), (1, 28, 28)
 
 
-def assumed(name, shape, *, photographs=True):
-    rows = threats_of_inversion((name,), shape, aware=False, photographs=photographs)
+def assumed(name, shape, **assumptions):
+    rows = threats_of_inversion((name,), shape, aware=False, assumptions=Assumptions(**assumptions))
     return [sentence for row in rows for sentence in row.assumes]
 
 
 def test_an_attack_that_assumes_photographs_says_so():
     assert len(assumed("strong", COLOUR)) == 2
-    assert len(assumed("strong", GREY)) == 1
+    assert len(assumed("strong", GREY)) == 2
     assert all("photographs" in sentence for sentence in assumed("strong", COLOUR))
 
 
@@ -33,14 +34,15 @@ def test_others_assume_nothing(name):
 
 def test_what_is_turned_off_is_neither_said_nor_used():
     assert assumed("strong", COLOUR, photographs=False) == []
-    settings = preset("strong", 1).assuming(photographs=False)
-    assert settings.learning.photographs == Photographs(colours=False, phases=0.0)
-    assert settings.assuming(photographs=True) == preset("strong", 1)
+    assert len(assumed("strong", GREY, photographs=False)) == len(assumed("strong", GREY, figures=False)) == 1
+    settings = preset("strong", 1).assuming(NO_ASSUMPTIONS)
+    assert settings.learning.photographs == Photographs(colours=False, phases=0.0, figures=0.0)
+    assert preset("strong", 1).assuming(Assumptions()) == preset("strong", 1)
 
 
 @pytest.mark.parametrize("off", [False, True])
 def test_recorded_traffic_is_attacked_so(off):
-    attacker = Attacker(not_photographs=off)
+    attacker = Attacker(not_photographs=off, not_figures=off)
     known = (GREY, InputRange())
     model = build("mnist-net", generator=generator(0))
     view = Transcript(observer="server", messages=())

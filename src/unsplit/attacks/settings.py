@@ -30,6 +30,22 @@ class Limits:
     batch: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What attacks may take for granted of inputs, beside what they know.
+
+    Args:
+        photographs: that pictures have the colours and the statistics of photographs.
+        figures: that pictures of one channel show figures in the middle, brighter than the ground around them.
+    """
+
+    photographs: bool = True
+    figures: bool = True
+
+
+NO_ASSUMPTIONS = Assumptions(photographs=False, figures=False)
+
+
 def at_most(value: int, limit: int | None) -> int:
     """A setting within a limit, where there is one."""
     return value if limit is None else min(value, limit)
@@ -56,8 +72,8 @@ class AttackSettings:
         """The same settings with no more work than the limits allow."""
         return self
 
-    def assuming(self: Settings, *, photographs: bool) -> Settings:  # noqa: ARG002
-        """The same settings with or without taking for granted that inputs are photographs."""
+    def assuming(self: Settings, assumptions: Assumptions) -> Settings:  # noqa: ARG002
+        """The same settings, taking no more for granted of inputs than this."""
         return self
 
     def assumes(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:  # noqa: ARG002

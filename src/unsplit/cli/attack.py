@@ -42,6 +42,7 @@ def attack(
     known_weights: options.KnownWeights = None,
     white_box: options.WhiteBox = "white-box-quick",
     not_photographs: options.NotPhotographs = False,
+    not_figures: options.NotFigures = False,
     last: Annotated[int, typer.Option(min=1, help="How many of its last steps to attack.")] = 1,
     label_attack: Annotated[str, typer.Option(help=f"Labels: {', '.join(LABEL_ATTACKS)}.")] = "surrogate",
     head: Annotated[int, typer.Option(help="Labels: layers with weights in the client's head.")] = 1,

@@ -1,10 +1,12 @@
 """The threat model of an attack as a row of a result."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from unsplit.attacks import threat_model
 from unsplit.attacks.labels import group_by_cut_gradient, infer_from_known_samples, infer_from_weight_gradients
 from unsplit.attacks.registry import ClientForm, named
+from unsplit.attacks.settings import Assumptions
 from unsplit.knowledge import HeadArchitecture, Knowledge, KnownDefense, KnownSamples
 from unsplit.results import ThreatModelRow
 
@@ -19,8 +21,26 @@ def described(function: Callable[..., object], *also: type[Knowledge], assumes: 
     return ThreatModelRow(attack=model.attack, goal=model.goal, reads=reads, knows=knows, assumes=assumes)
 
 
+@runtime_checkable
+class Doubts(Protocol):
+    """Settings that say what attacks are not to take for granted."""
+
+    @property
+    def not_photographs(self) -> bool:
+        """Whether inputs may be other pictures than photographs."""
+
+    @property
+    def not_figures(self) -> bool:
+        """Whether inputs may be other pictures than figures on dark ground."""
+
+
+def taken_for_granted(doubts: Doubts) -> Assumptions:
+    """What attacks take for granted of inputs under these settings."""
+    return Assumptions(photographs=not doubts.not_photographs, figures=not doubts.not_figures)
+
+
 def threats_of_inversion(
-    names: Sequence[str], input_shape: tuple[int, ...], *, aware: bool, photographs: bool
+    names: Sequence[str], input_shape: tuple[int, ...], *, aware: bool, assumptions: Assumptions
 ) -> list[ThreatModelRow]:
     """Those of the attacks of these names, and where the client's defences are known of their adaptive forms.
 
@@ -28,11 +48,11 @@ def threats_of_inversion(
         names: names in `registry.ATTACKS`.
         input_shape: shape of one input.
         aware: whether the attacker knows the client's defences.
-        photographs: whether the attacks take for granted that inputs are photographs.
+        assumptions: what the attacks may take for granted of inputs.
     """
     rows = []
     for name in names:
-        assumes = named(name).settings(ClientForm(depth=1)).assuming(photographs=photographs).assumes(input_shape)
+        assumes = named(name).settings(ClientForm(depth=1)).assuming(assumptions).assumes(input_shape)
         rows += [described(attack, assumes=assumes) for attack in named(name).forms(aware=aware)]
     return rows
 

@@ -17,6 +17,7 @@ from unsplit.attacks.inversion import (
 )
 from unsplit.attacks.inversion._decoder import Decoder
 from unsplit.attacks.inversion._receptive import receptive_centres
+from unsplit.attacks.settings import NO_ASSUMPTIONS
 from unsplit.errors import InputError
 from unsplit.experiment.inversion import Evaluation, more_inputs, run_inversion
 from unsplit.knowledge import ClientArchitecture
@@ -131,7 +132,7 @@ def test_a_result_says_what_decided_its_sign(seed):
 
 def test_one_finalist_says_nothing_of_agreement():
     view, architecture = small()
-    alone = dataclasses.replace(TINY, finalists=1).assuming(photographs=False)
+    alone = dataclasses.replace(TINY, finalists=1).assuming(NO_ASSUMPTIONS)
     found = invert_by_decoder(view, architecture, alone, generator=generator(0))
     assert found.agreement is found.decided_by is None
     assert found.sign is Sign.UNTESTED

@@ -10,9 +10,8 @@ from unsplit.attacks._threat_model import attack
 from unsplit.attacks.inversion._candidate import Candidate, LearningConfig, MisfitFunction
 from unsplit.attacks.inversion._finalists import Witness, chosen, conclude, extended, residual_of, surely
 from unsplit.attacks.inversion._schedule import Stretch
-from unsplit.attacks.inversion.photographs import Photographs
 from unsplit.attacks.progress import Progress, Told, silent
-from unsplit.attacks.settings import InversionConfig, Limits, at_most
+from unsplit.attacks.settings import Assumptions, InversionConfig, Limits, at_most
 from unsplit.attacks.targets import as_maps, matched_targets
 from unsplit.devices import Precision
 from unsplit.errors import InputError, check_at_least_one
@@ -111,9 +110,8 @@ class AmortisedConfig(InversionConfig):
             learning=replace(self.learning, batch=at_most(self.learning.batch, limits.batch)),
         )
 
-    def assuming(self, *, photographs: bool) -> "AmortisedConfig":
-        prior = Photographs() if photographs else Photographs(colours=False, phases=0.0, figures=0.0)
-        return replace(self, learning=replace(self.learning, photographs=prior))
+    def assuming(self, assumptions: Assumptions) -> "AmortisedConfig":
+        return replace(self, learning=replace(self.learning, photographs=self.learning.photographs.within(assumptions)))
 
     def assumes(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:
         return self.learning.photographs.assumed(input_shape)

@@ -9,13 +9,14 @@ with a fourth moment).
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from unsplit.attacks.settings import Assumptions
 from unsplit.attacks.symmetry import filled
 from unsplit.errors import check_not_negative
 
@@ -66,6 +67,11 @@ class Photographs:
 
     def __post_init__(self) -> None:
         check_not_negative(self, "phases", "figures")
+
+    def within(self, assumptions: Assumptions) -> "Photographs":
+        """The same without what is not to be taken for granted."""
+        kept = self if assumptions.photographs else replace(self, colours=False, phases=0.0)
+        return kept if assumptions.figures else replace(kept, figures=0.0)
 
     def on_ground(self, input_shape: tuple[int, ...]) -> bool:
         """Whether inputs of this shape are taken for figures on dark ground."""

@@ -71,9 +71,10 @@ class AuditConfig:
             from and the attacker knows; the white box is run beside the attacks that do not know them. None for none.
         white_box: preset of the white-box attack, "white-box" or "white-box-quick".
         freeze_client: whether to leave the client's first layers as they start, in the trainings that are inverted.
-        not_photographs: whether the inputs may be other pictures than photographs and figures on dark ground, such as
-            ones in false colours or dark figures on bright ground; attacks then take nothing for granted about colours,
-            phases, and figures.
+        not_photographs: whether the inputs may be other pictures than photographs, such as spectral pictures or ones in
+            false colours; attacks then take nothing for granted about colours and phases.
+        not_figures: whether inputs of one channel may be other pictures than figures on dark ground, such as landscapes
+            or dark figures on bright ground; attacks then take nothing for granted about the sign.
         seed: seed of everything that is drawn at random, 0 or more.
         device: name of the device where tensors live, such as "cpu" or "cuda:1".
         reduced_precision: whether decoders compute their convolutions in bfloat16: "on", "off", or "auto", where the
@@ -148,7 +149,10 @@ class AuditConfig:
     )
     freeze_client: bool = setting(False, "Leave the client's first layers at their known weights.", CHOICE)
     not_photographs: bool = setting(
-        False, "Take nothing for granted about pictures: false colours, or dark figures on bright ground.", CHOICE
+        False, "Take nothing for granted about colours: false-colour or spectral pictures, for example.", CHOICE
+    )
+    not_figures: bool = setting(
+        False, "Do not take grey pictures for bright figures on dark ground: landscapes, dark ink.", CHOICE
     )
     seed: int = setting(0, "Seed of everything random.", NUMBER, min=0)
     device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, mps.", TEXT)

@@ -20,6 +20,7 @@ from unsplit.experiment.auditing.defended import known_defense
 from unsplit.experiment.inversion import Evaluation, run_inversion
 from unsplit.experiment.provenance import versions
 from unsplit.experiment.server_knowledge import ServerKnowledge
+from unsplit.experiment.threats import taken_for_granted
 from unsplit.knowledge import AuxiliaryData, ClientWeights, ColumnStatistics, KnownPictures, KnownRows
 from unsplit.models import split
 from unsplit.results import InversionRow
@@ -74,7 +75,7 @@ def invert_networks(
             network, published = here[depth], networks["before"][depth]
             form = ClientForm.of(depth, split(network, depth)[0], targets.input_shape)
             settings = named(name).settings(form).computing(precision)
-            settings = settings.assuming(photographs=not config.not_photographs)
+            settings = settings.assuming(taken_for_granted(config))
             unaware = ServerKnowledge(
                 published=published,
                 own=own,

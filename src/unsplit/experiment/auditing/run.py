@@ -32,7 +32,7 @@ from unsplit.experiment.auditing.u_shape import attack_u_shape
 from unsplit.experiment.inversion import Evaluation
 from unsplit.experiment.known_weights import known_network
 from unsplit.experiment.provenance import provenance
-from unsplit.experiment.threats import described, threats_of_inversion, threats_of_labels
+from unsplit.experiment.threats import described, taken_for_granted, threats_of_inversion, threats_of_labels
 from unsplit.files import writable_folder
 from unsplit.knowledge import KnownDefense, KnownSamples
 from unsplit.models import batch_norm_note, dense_note, split
@@ -186,7 +186,7 @@ def _threat_models(config: AuditConfig, input_shape: tuple[int, ...]) -> tuple[T
     """The threat model of every attack that the configuration runs."""
     rows: list[ThreatModelRow] = []
     defended = known_defense(config) is not None
-    of_inputs = functools.partial(threats_of_inversion, photographs=not config.not_photographs)
+    of_inputs = functools.partial(threats_of_inversion, assumptions=taken_for_granted(config))
     if config.cuts and config.states:
         rows += of_inputs(config.presets, input_shape, aware=defended)
         rows += of_inputs(attacks_beside(config), input_shape, aware=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from unsplit.attacks import Progress, silent
 from unsplit.attacks.inversion import preset
 from unsplit.attacks.labels import correct_labels
+from unsplit.attacks.settings import Assumptions
 from unsplit.data import Splits
 from unsplit.defenses import Defense
 from unsplit.errors import InputError
@@ -17,6 +18,7 @@ from unsplit.experiment.auditing.defended import corrects_labels, cost_row, know
 from unsplit.experiment.auditing.label_watch import first_of_each_class, head_of, true_labels, unknown_to
 from unsplit.experiment.inversion import Evaluation, cut_name, more_for, picture_scores
 from unsplit.experiment.label_attacker import LabelAttacker
+from unsplit.experiment.threats import taken_for_granted
 from unsplit.knowledge import ClientArchitecture, KnownDefense
 from unsplit.losses import LossSpec
 from unsplit.metrics import accuracy, agreement, chance, label_accuracy
@@ -80,10 +82,8 @@ def attack_u_shape(
     recorder = training.record(Recorder(observer=SERVER, kinds=(Kind.FEATURES, Kind.FEATURE_GRAD)))
     training.run(config.epochs * -(-len(train) // config.batch_size), progress=progress)
     seconds = time.perf_counter() - started
-    name, photographs = config.presets[0], not config.not_photographs
-    attack = _Attack(
-        training, recorder.transcript(), splits, evaluation, split, loss, name, seed, device, photographs=photographs
-    )
+    name, assumptions = config.presets[0], taken_for_granted(config)
+    attack = _Attack(training, recorder.transcript(), splits, evaluation, split, loss, name, seed, device, assumptions)
     row, pictures = attack.run(known=None, corrected=False)
     known, corrects = known_defense(config), corrects_labels(config)
     aware: tuple[UShapeRow | None, Tensor | None] = (None, None)
@@ -107,10 +107,9 @@ class _Attack:
         preset: str,
         seed: int,
         device: torch.device,
-        *,
-        photographs: bool,
+        assumptions: Assumptions,
     ) -> None:
-        self._photographs = photographs
+        self._assumptions = assumptions
         self._training, self._evaluation, self._device = training, evaluation, device
         self._head, self._preset, self._seed = split.head, preset, seed
         self._network = training.model()
@@ -134,7 +133,7 @@ class _Attack:
             groups = correct_labels(self._attacker.view, self._groups, last=self._training.steps_done, calibrated=True)
             labels = self._attacker.named(groups, self._known).labels
         last_part = self._attacker.stolen_head(labels)
-        chosen = preset(self._preset, self._depth).assuming(photographs=self._photographs)
+        chosen = preset(self._preset, self._depth).assuming(self._assumptions)
         targets, others = self._evaluation.targets.images, more_for(chosen, self._evaluation)
         smashed = self._training.infer((targets if others is None else torch.cat([targets, others])).to(self._device))
         bottom = ClientArchitecture.of(self._training.active().segments()["bottom"].module, self._shape)

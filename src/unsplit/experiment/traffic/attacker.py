@@ -31,6 +31,7 @@ class Attacker:
             have, which the white box starts from; None for none.
         white_box: the preset of that attack, "white-box" or "white-box-quick".
         not_photographs: whether the inputs may be other pictures than photographs.
+        not_figures: whether inputs of one channel may be other pictures than figures on dark ground.
         seed: the seed of all that attacks draw.
         device: the device on which attacks compute.
         reduced_precision: whether decoders compute their convolutions in bfloat16 (`devices.Precision`).
@@ -48,6 +49,7 @@ class Attacker:
     known_weights: str | None = None
     white_box: str = "white-box-quick"
     not_photographs: bool = False
+    not_figures: bool = False
     seed: int = 0
     device: str = "cpu"
     reduced_precision: Precision = "auto"

@@ -12,6 +12,7 @@ from unsplit.attacks.inversion import preset
 from unsplit.attacks.registry import ClientForm, named
 from unsplit.attacks.settings import AttackSettings
 from unsplit.experiment.known_weights import client_weights, known_network, sent_in_training
+from unsplit.experiment.threats import taken_for_granted
 from unsplit.experiment.traffic.attacker import Attacker
 from unsplit.knowledge import ClientArchitecture, ClientWeights
 from unsplit.models import check_crossing, depth_of, split
@@ -89,9 +90,7 @@ def inversions(
         white_box = (Inversion(attacker.white_box, one.attack, weights, settings),)
     architecture = ClientArchitecture.of(bottom, *inputs)
     chosen = {
-        name: preset(name, depth, precision=attacker.reduced_precision).assuming(
-            photographs=not attacker.not_photographs
-        )
+        name: preset(name, depth, precision=attacker.reduced_precision).assuming(taken_for_granted(attacker))
         for name in presets
     }
     return (
