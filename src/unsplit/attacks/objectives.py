@@ -10,7 +10,7 @@ from torch.nn import functional
 from unsplit.errors import unknown_name
 
 Objective = Callable[[Tensor, Tensor], Tensor]
-"""Distance of the clone's output from the smashed data."""
+"""Distance of the clone's output from the smashed data, a mean over samples."""
 
 VARIATIONS = ("isotropic", "isotropic-sum", "squared", "signal", "none")
 """The kinds of total variation; see `total_variation`."""
@@ -73,27 +73,51 @@ def total_variation(images: Float[Tensor, "n ..."], kind: str = "isotropic") -> 
 
 
 def variation_gradient(images: Float[Tensor, "n ..."], kind: str = "isotropic") -> Float[Tensor, "n ..."]:
-    """The gradient of a total variation; of "isotropic", for pictures, in closed form, three times faster than by a
-    graph.
+    """The gradient of a total variation; of "squared", and of "isotropic" for pictures, in closed form, several times
+    faster than by a graph.
     """
-    if images.ndim < 3:
+    if images.ndim < 3 or kind == "none":
         return torch.zeros_like(images)
+    if kind == "squared":
+        gradient = torch.zeros_like(images)
+        for axis in range(2, images.ndim):
+            step = images.diff(dim=axis)
+            _spread(gradient, step.mul_(2 / step.numel()), axis)
+        return gradient
     if images.ndim != 4 or kind != "isotropic":
         with torch.enable_grad():
             values = images.detach().requires_grad_()
             (slope,) = torch.autograd.grad(total_variation(values, kind), values)
         return slope
-    gradient = torch.zeros_like(images)
     down, right = torch.zeros_like(images), torch.zeros_like(images)
     torch.sub(images[:, :, 1:, :], images[:, :, :-1, :], out=down[:, :, :-1, :])
     torch.sub(images[:, :, :, 1:], images[:, :, :, :-1], out=right[:, :, :, :-1])
     inverse = torch.addcmul(down.square(), right, right).add_(_ROOT_FLOOR).rsqrt_().div_(images.numel())
     down.mul_(inverse)
     right.mul_(inverse)
-    gradient.sub_(down).sub_(right)
-    gradient[:, :, 1:, :] += down[:, :, :-1, :]
-    gradient[:, :, :, 1:] += right[:, :, :, :-1]
+    gradient = torch.add(down, right).neg_()
+    gradient[:, :, 1:, :].add_(down[:, :, :-1, :])
+    gradient[:, :, :, 1:].add_(right[:, :, :, :-1])
     return gradient
+
+
+def _spread(gradient: Tensor, slope: Tensor, axis: int) -> None:
+    """Add the slopes of differences along an axis to those of the numbers that they are between."""
+    length = slope.shape[axis]
+    gradient.narrow(axis, 1, length).add_(slope)
+    gradient.narrow(axis, 0, length).sub_(slope)
+
+
+def misfit_gradient(
+    fit: Objective, output: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]
+) -> Float[Tensor, "n ..."]:
+    """The gradient, at the output, of the sum of each sample's objective; of the squared error in closed form."""
+    if fit is functional.mse_loss:
+        return torch.sub(output, target).mul_(2 / output[0].numel())
+    with torch.enable_grad():
+        values = output.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(len(output) * fit(values, target), values)
+    return slope
 
 
 def relative_residual(output: Tensor, target: Tensor) -> Float[Tensor, " n"]:
