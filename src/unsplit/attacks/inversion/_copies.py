@@ -31,9 +31,8 @@ class Copies:
     """Copies of a network.
 
     Args:
-        network: the network; its weights count by their names only.
-        count: number of copies. What the network has beside weights is the same for all, so one that changes itself
-            as it runs can have a single copy only.
+        network: the network; its weights count by their names only. What it has beside weights is the same for all
+            copies, so one that changes itself as it runs can have a single copy only.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -48,7 +48,8 @@ class Descent:
     """
 
     def __init__(self, first: Tensor, targets: Tensor, clones: Sequence[nn.Module], config: "CoordinateConfig") -> None:
-        self._config, self._targets, self._clones = config, targets, clones
+        # In the memory order of what is compared with them, not in that of whoever made them.
+        self._config, self._targets, self._clones = config, targets.contiguous(), clones
         self._fit_input: Objective = objective(config.input_objective)
         self._fit_weights: Objective = objective(config.weight_objective)
         self._copies = Copies(clones[0])

@@ -162,7 +162,14 @@ class Other:
     """
 
     def __init__(self, layer: nn.Module, names: Sequence[str], *, together: bool) -> None:
-        self._layer, self._names, self._together = layer, names, together
+        self._layer, self._together = layer, together
+        number = {id(layer.get_parameter(name)): place for place, name in enumerate(names)}
+        # Each place once: a module that `functional_call` meets twice would not be given back its own weights.
+        self._places = {
+            f"{prefix}.{name}" if prefix else name: number[id(value)]
+            for prefix, module in layer.named_modules()
+            for name, value in module.named_parameters(recurse=False)
+        }
 
     def forward(self, values: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
         inputs = [value.detach().requires_grad_() for value in (values, *weights)]
@@ -191,5 +198,6 @@ class Other:
         return found[-1] if further else None
 
     def _one(self, values: Tensor, *weights: Tensor) -> Tensor:
-        output: Tensor = functional_call(self._layer, dict(zip(self._names, weights, strict=True)), (values,))
+        given = {place: weights[number] for place, number in self._places.items()}
+        output: Tensor = functional_call(self._layer, given, (values,), tie_weights=False)
         return output
