@@ -10,6 +10,7 @@ import torch
 from helpers.rows import row
 from unsplit.studies.grid.markdown import number
 from unsplit.studies.grid.rows import paper_verdict, read_rows
+from unsplit.studies.reproduction import Selection, Store, page_markdown, picture_grids, plan
 from unsplit.studies.reproduction.browse import browse_html
 from unsplit.studies.reproduction.browse.strips import Gallery
 from unsplit.studies.reproduction.drawing import grid
@@ -254,12 +255,28 @@ def test_the_pictures_of_he_et_al_are_those_of_their_grid(tmp_path):
         assert place is None or strip.top == 60 * place
 
 
-def test_of_an_attack_seed_by_seed_only_the_first_was_drawn(tmp_path):
-    sides = [[("original", torch.zeros(10, 1, 28, 28))] + [("", torch.zeros(10, 1, 28, 28))] * 6] * 2
-    (tmp_path / "table6-mnist-strong.png").write_bytes(grid(*sides))
-    rows = [row(table="strong", preset=f"strong, seed {seed}") for seed in (2, 1)]
+def test_of_an_attack_seed_by_seed_each_seed_has_a_file_but_the_first(tmp_path):
+    sides = [[(name, torch.zeros(10, 1, 28, 28)) for name in ("original", *"123456")]] * 2
+    for name in ("strong", "strong-seed2"):
+        (tmp_path / f"table6-mnist-{name}.png").write_bytes(grid(*sides))
+    rows = [row(table="strong", preset=f"strong, seed {seed}") for seed in (2, 1, 3)]
     gallery = Gallery(tmp_path, rows)
-    assert [gallery.number_of(one) is None for one in rows] == [True, False]
+    files = [None if place is None else gallery.used[place].file for place in map(gallery.number_of, rows)]
+    assert files == ["table6-mnist-strong-seed2.png", "table6-mnist-strong.png", None]
+
+
+def test_later_seeds_are_drawn_for_the_page_to_browse_and_not_for_the_overview(tmp_path):
+    selection = {"tables": ("table2",), "budget": "smoke", "depths": (1,), "presets": ("strong",), "seeds": (0, 1)}
+    with Store(tmp_path) as store:
+        for number, cell in enumerate(plan(Selection(**selection))):
+            pictures = torch.full((10, 1, 28, 28), (1 + number) / 10)
+            store.put(cell.key, cell.config, {"mse": 0.1}, seconds=0.0, tensors={"inputs": pictures})
+        drawn = picture_grids(store)
+    assert sorted(drawn) == ["table6-digits-strong-seed1.png", "table6-digits-strong.png"]
+    assert len(set(drawn.values())) == 2
+    section = page_markdown([row()], sorted(drawn))
+    assert "table6-digits-strong.png" in section
+    assert "seed1" not in section
 
 
 def test_a_file_that_is_no_grid_has_no_pictures(tmp_path):

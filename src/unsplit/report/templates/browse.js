@@ -52,7 +52,8 @@
     const box = make("div");
     if (row.pictured) {
       const [file, width, height, left, top, wide, high] = strips[row.element.dataset.p];
-      box.append(make("p", "Originals above; below them what the attack with the first seed made of them."),
+      box.append(make("p", /, seed \d+$/.test(row.texts[3]) ? "Originals above; below them what the attack made of them."
+        : "Originals above; below them what the attack with the first seed made of them."),
         cut(file, width, height, left, 0, wide, high, "The originals"),
         cut(file, width, height, left, top, wide, high, `Reconstructions: ${row.name.join(", ")}`));
     } else box.append(make("p", "No pictures of this cell were kept."));

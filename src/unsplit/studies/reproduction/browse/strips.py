@@ -12,7 +12,7 @@ from PIL import Image
 from unsplit.studies.grid.rows import ResultRow
 from unsplit.studies.reproduction.drawing import GRID_MARGIN
 from unsplit.studies.reproduction.selection import depths_of
-from unsplit.studies.reproduction.tables import table4
+from unsplit.studies.reproduction.tables import table4, table6
 
 PER_LINE = 10
 """The targets: one a class."""
@@ -49,7 +49,7 @@ class Gallery:
 
     Args:
         folder: the files of pictures, which need not be there.
-        rows: all rows of the page; of attacks that are listed seed by seed only the first seed was drawn.
+        rows: all rows of the page, since the first seed of a cell is in another file than its later seeds.
     """
 
     def __init__(self, folder: Path, rows: Sequence[ResultRow]) -> None:
@@ -79,17 +79,19 @@ class Gallery:
             names = table4.LABELS
             if row.depth != table4.depth_of(row.dataset) or row.preset not in names:
                 return None
-            return self._cut(f"table4-{row.dataset}.png", 1 + len(names), 1 + names.index(row.preset), sides=1, side=0)
+            place = {"lines": 1 + len(names), "line": 1 + names.index(row.preset), "sides": 1, "side": 0}
+            return self._cut(f"table4-{row.dataset}.png", **place)
         if row.table not in ("table2", "strong") or row.depth not in depths or row.state not in ("before", "after"):
             return None
-        if row.table == "strong" and _seed(row) != self._first[_cell(row)]:
-            return None
-        preset = row.preset.partition(",")[0]
-        side = 0 if row.state == "before" else 1
-        name = f"table6-{row.dataset}-{preset}.png"
-        return self._cut(name, 1 + len(depths), 1 + depths.index(row.depth), sides=2, side=side)
+        name, side = f"table6-{row.dataset}-{row.preset.partition(',')[0]}", ("before", "after").index(row.state)
+        place = {"lines": 1 + len(depths), "line": 1 + depths.index(row.depth), "sides": 2, "side": side}
+        seed = _seed(row)
+        later = None if seed is None else self._cut(f"{name}{table6.LATER}{seed}.png", **place)
+        if later is not None or (seed is not None and seed != self._first[_cell(row)]):
+            return later
+        return self._cut(f"{name}.png", **place)
 
-    def _cut(self, name: str, lines: int, line: int, *, sides: int, side: int) -> Strip | None:
+    def _cut(self, name: str, *, lines: int, line: int, sides: int, side: int) -> Strip | None:
         """A line of a grid; None where the file is not there, has another form, or the line is empty."""
         pixels = self._file(name)
         if pixels is None:
