@@ -120,7 +120,7 @@ def test_every_row_of_the_json_is_on_the_page_with_all_that_is_said_of_it(commit
 
 
 LEFT = {"data-c", "data-p", "", "data set", "depth", "state", "preset", "defence", "seeds", "budget", "device",
-        "revision", "note"}  # fmt: skip
+        "versions", "revision", "note"}  # fmt: skip
 
 
 def test_a_number_stands_beside_the_papers_and_the_guess_and_where_it_comes_from(tmp_path):
@@ -148,6 +148,12 @@ def test_a_number_of_another_device_or_revision_has_a_line_of_its_own(tmp_path):
     assert [(line["device"], line["revision"]) for line in lines][1:] == [
         ("processor", "2 or less"), ("a GPU", lines[2]["revision"])
     ]  # fmt: skip
+
+
+def test_where_versions_are_known_they_tell_numbers_apart(tmp_path):
+    lines = lines_of([row(), row(metric="ssim", value=0.5, versions="unsplit 0.1.0, torch 2.13.0")], tmp_path)
+    assert [line["versions"] for line in lines] == ["", "unsplit 0.1.0, torch 2.13.0"]
+    assert "versions" not in lines_of([row()], tmp_path)[0]
 
 
 def test_numbers_are_written_in_the_form_of_their_metric(tmp_path):

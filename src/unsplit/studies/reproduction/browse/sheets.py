@@ -87,13 +87,14 @@ def sheets(rows: Sequence[ResultRow], gallery: Gallery, commands: dict[str, int]
 
 
 def _sheet(name: str, rows: Sequence[ResultRow], gallery: Gallery, commands: dict[str, int]) -> Sheet:
-    defended = any(row.defense is not None for row in rows)
+    defended, built = (any(getattr(row, field) is not None for row in rows) for field in ("defense", "versions"))
     parts = {metric: _Part.of(select(rows, metric=metric)) for metric in distinct(rows, "metric")}
     columns = [Column(title="data set", field="dataset"), Column(title="depth", field="depth")]
     columns += [Column(title="state", field="state"), Column(title="preset", field="preset")]
     columns += [Column(title="defence", field="defense")] if defended else []
     columns += [column for metric, part in parts.items() for column in part.columns(_METRICS.get(metric, metric))]
     columns += [Column(title="seeds"), Column(title="budget", field="budget"), Column(title="device", field="device")]
+    columns += [Column(title="versions", field="versions")] if built else []
     columns += [Column(title="revision", field="revision"), Column(title="note")]
     lines = []
     for found in _cells(rows):
@@ -103,7 +104,7 @@ def _sheet(name: str, rows: Sequence[ResultRow], gallery: Gallery, commands: dic
         texts += [text for metric, part in parts.items() for text in part.texts(found.get(metric))]
         command = commands.setdefault(first.command, len(commands))
         strips = [gallery.number_of(row) for row in found.values() if row.metric == "mse"]
-        texts += _origin(first)
+        texts += _origin(first, built=built)
         lines.append(Line(texts=tuple(texts), command=command, strip=strips[0] if strips else None))
     return Sheet(name=name, title=TITLES.get(name, name), columns=tuple(columns), lines=tuple(lines))
 
@@ -115,7 +116,7 @@ def _cells(rows: Sequence[ResultRow]) -> list[dict[str, ResultRow]]:
     cells: dict[tuple[object, ...], dict[str, ResultRow]] = {}
     for row in rows:
         cell = (row.dataset, row.depth, row.state, row.preset, row.defense)
-        key = (*cell, row.seeds, row.device, row.revision, row.note, row.command)
+        key = (*cell, row.seeds, row.device, row.versions, row.revision, row.note, row.command)
         times = 0
         while row.metric in cells.setdefault((*key, times), {}):
             times += 1
@@ -163,8 +164,8 @@ def _verdict(row: ResultRow) -> str:
     return paper_verdict(row) or ("smaller budget" if smaller_budget(row) else "")
 
 
-def _origin(row: ResultRow) -> list[str]:
-    """Seeds, budget, device, revision and note."""
+def _origin(row: ResultRow, *, built: bool) -> list[str]:
+    """Seeds, budget, device, versions if they have a column, revision and note."""
     seeds, budget = re.search(r"--seeds ([\d,]+)", row.command), re.search(r"--budget (\S+)", row.command)
     listed = f" ({seeds[1].replace(',', ', ')})" if seeds and row.seeds else ""
     measured = row.value is not None
@@ -173,6 +174,7 @@ def _origin(row: ResultRow) -> list[str]:
         f"{row.seeds}{listed}",
         budget[1] if budget else "",
         (row.device or "processor") if measured else "",
+        *([row.versions or ""] if built else []),
         revision if measured else "",
         row.note,
     ]
