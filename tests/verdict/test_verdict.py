@@ -279,7 +279,7 @@ def test_self_estimate_and_truth_may_disagree():
 
 
 def test_the_attacker_s_confidence_was_right_about_the_reproduction():
-    """The rules against the 58 attacks whose residual, agreement and error are in docs/results.json."""
+    """The rules against the 82 attacks whose residual, agreement and error are in docs/results.json."""
     cells = {}
     for row in json.loads((ROOM.parents[1] / "docs" / "results.json").read_text()):
         if row["table"] == "strong":

@@ -11,7 +11,7 @@ Sureness = Literal["high", "medium", "low", "not said"]
 
 RESIDUAL = 0.1
 """An attack that leaves more of the smashed data unexplained than this has not converged."""
-EXPLAINED = SURE_RESIDUAL
+EXPLAINED = 0.05
 """One that leaves no more than this explains them."""
 AGREE, AGREE_WELL = AGREEMENT, SURE_AGREEMENT
 MARGIN, WIDE_MARGIN = 0.3, 0.5
@@ -20,8 +20,8 @@ MANY, SOME = 100, 10
 RECOVERED, WELL = 0.1, 0.5
 
 SELF_RULES = {
-    "high": f"restarts agree by {AGREE_WELL} or more, residual up to {EXPLAINED}, sign resolved; labels: margin of "
-    f"{WIDE_MARGIN:g} or more",
+    "high": f"restarts agree by {AGREE_WELL} or more, residual up to {SURE_RESIDUAL}, sign not ambiguous; labels: "
+    f"margin of {WIDE_MARGIN:g} or more",
     "medium": f"restarts agree by {AGREE} or more, or there were none, and residual up to {RESIDUAL}, sign not "
     f"ambiguous; labels: margin of {MARGIN} or more",
     "low": f"restarts agree by less than {AGREE}, residual above {RESIDUAL}, or the sign is ambiguous; labels: a "
@@ -75,7 +75,7 @@ def of_itself(estimate: Estimate) -> Sure:
         or (agreement is not None and agreement < AGREE)
     ):
         return Sure("low", why)
-    if agreement is not None and agreement >= AGREE_WELL and estimate.residual <= EXPLAINED:
+    if agreement is not None and agreement >= AGREE_WELL and estimate.residual <= SURE_RESIDUAL:
         return Sure("high", why)
     return Sure("medium", why)
 

@@ -227,16 +227,16 @@ def test_agreement_resolves_the_sign_only_where_there_is_no_mirror():
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ((0.85, 0.02, Sign.RESOLVED), True),
-        ((0.85, 0.02, "resolved"), True),
-        ((0.79, 0.02, Sign.RESOLVED), False),
-        ((0.85, 0.06, Sign.RESOLVED), False),
-        ((0.85, 0.02, Sign.ASSUMED), True),
-        ((0.85, 0.02, Sign.AMBIGUOUS), False),
+        ((0.92, 0.02, Sign.RESOLVED), True),
+        ((0.92, 0.02, "resolved"), True),
+        ((0.89, 0.02, Sign.RESOLVED), False),
+        ((0.95, 0.03, Sign.RESOLVED), False),
+        ((0.92, 0.02, Sign.ASSUMED), True),
+        ((0.92, 0.02, Sign.AMBIGUOUS), False),
         ((-0.95, 0.02, Sign.RESOLVED), False),
         ((None, 0.02, Sign.UNTESTED), False),
         ((float("nan"), 0.02, Sign.RESOLVED), False),
-        ((0.85, float("nan"), Sign.RESOLVED), False),
+        ((0.92, float("nan"), Sign.RESOLVED), False),
     ],
 )
 def test_the_rule_of_being_sure(given, expected):

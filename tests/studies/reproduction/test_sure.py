@@ -25,16 +25,16 @@ def test_right_is_less_than_half_of_the_guess():
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (cell(0.8), True),
-        (cell(0.79), False),
+        (cell(0.9), True),
+        (cell(0.89), False),
         (cell(-0.9), False),
-        (cell(0.9, residual=0.051), False),
+        (cell(0.95, residual=0.026), False),
         ({"mse": 0.01, "residual": 0.01, "guess": GUESS}, False),
         (cell(0.95, sure=0.0), False),
-        (cell(0.2, sure=1.0), True),
+        (cell(0.2, sure=1.0), False),
     ],
 )
-def test_what_the_attack_said_of_itself_goes_before_the_rule(one, expected):
+def test_an_attack_is_sure_by_the_rule_unless_it_said_that_it_was_not(one, expected):
     assert sure(one) is expected
 
 
@@ -71,7 +71,7 @@ def rows(*cells):
 
 
 def test_the_page_marks_the_sure_ones_and_shows_the_plot():
-    told = rows(cell(0.9), cell(0.6, mse=0.02, residual=0.02), cell(0.6, mse=0.03, residual=0.03, sure=1.0))
+    told = rows(cell(0.9), cell(0.6, mse=0.02, residual=0.02), cell(0.95, mse=0.03, residual=0.02, sure=1.0))
     text = seeds_section(told, ["table2.png"])
     assert text.count("| yes |") == 2
     assert "(pictures/table2.png)" in text

@@ -30,7 +30,7 @@ from unsplit.attacks.symmetry import first_layer, mirror, remix, stretch
 from unsplit.knowledge import ClientArchitecture
 from unsplit.types import DecidedBy, Sign
 
-SURE_AGREEMENT, SURE_RESIDUAL = 0.8, 0.05
+SURE_AGREEMENT, SURE_RESIDUAL = 0.9, 0.025
 """An attack may be sure where its finalists agree by this much or more and its clone leaves no more than this of the
 smashed data unexplained. Fitted on the runs of `docs/results.json`."""
 

@@ -21,16 +21,16 @@ def right(cell: Seed) -> bool:
 
 
 def sure(cell: Seed, limit: float | None = None) -> bool:
-    """Whether the attack is sure: as it said, or by its rule where it was run before it said so.
+    """Whether the attack is sure by today's rule, which is stricter than that of earlier runs.
 
     Args:
         cell: the attack.
         limit: the rule with this limit of the agreement in place of the attack's own.
     """
-    if limit is None and "sure" in cell:
-        return bool(cell["sure"])
     least = SURE_AGREEMENT if limit is None else limit
-    return cell.get("agreement", -1.0) >= least and cell["residual"] <= SURE_RESIDUAL
+    # What it said of itself holds the sign, which no row has.
+    told = limit is not None or bool(cell.get("sure", True))
+    return told and cell.get("agreement", -1.0) >= least and cell["residual"] <= SURE_RESIDUAL
 
 
 def fitted(cells: Sequence[Seed]) -> float | None:
@@ -46,7 +46,7 @@ def sureness(cells: Sequence[Seed]) -> str:
     told = [cell for cell in cells if sure(cell)]
     text = (
         f"The attack calls itself *sure* where its two best restarts agree by {SURE_AGREEMENT:g} or more, its clone "
-        f"leaves no more than {SURE_RESIDUAL:g} unexplained, and the sign is resolved. "
+        f"leaves no more than {SURE_RESIDUAL:g} unexplained, and the sign is not left open. "
     )
     if not told:
         return text + f"Of {len(cells)} attacks none was.\n"
