@@ -83,8 +83,8 @@ def traces(monkeypatch, splits, **changes):
     found = {}
     watch, whole = label_runs.watch_hand_offs, u_shape_runs._Attack
 
-    def watched(model, splits, how):
-        training, view = watch(model, splits, how)
+    def watched(model, splits, how, *args, **settings):
+        training, view = watch(model, splits, how, *args, **settings)
         found[f"labels in setup ({how.setup})"] = hashed(view)
         return training, view
 
