@@ -10,16 +10,13 @@ time of all 1,000; none ends early. Residuals after these rounds are those of bo
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from measure import RESULTS, write
+from measure import RESULTS, in_build, write
 
 from unsplit.attacks.inversion import invert, preset
 from unsplit.data import load
@@ -52,16 +49,8 @@ def main() -> None:
         kept: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
         for _ in range(options.repeats):
             for build_at, rows in zip((options.before, HERE), kept, strict=True):
-                rows.append(_run(task, build_at))
+                rows.append(in_build(__file__, task, build_at, ONLY_AVX2))
         _keep(task, *kept)
-
-
-def _run(task: dict[str, object], build_at: Path) -> dict[str, float]:
-    environment = os.environ | ONLY_AVX2 | {"PYTHONPATH": str(build_at / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--attack", json.dumps(task)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def _attack(task: dict[str, object]) -> dict[str, float]:

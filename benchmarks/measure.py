@@ -1,7 +1,9 @@
 """What the benchmarks share: paired timing, and the one form of their results."""
 
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +24,22 @@ def paired(ours: Callable[[], object], peer: Callable[[], object], *, repeats: i
             if repeat:
                 kept.append(time.perf_counter() - started)
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def in_build(script: str, task: dict[str, object], build_at: Path, bounds: dict[str, str]) -> dict[str, float]:
+    """What a benchmark measures of a task in a process of its own, on one thread, with the build of a checkout.
+
+    Args:
+        script: file of the benchmark, which does a task that it is given by `--attack` and prints a row.
+        task: what to do.
+        build_at: the checkout.
+        bounds: environment that bounds the instructions that are used.
+    """
+    environment = os.environ | bounds | {"PYTHONPATH": str(build_at / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, script, "--attack", json.dumps(task)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def write(name: str, rows: list[dict[str, object]]) -> None:

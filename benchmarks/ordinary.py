@@ -10,19 +10,16 @@ all; with `--steps 0` both run whole. Errors are always those of whole runs. Eac
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from measure import RESULTS, write
+from measure import RESULTS, in_build, write
 
-from unsplit.attacks.inversion import AmortisedConfig, invert, preset
+from unsplit.attacks.inversion import AmortisedConfig, amortised, invert, preset
 from unsplit.data import load
 from unsplit.experiment.inversion import more_inputs, observe_inference
 from unsplit.knowledge import ClientArchitecture
@@ -33,6 +30,7 @@ from unsplit.protocol import SplitConfig, split_training
 from unsplit.randomness import generator
 from unsplit.types import Reconstruction, Transcript
 
+ONLY_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
 HERE = Path(__file__).resolve().parent.parent
 NETS = {"cifar-10": "cifar-net"}
 CLIENTS = {"mnist": (60_000, 1, 1e-3), "fashion-mnist": (60_000, 1, 1e-3), "cifar-10": (5_000, 4, 3e-4)}
@@ -63,29 +61,19 @@ def main() -> None:
 
 def _side_by_side(task: dict[str, object], before: Path) -> tuple[dict[str, float], dict[str, float]]:
     """CPU seconds and errors of both builds."""
-    whole = [_run(task | {"steps": 0}, build) for build in (before, HERE)] if not task["steps"] else []
+    whole = [in_build(__file__, task, build_at, ONLY_AVX2) for build_at in (before, HERE)] if not task["steps"] else []
     if whole:
         return whole[0], whole[1]
     times: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
     for _ in range(3):
         for build_at, kept in zip((before, HERE), times, strict=True):
-            kept.append(_run(task, build_at))
+            kept.append(in_build(__file__, task, build_at, ONLY_AVX2))
     middle = [statistics.median(each["seconds"] for each in kept) for kept in times]
     # Errors need no AVX2, and whole runs of the earlier build are quicker without that bound.
-    errors = [_run(task | {"steps": 0}, build_at, isa="ALL") for build_at in (before, HERE)]
+    errors = [
+        in_build(__file__, task | {"steps": 0}, build_at, {"ONEDNN_MAX_CPU_ISA": "ALL"}) for build_at in (before, HERE)
+    ]
     return errors[0] | {"seconds": middle[0]}, errors[1] | {"seconds": middle[1]}
-
-
-def _run(task: dict[str, object], build_at: Path, *, isa: str = "AVX2") -> dict[str, float]:
-    environment = os.environ | {
-        "PYTHONPATH": str(build_at / "src"),
-        "OMP_NUM_THREADS": "1",
-        "ONEDNN_MAX_CPU_ISA": isa,
-    }
-    command = [sys.executable, __file__, "--attack", json.dumps(task)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def _attack(task: dict[str, object]) -> dict[str, float]:
@@ -99,9 +87,7 @@ def _attack(task: dict[str, object]) -> dict[str, float]:
     settings = preset("strong", depth)
     view = observe_inference(model, depth, targets, torch.device("cpu"), others[: settings.samples])
     architecture = ClientArchitecture.of(split(model, depth)[0], targets.input_shape)
-    taken = round(settings.candidates * settings.trial * settings.steps) + settings.finalists * round(
-        (1 - settings.trial) * settings.steps
-    )
+    taken = _steps(settings)
     source = int(str(task["seed"]))
     if steps:
         # What is done once is in both, so that the difference is that of the steps.
@@ -112,6 +98,16 @@ def _attack(task: dict[str, object]) -> dict[str, float]:
         return {"seconds": (times[1] - times[0]) / (2 * steps) * taken}
     seconds, found = _timed(view, architecture, settings, source)
     return {"seconds": seconds, "mse": mse(found.inputs[: len(targets)], targets.images)}
+
+
+def _steps(settings: AmortisedConfig) -> int:
+    """Steps of all restarts, by whichever build is on the path: earlier ones compare restarts only once."""
+    rounds = getattr(amortised, "_rounds", None)
+    if rounds is not None:
+        return sum(number * stretch.steps for number, stretch in rounds(settings))
+    return round(settings.candidates * settings.trial * settings.steps) + settings.finalists * round(
+        (1 - settings.trial) * settings.steps
+    )
 
 
 def _timed(
