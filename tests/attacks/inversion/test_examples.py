@@ -102,6 +102,11 @@ def test_similar_pictures_help_by_their_classes(behind_dense, digits):
     assert found.sign is Sign.UNTESTED
 
 
+def test_pictures_that_are_known_leave_nothing_to_be_assumed():
+    learning = ExamplesInversionConfig().learning
+    assert learning.photographs.assumed((1, 28, 28)) == learning.photographs.assumed((3, 32, 32)) == ()
+
+
 def test_no_final_steps_are_none():
     inputs, smashed, architecture, top = small()
     known = KnownPictures(indices=(0,), pictures=inputs[:1])

@@ -61,8 +61,9 @@ def chosen(candidates: Sequence[Candidate], number: int) -> list[Candidate]:
     near = [one for one in others if one.objective <= _NEAR * best.objective]
     if number > 1 and len(near) > 1:
         pictures = best.pictures(_GLANCE)
-        unlike = min(near, key=lambda one: correlation(pictures, one.pictures(_GLANCE)))
-        if correlation(pictures, unlike.pictures(_GLANCE)) < 0:
+        alike = [correlation(pictures, one.pictures(_GLANCE)) for one in near]
+        if min(alike) < 0:
+            unlike = near[alike.index(min(alike))]
             others = [unlike, *(one for one in others if one is not unlike)]
     return [best, *others][:number]
 
@@ -127,8 +128,8 @@ def conclude(
     if doubts:
         inputs = hedged(replace(best, pictures=inputs), doubts)
     sign = _sign(decided_by, best.candidate.clone)
-    told = decided_by is not DecidedBy.NOTHING and not vote
-    if told and sign is not Sign.RESOLVED and _on_ground(best, architecture, photographs):
+    undecided = decided_by in (None, DecidedBy.AGREEMENT) and sign is not Sign.RESOLVED
+    if undecided and _on_ground(best, architecture, photographs):
         sign, decided_by = Sign.ASSUMED, DecidedBy.FIGURES
     if colours_told is not None:
         # What could not be told is left out of the best guess; the clone goes with the vivid pictures.

@@ -15,7 +15,7 @@ from unsplit.attacks.inversion._schedule import Stretch
 from unsplit.attacks.inversion.photographs import Photographs
 from unsplit.attacks.observed import check_positions
 from unsplit.attacks.progress import Progress, Told, silent
-from unsplit.attacks.settings import AttackSettings, Limits, at_most
+from unsplit.attacks.settings import NO_ASSUMPTIONS, AttackSettings, Limits, at_most
 from unsplit.attacks.targets import as_maps, matched_targets
 from unsplit.devices import Precision
 from unsplit.errors import InputError, check_at_least_one, check_not_negative, check_positive
@@ -52,7 +52,7 @@ class ExamplesInversionConfig(AttackSettings):
     tilt: float = -1.5
     learning: LearningConfig = field(
         default_factory=lambda: LearningConfig(
-            batch=16, width=16, blocks=1, photographs=Photographs(colours=False, phases=0.0)
+            batch=16, width=16, blocks=1, photographs=Photographs().within(NO_ASSUMPTIONS)
         )
     )
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
